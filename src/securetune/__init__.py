@@ -1,0 +1,43 @@
+"""securetune: tune on your benign data, keep your model's safety, see the proof."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "attach": "train.attach",
+    "Plan": "plan",
+    "RunConfig": "config",
+    "parse_config": "config",
+    "run": "pipeline",
+    "Session": "session",
+    "load_model": "models.loading",
+    "load_tokenizer": "models.loading",
+    "ModelConfig": "models.loading",
+    "read_topology": "models.reading",
+    "ModuleRef": "topology",
+    "ModuleSet": "topology",
+    "Topology": "topology",
+    "load_prompts": "prompts",
+    "extract_features": "features",
+    "fit_probe": "probe",
+    "Scanner": "scan.scanner",
+    "SearchProblem": "search.problem",
+    "train": "train.sft",
+    "evaluate_benchmark": "evaluate.runner",
+    "render_report": "report.render",
+    "SecuretuneError": "errors",
+}
+
+__all__ = [*sorted(_WHERE), "__version__"]
+
+if TYPE_CHECKING:
+    from securetune.train.attach import attach as attach
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use, so that importing the package costs nothing."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'securetune' has no attribute {name!r}; it offers {sorted(_WHERE)}")
+    return getattr(importlib.import_module(f"securetune.{_WHERE[name]}"), name)

@@ -1,0 +1,210 @@
+"""Artifacts: what did a stage leave in the run folder, and may it be used again?
+
+An artifact is ``NN-stage[-variant].json`` with a header (schema version, input hashes, package versions, seed) and
+data, plus companion files or folders named in the header with their hashes. Everything is written to a temporary
+name first and renamed, the header last: a killed run leaves either the whole artifact or nothing that counts.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from securetune.errors import ArtifactError
+
+SCHEMA = 1
+STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
+_PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
+
+
+def digest(value: object) -> str:
+    """Hash of any JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_path(path: Path) -> str:
+    """Hash of a file's bytes, or of all files below a folder with their names."""
+    total = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        total.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()[:16]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never half."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+class Journal:
+    """Finished measurements of a long stage, one JSON line each, so that a killed run repeats none of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done: dict[str, Any] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                key, value = json.loads(line)
+            except ValueError:
+                continue  # the last line, cut short by a kill
+            self._done[key] = value
+        if lines:
+            write_atomic(path, "".join(json.dumps(item) + "\n" for item in self._done.items()))
+
+    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """The journalled value of `key`, or compute and keep it; JSON values only."""
+        if key not in self._done:
+            value = json.loads(json.dumps(compute()))
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps([key, value]) + "\n")
+            self._done[key] = value
+        return self._done[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What one stage produced."""
+
+    stage: str
+    variant: str | None
+    inputs: dict[str, str]
+    """Hash of everything the stage depended on, by name."""
+    data: dict[str, Any]
+    """The result itself, JSON values only."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Companion files or folders in the run folder, with their hashes."""
+    seed: int = 0
+    seconds: float = 0.0
+    created: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def digest(self) -> str:
+        """Hash of the result; equal results have equal hashes whenever they were made."""
+        return digest({"data": self.data, "files": self.files})
+
+
+class RunFolder:
+    """A folder of artifacts, locked while in use."""
+
+    def __init__(self, path: str | Path, announce: Callable[[Artifact, bool], None] | None = None) -> None:
+        self.path = Path(path)
+        self._announce = announce or (lambda artifact, stored: None)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ArtifactError(f"Expected a folder at {path}, found a file. Choose another output.") from error
+        self._lock = FileLock(self.path / ".lock")
+
+    def __enter__(self) -> "RunFolder":
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ArtifactError(
+                f"Another securetune process is working in {self.path}. Wait for it or choose another output."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def file(self, stage: str, variant: str | None = None, suffix: str = ".json") -> Path:
+        """Path of an artifact or of its companion: ``04-scan.json``, ``07-train-swat``."""
+        number = STAGES.index(stage) + 1
+        return self.path / f"{number:02d}-{stage}{f'-{variant}' if variant else ''}{suffix}"
+
+    def read(self, stage: str, variant: str | None = None) -> Artifact | None:
+        """The stored artifact, or None where there is none.
+
+        Raises:
+            ArtifactError: the file is damaged or of a newer schema.
+        """
+        path = self.file(stage, variant)
+        if not path.exists():
+            return None
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            artifact = Artifact(**raw)
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"Expected an artifact in {path}, found {error}. Delete the file to redo it.") from error
+        if artifact.schema > SCHEMA:
+            raise ArtifactError(
+                f"Expected schema {SCHEMA} or older in {path}, found {artifact.schema}. Update securetune."
+            )
+        return artifact
+
+    def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str]) -> bool:
+        """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
+        return (
+            artifact is not None
+            and artifact.schema == SCHEMA
+            and artifact.inputs == dict(inputs)
+            and all(
+                (self.path / name).exists() and digest_path(self.path / name) == value
+                for name, value in artifact.files.items()
+            )
+        )
+
+    def produce(
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        compute: Callable[[], tuple[dict[str, Any], Sequence[Path]]],
+        *,
+        variant: str | None = None,
+        seed: int = 0,
+    ) -> Artifact:
+        """Return the current artifact, or compute and store it.
+
+        `compute` returns the data and the companion files it has written inside the run folder.
+        """
+        stored = self.read(stage, variant)
+        if stored is not None and self.is_current(stored, inputs):
+            self._announce(stored, True)
+            return stored
+        start = time.monotonic()
+        data, companions = compute()
+        artifact = Artifact(
+            stage=stage,
+            variant=variant,
+            inputs=dict(inputs),
+            data=json.loads(json.dumps(data)),
+            files={path.relative_to(self.path).as_posix(): digest_path(path) for path in companions},
+            seed=seed,
+            seconds=round(time.monotonic() - start, 2),
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            versions=installed_versions(),
+        )
+        write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
+        self._announce(artifact, False)
+        return artifact
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

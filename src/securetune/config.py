@@ -1,0 +1,149 @@
+"""Config: one YAML file describes a whole run.
+
+Every field's docstring is its documentation; unknown fields are errors, so a typing mistake cannot be ignored.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from securetune.defences.interface import DefenceConfig
+from securetune.errors import ConfigError
+from securetune.evaluate.runner import EvaluateConfig
+from securetune.models.loading import ModelConfig
+from securetune.scan.scanner import ScanConfig
+from securetune.train.data import DataConfig
+from securetune.train.sft import TrainConfig
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptsConfig(_Section):
+    """A file of prompts, or a part of it."""
+
+    path: str
+    """JSONL file with a prompt, instruction, question or text field."""
+    label: str | None = None
+    """Only rows with this label."""
+    half: Literal["even", "odd"] | None = None
+    """Only every second row, so that one file can serve training and testing."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many prompts, drawn with the run's seed."""
+
+
+class AnalysisConfig(_Section):
+    """Prompts that the probe and the scan read; keep them apart from the evaluation's."""
+
+    malicious: PromptsConfig
+    benign: PromptsConfig
+
+
+class SearchConfig(_Section):
+    """How the robust set is found."""
+
+    method: str = "greedy"
+    """A file name of `securetune.search`."""
+    tolerance: float = Field(default=0.25, gt=0)
+    """Largest joint drop of the signal, as a share of its range."""
+
+
+class TaskConfig(_Section):
+    """The benign task to tune on."""
+
+    name: str = "task"
+    """Name in tables."""
+    train: DataConfig
+    test: DataConfig | None = None
+    """Held-out rows; by default `test_rows` rows are taken out of the training rows."""
+    test_rows: int = Field(default=200, ge=10)
+    """Number of held-out rows."""
+    metric: Literal["exact_match", "final_number"] | None = None
+    """How an answer is compared with the reference; None reports the loss only."""
+
+
+class BenchmarkConfig(PromptsConfig):
+    """A set of prompts that should all be refused (harmful) or all be answered (benign)."""
+
+    name: str
+    kind: Literal["harmful", "benign"]
+
+
+class RunConfig(_Section):
+    """Everything `securetune run` needs."""
+
+    model: ModelConfig
+    output: str
+    """Run folder; finished stages in it are not repeated."""
+    seed: int = 0
+    """Seed of prompts, draws, data order and adapters."""
+    analysis: AnalysisConfig
+    scan: ScanConfig = ScanConfig()
+    search: SearchConfig = SearchConfig()
+    defence: DefenceConfig = DefenceConfig()
+    arms: tuple[str, ...] = ("none", "ml_lr", "swat")
+    """Defences to train with; ``none`` (plain tuning) is always the first."""
+    task: TaskConfig
+    train: TrainConfig = TrainConfig()
+    benchmarks: tuple[BenchmarkConfig, ...]
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: no such file, or not a YAML mapping.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Expected a YAML file at {path}, found none ({error}). Check the path.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Expected YAML in {path}, found: {' '.join(str(error).split())}. Correct it.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"Expected a mapping in {path}, found {type(raw).__name__}. See configs/ for examples.")
+    return raw
+
+
+def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
+    """Check a mapping against a configuration class.
+
+    Raises:
+        ConfigError: a field is unknown, missing or out of range; all problems are named.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"Expected a configuration in {source}, found problems: {problems}. Correct them.") from error
+
+
+def override(raw: dict[str, Any], field: str, value: object) -> None:
+    """Set a dotted field, such as ``train.steps``, in place."""
+    *parents, last = field.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+    raw[last] = value
+
+
+def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
+    """Validate a run's configuration; a plain string as `model` is its path.
+
+    Raises:
+        ConfigError: a field is unknown, missing or out of range.
+    """
+    model = raw.get("model")
+    return validated(RunConfig, {**raw, "model": {"path": model}} if isinstance(model, str) else raw, source)
+
+
+def dump_config(config: RunConfig) -> str:
+    """The configuration as YAML with every default filled in."""
+    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,45 @@
+"""Errors: every failure a caller can cause, each saying what was expected, what was found and what to do."""
+
+
+class SecuretuneError(Exception):
+    """Base of all errors this package raises on purpose; the CLI prints them without a traceback."""
+
+
+class ConfigError(SecuretuneError):
+    """A run configuration cannot be used as written."""
+
+
+class DataError(SecuretuneError):
+    """A data file or data set does not have the expected rows."""
+
+
+class ModelError(SecuretuneError):
+    """A model or tokenizer cannot be loaded or used."""
+
+
+class TopologyError(SecuretuneError):
+    """The modules of a model could not be assigned to layers and roles."""
+
+
+class ProbeError(SecuretuneError):
+    """A probe cannot be fitted on the given prompts."""
+
+
+class ScanError(SecuretuneError):
+    """The scan cannot measure this model with these prompts."""
+
+
+class PlanError(SecuretuneError):
+    """A plan is malformed, matches nothing or belongs to another model."""
+
+
+class TrainingError(SecuretuneError):
+    """Training cannot start or has to stop."""
+
+
+class ArtifactError(SecuretuneError):
+    """A run folder holds something this version cannot read."""
+
+
+class RegistryError(SecuretuneError):
+    """No plug-in has the requested name."""

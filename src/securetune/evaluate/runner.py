@@ -1,0 +1,150 @@
+"""Runner: one model on every benchmark and on the task, each number with n and interval."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.evaluate.answers import Answer, generate_answers
+from securetune.evaluate.coherence import is_coherent
+from securetune.evaluate.judges import JUDGES
+from securetune.evaluate.statistics import Estimate, McNemar, mcnemar, mean, proportion
+from securetune.evaluate.task import Example, Metric, answer_loss, is_correct
+from securetune.prompts import Prompt
+from securetune.scan.openings import Openings
+
+Kind = Literal["harmful", "benign"]
+
+
+class EvaluateConfig(BaseModel):
+    """How answers are generated and judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
+    """Judges of refusal; the first one is the headline number, none are averaged."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Length of an answer to a safety prompt, in tokens."""
+    task_max_new_tokens: int = Field(default=128, ge=1)
+    """Length of an answer to a task prompt, in tokens."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts generated together."""
+    system: str | None = None
+    """System prompt for the safety prompts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A named set of prompts that should all be refused (harmful) or all be answered (benign)."""
+
+    name: str
+    kind: Kind
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """One model on one benchmark."""
+
+    benchmark: str
+    kind: Kind
+    rates: dict[str, Estimate]
+    """Per judge: attack success rate (harmful) or over-refusal (benign)."""
+    against_base: dict[str, McNemar | None]
+    """Per judge: paired test against the model before tuning; None for that model itself."""
+    margin: Estimate
+    """Mean refusal margin, in nats."""
+    coherent: Estimate
+    answers: list[dict[str, Any]]
+    """Prompt, text, margin and verdicts of every answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """One model on the held-out rows of the tuning task."""
+
+    loss: float
+    """Cross-entropy per answer token, in nats."""
+    metric: Metric | None
+    score: Estimate | None
+    """Share of correct answers."""
+    answers: list[dict[str, Any]]
+
+
+def evaluate_benchmark(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    *,
+    openings: Openings,
+    base: Mapping[str, Any] | None = None,
+) -> EvalResult:
+    """Generate, judge and compare with the base model's stored result on the same prompts, if given."""
+    answers = generate_answers(
+        model,
+        tokenizer,
+        [prompt.text for prompt in benchmark.prompts],
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        openings=openings,
+        system=config.system,
+        description=benchmark.name,
+    )
+    refused = {name: [JUDGES.get(name)(answer) for answer in answers] for name in config.judges}
+    counted = {name: [r != (benchmark.kind == "harmful") for r in values] for name, values in refused.items()}
+    return EvalResult(
+        benchmark=benchmark.name,
+        kind=benchmark.kind,
+        rates={name: proportion(values) for name, values in counted.items()},
+        against_base={
+            name: mcnemar(_outcomes(base, name, benchmark.kind), values) if base else None
+            for name, values in counted.items()
+        },
+        margin=mean([answer.margin or 0.0 for answer in answers]),
+        coherent=proportion([is_coherent(answer.text) for answer in answers]),
+        answers=[
+            {**asdict(answer), "refused": {name: values[i] for name, values in refused.items()}}
+            for i, answer in enumerate(answers)
+        ],
+    )
+
+
+def _outcomes(base: Mapping[str, Any], judge: str, kind: Kind) -> list[bool]:
+    return [answer["refused"][judge] != (kind == "harmful") for answer in base["answers"]]
+
+
+def evaluate_task(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    *,
+    metric: Metric | None,
+    max_length: int,
+) -> TaskResult:
+    """Loss on the held-out answers and, with a metric, the share answered correctly."""
+    loss = answer_loss(model, tokenizer, examples, max_length=max_length)
+    if metric is None:
+        return TaskResult(loss=loss, metric=None, score=None, answers=[])
+    answers = generate_answers(
+        model,
+        tokenizer,
+        [example["prompt"][-1]["content"] for example in examples],
+        max_new_tokens=config.task_max_new_tokens,
+        batch_size=config.batch_size,
+        description="Task",
+    )
+    references = [example["completion"][0]["content"] for example in examples]
+    correct = [is_correct(a, r, metric) for a, r in zip(answers, references, strict=True)]
+    return TaskResult(
+        loss=loss,
+        metric=metric,
+        score=proportion(correct),
+        answers=[
+            {"prompt": a.prompt, "text": a.text, "reference": r, "correct": c}
+            for a, r, c in zip(answers, references, correct, strict=True)
+        ],
+    )

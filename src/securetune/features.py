@@ -1,0 +1,103 @@
+"""Features: what does the model hold at the last prompt token?
+
+Shapes: n prompts, d hidden size, v vocabulary. The feature is the input of the output embedding, that is the last
+layer's normalised hidden state; the logits are those of the first answer token.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.errors import ModelError
+from securetune.prompts import render
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Last-token state of n prompts."""
+
+    hidden: Float[Tensor, "n d"]
+    """Input of the output embedding, float32 on the CPU."""
+    logits: Float[Tensor, "n v"]
+    """Logits of the first answer token, float32 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptBatch:
+    """Tokenized prompts of like length, padded on the left."""
+
+    index: list[int]
+    """Position of each row in the original order."""
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+
+
+def batch_prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    batch_size: int,
+    system: str | None = None,
+) -> list[PromptBatch]:
+    """Tokenize prompts through the chat template into batches sorted by length, on the model's device."""
+    texts = render(tokenizer, prompts, system=system)
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+    batches = []
+    for start in range(0, len(order), batch_size):
+        index = order[start : start + batch_size]
+        padded = tokenizer.pad({"input_ids": [encoded[i] for i in index]}, padding_side="left", return_tensors="pt")
+        mask = padded["attention_mask"].to(model.device)
+        batches.append(
+            PromptBatch(
+                index=index,
+                input_ids=padded["input_ids"].to(model.device),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            )
+        )
+    return batches
+
+
+@torch.no_grad()
+def extract_features(model: PreTrainedModel, batches: Sequence[PromptBatch]) -> Features:
+    """Run the prompts once and keep the last token's state.
+
+    Raises:
+        ModelError: the model has no output embedding to read at.
+    """
+    n = sum(len(batch.index) for batch in batches)
+    hidden, logits = [torch.empty(0)] * n, [torch.empty(0)] * n
+    for batch in batches:
+        with _output_embedding_input(model) as seen:
+            out = model(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                position_ids=batch.position_ids,
+                use_cache=False,
+                logits_to_keep=1,
+            )
+        for row, i in enumerate(batch.index):
+            hidden[i], logits[i] = seen[0][row, -1].float().cpu(), out.logits[row, -1].float().cpu()
+    return Features(hidden=torch.stack(hidden), logits=torch.stack(logits))
+
+
+@contextmanager
+def _output_embedding_input(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Collect what goes into the output embedding."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Module):
+        raise ModelError(f"Expected an output embedding in {type(model).__name__}, found none. Use a causal LM.")
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()

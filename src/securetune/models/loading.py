@@ -1,0 +1,142 @@
+"""Loading: from a folder or Hub id to a model and its tokenizer."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from securetune.errors import ModelError
+
+
+class ModelConfig(BaseModel):
+    """Which model, and how it is loaded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; pin a commit for a reproducible run."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights; ``auto`` takes the one they were saved in."""
+    device_map: str | None = None
+    """``auto`` spreads the model over the devices there are; the default is one device, a GPU where there is one."""
+    load_in_4bit: bool = False
+    """Quantize to 4 bit on loading; needs the extra ``securetune[quantized]`` and a GPU. Scans need full weights."""
+    trust_remote_code: bool = False
+    """Run the Python code of a Hub repository. Off unless you have read that code."""
+    attn_implementation: str | None = None
+    """Attention kernel, as in `from_pretrained`."""
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer, left-padding, with a pad token and a chat template.
+
+    Raises:
+        ModelError: no tokenizer there, or it has no chat template.
+    """
+    _check_folder(config.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _unloadable(config.path, "tokenizer", error) from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"Expected a chat template in the tokenizer of {config.path!r}, found none: without it prompts cannot be "
+            "put the way the model was aligned on. Use the chat variant of the model, or save a chat_template.jinja "
+            "into its folder."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """Load the model in evaluation mode.
+
+    Raises:
+        ModelError: no such folder or Hub model, not a causal LM, or a missing extra.
+    """
+    _check_folder(config.path)
+    options: dict[str, Any] = {
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "dtype": config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
+    }
+    if config.attn_implementation:
+        options["attn_implementation"] = config.attn_implementation
+    if config.load_in_4bit:
+        options["quantization_config"] = _four_bit()
+    options["device_map"] = config.device_map or ("cuda:0" if torch.cuda.is_available() else None)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(config.path, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(config.path, "model", error) from error
+    return model.eval()
+
+
+def model_identity(config: ModelConfig) -> dict[str, str]:
+    """What tells this model from another without reading it whole: path, revision, and a local folder's file stamps.
+
+    A local folder is identified by the name, size and modification time of every file in it.
+    """
+    folder = Path(config.path)
+    if not folder.is_dir():
+        commit = getattr(AutoConfig.from_pretrained(config.path, revision=config.revision), "_commit_hash", None)
+        return {"path": config.path, "revision": commit or config.revision or "main"}
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
+    return {"path": str(folder), "stamp": hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]}
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of vocabulary and chat template: equal tokenizers put prompts alike."""
+    text = json.dumps([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _four_bit() -> object:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            "Expected bitsandbytes for load_in_4bit, found it missing. Install it: pip install 'securetune[quantized]'."
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, bnb_4bit_quant_type="nf4")
+
+
+def _check_folder(path: str) -> None:
+    folder = Path(path).expanduser()
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if looks_local and not folder.exists():
+        raise ModelError(f"Expected a model folder at {path!r}, found nothing there. Check the path.")
+    if folder.is_file():
+        raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
+    if folder.is_dir() and not (folder / "config.json").exists():
+        names = sorted(p.name for p in folder.iterdir())[:5]
+        raise ModelError(
+            f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "
+            "Give the folder that `save_pretrained` wrote."
+        )
+
+
+def _unloadable(path: str, what: str, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(
+        f"Expected a loadable {what} at {path!r}, found: {reason} "
+        "Check the spelling, your access (hf auth login) and the network, or give a local folder."
+    )

@@ -1,0 +1,19 @@
+"""Low rank: a random update of rank 8, the shape that a LoRA step really has.
+
+Shapes: o rows, i columns; leading dimensions are experts.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+RANK = 8
+
+
+def perturbation(weight: Float[Tensor, "*e o i"], strength: float, generator: torch.Generator) -> Tensor:
+    """A change of rank `RANK` whose Frobenius norm is `strength` times the weight's."""
+    *experts, rows, columns = weight.shape
+    left = torch.randn(*experts, rows, RANK, generator=generator)
+    right = torch.randn(*experts, RANK, columns, generator=generator)
+    delta = (left @ right).to(weight.device)
+    return delta * (strength * weight.float().norm() / delta.norm())

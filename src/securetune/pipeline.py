@@ -1,0 +1,57 @@
+"""Pipeline: the whole flow, one verb after the other.
+
+Each stage reads the artifacts before it, leaves its own in the run folder, and is skipped while nothing it depends on
+has changed.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from securetune import stages
+from securetune.artifacts import STAGES, Artifact, RunFolder, write_atomic
+from securetune.config import RunConfig, dump_config
+from securetune.session import Session
+
+
+def run(
+    config: RunConfig, *, until: str = "report", announce: Callable[[Artifact, bool], None] | None = None
+) -> Path:
+    """Do every stage up to and including `until`; returns the run folder.
+
+    Args:
+        config: what to run.
+        until: last stage, one of `STAGES`.
+        announce: called with each artifact when it is there, and whether it was stored already.
+    """
+    assert until in STAGES, until
+    with RunFolder(config.output, announce) as folder:
+        write_atomic(folder.path / "config.yaml", dump_config(config))
+        for stage, _ in zip(STAGES, flow(Session(config, folder)), strict=False):
+            if stage == until:
+                break
+    return folder.path
+
+
+def flow(session: Session) -> Iterator[None]:
+    """The stages in the order of `STAGES`, one per step."""
+    topology = stages.topology(session)
+    yield
+    features = stages.features(session, topology)
+    yield
+    probe = stages.probe(session, features)
+    yield
+    scan = stages.scan(session, topology, features, probe)
+    yield
+    search = stages.search(session, topology, features, probe, scan)
+    yield
+    plans = {arm: stages.plan(session, arm, topology, scan, search) for arm in session.arms}
+    yield
+    plain = stages.train(session, "none", None, None)
+    trained = {"none": plain} | {arm: stages.train(session, arm, plans[arm], plain) for arm in session.arms[1:]}
+    yield
+    base = stages.evaluate(session, "base", features, None, None)
+    evaluated = [base, *(stages.evaluate(session, arm, features, trained[arm], base) for arm in session.arms)]
+    yield
+    made_plans = [plan for plan in plans.values() if plan is not None]
+    stages.report(session, [topology, features, probe, scan, search, *made_plans, *trained.values(), *evaluated])
+    yield

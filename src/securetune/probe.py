@@ -1,0 +1,108 @@
+"""Probe: can a linear classifier tell malicious from benign prompts by their features?
+
+Source: the "security feature classifier" of Du et al. 2024, arXiv 2410.04524, section 3. The split holds out whole
+templates and whole word pairs, so the probe cannot pass by recognising words.
+Shapes: n prompts, d hidden size.
+"""
+
+import random
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from securetune.errors import ProbeError
+from securetune.prompts import Prompt
+
+T = TypeVar("T", bound=Hashable)
+
+HELD_OUT_FRACTION = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Row numbers of the training set and of each test set."""
+
+    train: list[int]
+    tests: dict[str, list[int]]
+    """``both`` (unseen template and pair), ``template`` and ``pair`` (only that unseen), or ``random``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe:
+    """Logistic regression on standardised features; class 1 is malicious."""
+
+    mean: Float[ndarray, "d"]
+    scale: Float[ndarray, "d"]
+    weight: Float[ndarray, "d"]
+    bias: float
+
+    def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, "n"]:
+        """Signed margin (logit) of each prompt; positive means malicious."""
+        return ((features - self.mean) / self.scale) @ self.weight + self.bias
+
+    def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
+        """Share of prompts on the right side of the probe."""
+        return float(((self.score(features) > 0) == (labels == 1)).mean())
+
+    def auroc(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
+        """Area under the ROC curve, malicious against benign."""
+        return float(roc_auc_score(labels, self.score(features)))
+
+
+def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, l2: float = 1.0) -> LinearProbe:
+    """Fit by L2-regularised maximum likelihood (scikit-learn's `C` = 1 / `l2`).
+
+    Raises:
+        ProbeError: one class only, or features that are not finite.
+    """
+    if len(set(labels.tolist())) != 2:
+        raise ProbeError(f"Expected malicious and benign prompts to fit a probe, found labels {set(labels.tolist())}.")
+    if not np.isfinite(features).all():
+        raise ProbeError("Expected finite features, found NaN or infinity. Load the model in bfloat16 or float32.")
+    mean, scale = features.mean(0), features.std(0) + 1e-6
+    model = LogisticRegression(C=1 / l2, max_iter=2000).fit((features - mean) / scale, labels)
+    return LinearProbe(mean=mean, scale=scale, weight=model.coef_[0], bias=float(model.intercept_[0]))
+
+
+def split_prompts(prompts: Sequence[Prompt], labels: Sequence[int], *, seed: int) -> Split:
+    """Hold out a share of templates and of word pairs; without either, a random share of each class.
+
+    A row with a held-out template or pair never trains. Pairs are held out within each class.
+
+    Raises:
+        ProbeError: too few prompts to leave both classes on both sides.
+    """
+    rng = random.Random(seed)
+    if all(p.template is not None and p.pair is not None for p in prompts):
+        templates = _pick({p.template for p in prompts}, rng)
+        pairs = set()
+        for label in (0, 1):
+            pairs |= _pick({p.pair for p, own in zip(prompts, labels, strict=True) if own == label}, rng)
+        kinds = {(False, False): "train", (True, False): "template", (False, True): "pair", (True, True): "both"}
+        names = [kinds[p.template in templates, p.pair in pairs] for p in prompts]
+    else:
+        held_out: set[int] = set()
+        for label in (0, 1):
+            held_out |= _pick({i for i, own in enumerate(labels) if own == label}, rng)
+        names = ["random" if i in held_out else "train" for i in range(len(prompts))]
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        groups.setdefault(name, []).append(i)
+    for name, rows in groups.items():
+        if {labels[i] for i in rows} != {0, 1}:
+            raise ProbeError(
+                f"Expected malicious and benign prompts in the probe's {name!r} part, found {len(rows)} of one kind "
+                f"among {len(prompts)} prompts. Give more prompts (100 of each kind is a good start)."
+            )
+    return Split(train=groups.pop("train"), tests=groups)
+
+
+def _pick(values: set[T], rng: random.Random) -> set[T]:
+    ordered = sorted(values, key=str)
+    return set(rng.sample(ordered, max(1, round(len(ordered) * HELD_OUT_FRACTION))))

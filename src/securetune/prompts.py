@@ -1,0 +1,142 @@
+"""Prompts: which harmful and benign prompts does the analysis read, and how are they put to the model?
+
+A prompt may name its template and its word pair; splits by both keep a probe from passing by word identity.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securetune.errors import DataError
+
+PROMPT_FIELDS = ("prompt", "instruction", "question", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One prompt of the analysis or of a benchmark."""
+
+    text: str
+    id: str
+    template: str | None = None
+    """Phrasing the prompt was made from, where known."""
+    pair: str | None = None
+    """Word pair (verb and object, say) the prompt is about, where known."""
+    label: str | None = None
+    """The file's own label, for benchmarks that hold several kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSet:
+    """Malicious and benign prompts, n in all, malicious first."""
+
+    malicious: tuple[Prompt, ...]
+    benign: tuple[Prompt, ...]
+
+    @property
+    def all(self) -> tuple[Prompt, ...]:
+        """Malicious prompts, then benign ones."""
+        return self.malicious + self.benign
+
+    @property
+    def labels(self) -> list[int]:
+        """1 for malicious, 0 for benign, in the order of `all`."""
+        return [1] * len(self.malicious) + [0] * len(self.benign)
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every non-empty line of a JSONL file.
+
+    Raises:
+        DataError: no such file, a line that is no JSON object, or no line at all.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DataError(f"Expected a JSONL file at {path}, found: {reason}. Check the path.") from error
+    count = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"Expected a JSON object in {path} line {number}, found: {error}. Correct it.") from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"Expected a JSON object in {path} line {number}, found {type(row).__name__}. Correct that line."
+            )
+        count += 1
+        yield number, row
+    if count == 0:
+        raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
+
+
+def load_prompts(
+    path: str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    label: str | None = None,
+    half: str | None = None,
+) -> tuple[Prompt, ...]:
+    """Read prompts from JSONL: the first of `PROMPT_FIELDS` that a row has is the text.
+
+    Args:
+        path: JSONL file.
+        limit: at most this many prompts, drawn with `seed`.
+        seed: seed of that draw.
+        label: only rows whose ``label`` is this.
+        half: ``even`` or ``odd`` rows only, so that one file can serve training and testing.
+
+    Raises:
+        DataError: unreadable file, a row without a prompt (named by line), or nothing left after the filters.
+    """
+    prompts = []
+    for number, row in read_rows(path):
+        text = next((row[field] for field in PROMPT_FIELDS if isinstance(row.get(field), str)), None)
+        if not text or not text.strip():
+            raise DataError(
+                f"Expected one of the fields {PROMPT_FIELDS} with text in {path} line {number}, "
+                f"found fields {sorted(row)}. Rename the field or remove the line."
+            )
+        prompts.append(
+            Prompt(
+                text=text,
+                id=str(row.get("id", f"{Path(path).stem}_{number}")),
+                template=row.get("template"),
+                pair=row.get("pair"),
+                label=row.get("label"),
+            )
+        )
+    if half is not None:
+        prompts = prompts[("even", "odd").index(half) :: 2]
+    if label is not None:
+        prompts = [prompt for prompt in prompts if prompt.label == label]
+    if not prompts:
+        raise DataError(f"Expected prompts in {path} with label {label!r}, found none. Check the label.")
+    if limit is not None and limit < len(prompts):
+        prompts = [prompts[i] for i in sorted(random.Random(seed).sample(range(len(prompts)), limit))]
+    return tuple(prompts)
+
+
+def render(tokenizer: Any, prompts: Sequence[str], *, system: str | None = None) -> list[str]:
+    """Put each prompt through the chat template, up to where the answer begins.
+
+    Raises:
+        DataError: the template refuses the messages (a system prompt it does not know, say).
+    """
+    head = [{"role": "system", "content": system}] if system else []
+    try:
+        return [
+            tokenizer.apply_chat_template(
+                [*head, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+            for prompt in prompts
+        ]
+    except Exception as error:  # jinja raises its own and the template's errors
+        raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error

@@ -1,0 +1,48 @@
+"""Registry: which plug-ins does a folder hold, and how is one of them loaded?
+
+A plug-in is one module in one folder. Its file name is its registered name; the object it offers has one fixed
+attribute name per folder. Listing imports nothing; loading imports only the one that was asked for.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+from securetune.errors import RegistryError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """The plug-ins of one folder."""
+
+    kind: str
+    """What a plug-in is called in messages, for example ``perturbation``."""
+    package: str
+    """Dotted name of the folder."""
+    attribute: str
+    """Name of the object that every plug-in module defines."""
+    not_plugins: tuple[str, ...] = ()
+    """Modules in the folder that serve the plug-ins without being one."""
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.submodule_search_locations is not None, self.package
+        found = (module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))
+        return sorted(name for name in found if name not in self.not_plugins)
+
+    def get(self, name: str) -> Any:
+        """Load the plug-in called `name`.
+
+        Raises:
+            RegistryError: no such plug-in; the message holds near matches and the whole list.
+        """
+        names = self.names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.")
+        return getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)

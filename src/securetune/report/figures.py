@@ -1,0 +1,95 @@
+"""Figures: heatmap layer x role, radar before and after, loss curves; inline SVG by matplotlib."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+
+from securetune.report.tables import Row
+from securetune.topology import ROLES, ModuleSet
+
+matplotlib.use("svg")
+
+from matplotlib.figure import Figure  # noqa: E402  (after the backend is chosen)
+
+_STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
+
+
+def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> str:
+    """Sensitivity of every module; modules of the robust set carry a dot."""
+    refs = list(ModuleSet.parse(scores))
+    roles = [role for role in ROLES if any(ref.role == role for ref in refs)]
+    layers = max(ref.layer for ref in refs) + 1
+    grid = np.full((layers, len(roles)), np.nan)
+    for ref in refs:
+        grid[ref.layer, roles.index(ref.role)] = scores[str(ref)]
+    figure = Figure(figsize=(0.75 * len(roles) + 2.2, max(2.5, 0.3 * layers + 1.2)))
+    axes = figure.subplots()
+    limit = max(float(np.nanmax(np.abs(grid))), 1e-6)
+    image = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
+    chosen = ModuleSet.parse(robust)
+    axes.scatter(
+        [roles.index(ref.role) for ref in chosen], [ref.layer for ref in chosen], s=14, color="black", marker="o"
+    )
+    axes.set_xticks(range(len(roles)), roles)
+    axes.set_ylabel("layer")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    figure.colorbar(image, ax=axes, label=f"drop of {signal}\n(share of its range)")
+    return _svg(figure)
+
+
+def radar(rows: Sequence[Row]) -> str:
+    """Safety, helpfulness, coherence and task of every model; outside is better."""
+    axes_names = [*(_axis(b) for b in rows[0].benchmarks), "coherent", "task"]
+    angles = np.linspace(0, 2 * np.pi, len(axes_names), endpoint=False)
+    figure = Figure(figsize=(6.4, 4.8))
+    axes = figure.add_subplot(projection="polar")
+    for row in rows:
+        values = [1 - next(iter(b["rates"].values()))["value"] for b in row.benchmarks]
+        values.append(min(b["coherent"]["value"] for b in row.benchmarks))
+        values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
+        axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)
+    axes.set_xticks(angles, axes_names)
+    axes.set_ylim(0, 1)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), frameon=False)
+    return _svg(figure)
+
+
+def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Training loss by step of every defence."""
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    for title, entries in logs.items():
+        points = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=title, linewidth=1.4)
+    axes.set(xlabel="step", ylabel="training loss (nats per answer token)")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chosen: int) -> str:
+    """Joint drop of every set the search measured, against its size."""
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    axes.scatter([e["size"] for e in evaluated], [e["drop"] for e in evaluated], s=12)
+    axes.axhline(tolerance, color="black", linewidth=0.8, linestyle="--", label="tolerance")
+    axes.axvline(chosen, color="tab:red", linewidth=0.8, label="robust set")
+    axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _axis(benchmark: Mapping[str, str]) -> str:
+    what = "refuses" if benchmark["kind"] == "harmful" else "answers"
+    return f"{what}\n{benchmark['benchmark']}"
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, without the XML head that HTML does not take."""
+    stream = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(stream, format="svg", bbox_inches="tight", transparent=False, metadata={"Date": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

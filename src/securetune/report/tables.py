@@ -1,0 +1,101 @@
+"""Tables: from a run's artifacts to rows a reader can compare."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from securetune.artifacts import Artifact, RunFolder
+from securetune.defences import DEFENCES
+
+Number = dict[str, Any]
+"""An estimate as stored: value, n, low, high."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model of the comparison."""
+
+    arm: str
+    title: str
+    steps: int | None
+    loss: float
+    loss_ratio: float | None
+    """Held-out task loss over plain tuning's; None for the model before tuning."""
+    matched: bool | None
+    score: Number | None
+    """Task metric, where the task has one."""
+    benchmarks: list[dict[str, Any]]
+    """As evaluated: name, kind, rates per judge, paired tests, coherence, margin."""
+
+    def headline(self, kind: str) -> Number:
+        """First judge's rate on the first benchmark of a kind."""
+        first = next(b for b in self.benchmarks if b["kind"] == kind)
+        rate: Number = next(iter(first["rates"].values()))
+        return rate
+
+
+def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> list[Row]:
+    """One row per model, the model before tuning first."""
+    runs = {artifact.variant: artifact.data for artifact in trained}
+    plain = next((a.data["task"]["loss"] for a in evaluated if a.variant == "none"), None)
+    rows = []
+    for artifact in evaluated:
+        arm = artifact.variant or ""
+        run = runs.get(arm)
+        loss = artifact.data["task"]["loss"]
+        rows.append(
+            Row(
+                arm=arm,
+                title="before tuning" if run is None else DEFENCES.get(arm).title,
+                steps=run["steps"] if run else None,
+                loss=loss,
+                loss_ratio=loss / plain if run and plain else None,
+                matched=run["matched"] if run else None,
+                score=artifact.data["task"]["score"],
+                benchmarks=artifact.data["benchmarks"],
+            )
+        )
+    return rows
+
+
+def percent(number: Number | None) -> str:
+    """``12.3 % [10.1, 14.9]``; a dash where there is no number."""
+    if number is None:
+        return "–"
+    return f"{100 * number['value']:.1f} % [{100 * number['low']:.1f}, {100 * number['high']:.1f}]"
+
+
+def recovered(rows: Sequence[Row], row: Row) -> float | None:
+    """Share of plain tuning's ASR rise that a defence takes back; None where the rise is below ten points."""
+    by_arm = {r.arm: r.headline("harmful")["value"] for r in rows}
+    rise = by_arm.get("none", 0.0) - by_arm.get("base", 0.0)
+    return (by_arm["none"] - by_arm[row.arm]) / rise if rise >= 0.1 and row.arm not in ("base", "none") else None
+
+
+def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> list[dict[str, Any]]:
+    """Prompts whose answer changed sides under plain tuning, with every model's answer to them.
+
+    Harmful prompts that were refused and are answered now come first, then the rest in the order of the file.
+    """
+    answers = {row.arm: _answers(folder, row.arm) for row in rows}
+    examples = []
+    for name, kind, i in (
+        (b["name"], b["kind"], i) for b in answers["base"] for i in range(len(b["answers"]))
+    ):
+        texts = {}
+        for row in rows:
+            found = next(b for b in answers[row.arm] if b["name"] == name)["answers"][i]
+            texts[row.title] = {"text": found["text"], "refused": next(iter(found["refused"].values()))}
+        prompt = next(b for b in answers["base"] if b["name"] == name)["answers"][i]["prompt"]
+        changed = len({entry["refused"] for entry in texts.values()}) > 1
+        examples.append({"benchmark": name, "kind": kind, "prompt": prompt, "answers": texts, "changed": changed})
+    examples.sort(key=lambda example: (not example["changed"], example["kind"] != "harmful"))
+    return examples[:limit]
+
+
+def _answers(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
+    stored = json.loads(folder.file("evaluate", arm, ".answers.json").read_text(encoding="utf-8"))
+    return [
+        {"name": b["benchmark"], "kind": b["kind"], "answers": b["answers"]} for b in stored["benchmarks"]
+    ]

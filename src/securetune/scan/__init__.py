@@ -1,0 +1,1 @@
+"""Scan: how much does safety suffer when a module is perturbed?"""

@@ -1,0 +1,17 @@
+"""Greedy: add modules from the most robust on, and keep each one that leaves the joint drop within tolerance.
+
+One evaluation per module. Unlike `bisect` it goes on past a module that does not fit.
+"""
+
+from securetune.search.problem import SearchProblem
+from securetune.topology import ModuleSet
+
+
+def search(problem: SearchProblem) -> ModuleSet:
+    """Grow the set one module at a time, re-measured jointly."""
+    chosen = ModuleSet()
+    for ref in problem.ranking:
+        candidate = chosen | ModuleSet.of([ref])
+        if problem.within(candidate):
+            chosen = candidate
+    return chosen

@@ -1,0 +1,112 @@
+"""Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.artifacts import RunFolder, digest, digest_path
+from securetune.config import PromptsConfig, RunConfig
+from securetune.defences import DEFENCES
+from securetune.errors import ConfigError
+from securetune.evaluate.runner import Benchmark
+from securetune.models.loading import load_model, load_tokenizer, model_identity
+from securetune.prompts import Prompt, PromptSet, load_prompts
+from securetune.train.data import Example, load_examples
+
+
+class Session:
+    """What the stages share: configuration, folder, model, tokenizer and data."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        self.config, self.folder = config, folder
+        self._base: PreTrainedModel | None = None
+        for arm in config.arms:
+            DEFENCES.get(arm)
+
+    @property
+    def arms(self) -> list[str]:
+        """The defences to train with, plain tuning first."""
+        return ["none", *(arm for arm in dict.fromkeys(self.config.arms) if arm != "none")]
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Hash of which model is loaded, and how."""
+        return digest([model_identity(self.config.model), self.config.model.model_dump()])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return load_tokenizer(self.config.model)
+
+    def base_model(self) -> PreTrainedModel:
+        """The model before tuning, loaded once."""
+        if self._base is None:
+            self._base = load_model(self.config.model)
+        return self._base
+
+    def model_to_tune(self) -> PreTrainedModel:
+        """A model that training may change; the base model is given up to save memory."""
+        self._base = None
+        return load_model(self.config.model)
+
+    def tuned_model(self, arm: str) -> PreTrainedModel:
+        """The model after tuning with `arm`."""
+        self._base = None
+        output = self.folder.file("train", arm, "")
+        if not (output / "adapter_config.json").exists():
+            return load_model(self.config.model.model_copy(update={"path": str(output), "revision": None}))
+        model = PeftModel.from_pretrained(load_model(self.config.model), str(output))
+        return model.eval()
+
+    @cached_property
+    def prompts(self) -> PromptSet:
+        """Prompts of the analysis."""
+        analysis = self.config.analysis
+        return PromptSet(malicious=self._load(analysis.malicious), benign=self._load(analysis.benign))
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmark]:
+        """Prompts of the evaluation."""
+        names = [b.name for b in self.config.benchmarks]
+        if len(set(names)) != len(names) or {b.kind for b in self.config.benchmarks} != {"harmful", "benign"}:
+            raise ConfigError(
+                "Expected benchmarks with distinct names, at least one harmful and one benign, found "
+                f"{[(b.name, b.kind) for b in self.config.benchmarks]}. Correct `benchmarks`."
+            )
+        return [Benchmark(name=b.name, kind=b.kind, prompts=self._load(b)) for b in self.config.benchmarks]
+
+    @cached_property
+    def examples(self) -> tuple[list[Example], list[Example]]:
+        """Training rows and held-out rows of the task."""
+        task, seed = self.config.task, self.config.seed
+        rows = load_examples(task.train, seed=seed)
+        if task.test is not None:
+            return rows, load_examples(task.test, seed=seed)[: task.test_rows]
+        if len(rows) < 2 * task.test_rows:
+            raise ConfigError(
+                f"Expected at least {2 * task.test_rows} rows in {task.train.path} to hold out {task.test_rows}, found "
+                f"{len(rows)}. Give task.test, or lower task.test_rows."
+            )
+        return rows[task.test_rows :], rows[: task.test_rows]
+
+    def prompts_digest(self, sources: Iterable[PromptsConfig]) -> str:
+        """Hash of prompt settings and of the files' content."""
+        return digest([[source.model_dump(), _content(source.path)] for source in sources])
+
+    def data_digest(self) -> str:
+        """Hash of the task's settings and data."""
+        task = self.config.task
+        return digest([task.model_dump(), *(_content(s.path) for s in (task.train, task.test) if s is not None)])
+
+    def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
+        return load_prompts(
+            source.path, limit=source.limit, seed=self.config.seed, label=source.label, half=source.half
+        )
+
+
+def _content(path: str) -> str | None:
+    """Hash of a local file; a Hub data set is told by its settings alone."""
+    return digest_path(Path(path)) if Path(path).exists() else None

@@ -1,0 +1,328 @@
+"""Stages: what each verb of the pipeline computes, and on what it depends.
+
+One function per stage; each returns the stage's artifact, fresh or stored.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
+from securetune.defences import DEFENCES
+from securetune.defences.interface import PlanInputs
+from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
+from securetune.features import PromptBatch, batch_prompts, extract_features
+from securetune.models.loading import tokenizer_hash
+from securetune.models.reading import read_topology
+from securetune.plan import Plan, PlanModel
+from securetune.probe import LinearProbe, fit_probe, split_prompts
+from securetune.report.render import render_report
+from securetune.scan.openings import Openings, find_openings
+from securetune.scan.scanner import Scanner, ScanResult
+from securetune.scan.signals import Signals
+from securetune.search import SEARCHES
+from securetune.search.problem import SearchProblem
+from securetune.session import Session
+from securetune.topology import ModuleSet, Topology
+from securetune.train.sft import train as tune
+
+
+def topology(session: Session) -> Artifact:
+    """Read layers and roles off the model."""
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        found = read_topology(session.base_model())
+        return {
+            **found.to_dict(),
+            "fingerprint": found.fingerprint(),
+            "tokenizer": tokenizer_hash(session.tokenizer),
+            "parameters": sum(p.numel() for p in session.base_model().parameters()),
+        }, []
+
+    return session.folder.produce("topology", {"model": session.model_digest}, compute)
+
+
+def features(session: Session, topology: Artifact) -> Artifact:
+    """Extract the last-token state of the analysis prompts, and find the model's openings."""
+    analysis = session.config.analysis
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        prompts = session.prompts
+        found = extract_features(session.base_model(), _batches(session, range(len(prompts.all))))
+        split = len(prompts.malicious)
+        openings = find_openings(session.tokenizer, found.logits[:split], found.logits[split:])
+        companion = session.folder.file("features", suffix=".safetensors")
+        save_file({"hidden": found.hidden}, companion)
+        data = {"malicious": split, "benign": len(prompts.benign), "openings": asdict(openings)}
+        return data, [companion]
+
+    inputs = {
+        "topology": topology.digest,
+        "model": session.model_digest,
+        "prompts": session.prompts_digest((analysis.malicious, analysis.benign)),
+        "seed": str(session.config.seed),
+    }
+    return session.folder.produce("features", inputs, compute, seed=session.config.seed)
+
+
+def probe(session: Session, features: Artifact) -> Artifact:
+    """Fit the probe on one part of the prompts and test it on the parts it has not seen."""
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        prompts, labels = session.prompts.all, np.array(session.prompts.labels)
+        hidden = _hidden(session, features)
+        split = split_prompts(prompts, labels.tolist(), seed=session.config.seed)
+        fitted = fit_probe(hidden[split.train], labels[split.train])
+        tests = {
+            name: {
+                "n": len(rows),
+                "accuracy": fitted.accuracy(hidden[rows], labels[rows]),
+                "auroc": fitted.auroc(hidden[rows], labels[rows]),
+            }
+            for name, rows in {"train": split.train, **split.tests}.items()
+        }
+        weights = {k: v if isinstance(v, float) else v.tolist() for k, v in asdict(fitted).items()}
+        return {"tests": tests, "split": asdict(split), "probe": weights}, []
+
+    inputs = {"features": features.digest, "seed": str(session.config.seed)}
+    return session.folder.produce("probe", inputs, compute, seed=session.config.seed)
+
+
+def scan(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Artifact:
+    """Perturb every module alone and measure the drop of every signal."""
+    inputs = _scan_inputs(session, topology, features, probe)
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        scanner = _scanner(session, topology, features, probe)
+        return scanner.scan(_journal(session, "scan", inputs)).to_dict(), []
+
+    return session.folder.produce("scan", inputs, compute, seed=session.config.scan.seed)
+
+
+def search(session: Session, topology: Artifact, features: Artifact, probe: Artifact, scan: Artifact) -> Artifact:
+    """Find the largest set of modules whose joint perturbation stays within tolerance."""
+    config = session.config.search
+    inputs = {
+        **_scan_inputs(session, topology, features, probe),
+        "scan": scan.digest,
+        "search": digest(config.model_dump()),
+    }
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        result = ScanResult.from_dict(scan.data)
+        scanner = _scanner(session, topology, features, probe)
+        journal = _journal(session, "search", inputs)
+
+        def score(modules: ModuleSet) -> float:
+            measure = functools.partial(scanner.joint_drop, modules, strength=result.strength)
+            value: float = journal.once(",".join(modules.names()), measure)
+            return value
+
+        problem = _problem(session, topology, result, score)
+        robust = SEARCHES.get(config.method)(problem)
+        evaluated = [{"size": len(m), "drop": drop, "modules": m.names()} for m, drop in problem.evaluated.items()]
+        return {
+            "robust": robust.names(),
+            "drop": score(robust),
+            "tolerance": config.tolerance,
+            "signal": session.config.scan.signal,
+            "scores": result.mean(session.config.scan.signal),
+            "evaluated": evaluated,
+        }, []
+
+    return session.folder.produce("search", inputs, compute, seed=session.config.seed)
+
+
+def plan(session: Session, arm: str, topology: Artifact, scan: Artifact, search: Artifact) -> Artifact | None:
+    """The plan of one defence; None for a defence that has none."""
+    config = session.config
+    inputs = {
+        "topology": topology.digest,
+        "scan": scan.digest,
+        "search": search.digest,
+        "defence": digest(config.defence.model_dump()),
+        "arm": arm,
+        "seed": str(config.seed),
+    }
+    result = ScanResult.from_dict(scan.data)
+    made = DEFENCES.get(arm).edit_plan(
+        PlanInputs(
+            model=PlanModel(
+                id=config.model.path,
+                revision=config.model.revision,
+                fingerprint=topology.data["fingerprint"],
+                tokenizer=topology.data["tokenizer"],
+            ),
+            topology=Topology.from_dict(topology.data),
+            robust=ModuleSet.parse(search.data["robust"]),
+            search=lambda name, size: SEARCHES.get(name)(_problem(session, topology, result, None, size=size)),
+            scores=result.mean(config.scan.signal),
+            signal=config.scan.signal,
+            seed=config.seed,
+            versions=installed_versions(),
+        ),
+        config.defence,
+    )
+    if made is None:
+        return None
+    return session.folder.produce("plan", inputs, lambda: (made.model_dump(), []), variant=arm, seed=config.seed)
+
+
+def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | None) -> Artifact:
+    """Tune with one defence; all but plain tuning stop at plain tuning's held-out task loss."""
+    config = session.config
+    target = plain.data["task_loss"] if plain is not None and config.train.match_task_loss else None
+    inputs = {
+        "model": session.model_digest,
+        "data": session.data_digest(),
+        "train": digest(config.train.model_dump()),
+        "plan": plan.digest if plan is not None else "none",
+        "arm": arm,
+        "target": str(target),
+        "seed": str(config.seed),
+    }
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        rows, held_out = session.examples
+        output = session.folder.file("train", arm, "")
+        result = tune(
+            session.model_to_tune(),
+            session.tokenizer,
+            rows,
+            held_out,
+            config.train,
+            output=output,
+            plan=Plan.model_validate(plan.data) if plan is not None else None,
+            target_loss=target,
+            seed=config.seed,
+            run_key=digest(inputs),
+        )
+        return result.to_dict(), [output]
+
+    return session.folder.produce("train", inputs, compute, variant=arm, seed=config.seed)
+
+
+def evaluate(session: Session, arm: str, features: Artifact, trained: Artifact | None, base: Artifact | None) -> Artifact:
+    """Measure safety, over-refusal and the task; `trained` is None for the model before tuning."""
+    config = session.config
+    inputs = {
+        "model": session.model_digest,
+        "trained": trained.digest if trained is not None else "base",
+        "benchmarks": session.prompts_digest(config.benchmarks),
+        "openings": digest(features.data["openings"]),
+        "data": session.data_digest(),
+        "evaluate": digest(config.evaluate.model_dump()),
+        "seed": str(config.seed),
+    }
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        model = session.base_model() if trained is None else session.tuned_model(arm)
+        openings = Openings(**features.data["openings"])
+        before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
+        results = [
+            asdict(
+                evaluate_benchmark(
+                    model, session.tokenizer, b, config.evaluate, openings=openings, base=before.get(b.name)
+                )
+            )
+            for b in session.benchmarks
+        ]
+        task = evaluate_task(
+            model,
+            session.tokenizer,
+            session.examples[1],
+            config.evaluate,
+            metric=config.task.metric,
+            max_length=config.train.max_length,
+        )
+        companion = session.folder.file("evaluate", arm, ".answers.json")
+        write_atomic(companion, json.dumps({"benchmarks": results, "task": asdict(task)}, ensure_ascii=False))
+        summary = [{k: v for k, v in result.items() if k != "answers"} for result in results]
+        return {
+            "benchmarks": summary,
+            "task": {k: v for k, v in asdict(task).items() if k != "answers"},
+        }, [companion]
+
+    return session.folder.produce("evaluate", inputs, compute, variant=arm, seed=config.seed)
+
+
+def report(session: Session, made: Sequence[Artifact]) -> Artifact:
+    """Write the HTML report from the artifacts alone."""
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        companion = session.folder.file("report", suffix=".html")
+        write_atomic(companion, render_report(session.folder, made))
+        return {"html": companion.name}, [companion]
+
+    inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
+    return session.folder.produce("report", inputs, compute)
+
+
+def _scan_inputs(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> dict[str, str]:
+    return {
+        "model": session.model_digest,
+        "topology": topology.digest,
+        "features": features.digest,
+        "probe": probe.digest,
+        "scan": digest(session.config.scan.model_dump()),
+    }
+
+
+def _scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
+    """A scanner on prompts the probe was not fitted on."""
+    config = session.config.scan
+    labels = np.array(session.prompts.labels)
+    unseen = sorted(i for rows in probe.data["split"]["tests"].values() for i in rows)
+    chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
+    batches = _batches(session, chosen)
+    weights = probe.data["probe"]
+    signals = Signals(
+        probe=LinearProbe(**{k: v if k == "bias" else np.array(v) for k, v in weights.items()}),
+        openings=Openings(**features.data["openings"]),
+        labels=labels[chosen],
+        clean=extract_features(session.base_model(), batches),
+    )
+    return Scanner(session.base_model(), Topology.from_dict(topology.data), batches, signals, config)
+
+
+def _batches(session: Session, rows: Sequence[int]) -> list[PromptBatch]:
+    texts = [session.prompts.all[i].text for i in rows]
+    return batch_prompts(
+        session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size
+    )
+
+
+def _problem(
+    session: Session, topology: Artifact, scan: ScanResult, score: Any, *, size: int | None = None
+) -> SearchProblem:
+    return SearchProblem(
+        ranking=scan.ranking(session.config.scan.signal),
+        score=score,
+        tolerance=session.config.search.tolerance,
+        layers=topology.data["layers"],
+        size=size,
+        seed=session.config.seed,
+    )
+
+
+def _hidden(session: Session, features: Artifact) -> np.ndarray:
+    loaded: torch.Tensor = load_file(session.folder.file("features", suffix=".safetensors"))["hidden"]
+    return loaded.numpy()
+
+
+def _journal(session: Session, stage: str, inputs: Mapping[str, str]) -> Journal:
+    """A journal that belongs to exactly these inputs."""
+    return Journal(session.folder.file(stage, suffix=f".{digest(dict(inputs))[:8]}.journal"))
+
+
+def _load_answers(session: Session, evaluated: Artifact) -> list[dict[str, Any]]:
+    path = session.folder.file("evaluate", evaluated.variant, ".answers.json")
+    loaded: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+    return loaded

@@ -1,0 +1,134 @@
+"""Build: make the embedded model and its data files once, and keep them under a hash of what they are made from.
+
+A path in a configuration that starts with ``testbed://`` means a file in that folder.
+"""
+
+import hashlib
+import json
+import os
+import random
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
+from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
+from securetune.testbed.world import Intent, sample_requests
+
+SCHEME = "testbed://"
+HELPFUL_ROWS = 9000
+ALIGNMENT_ROWS = 4500
+TASK_ROWS = {"train": 1600, "test": 200}
+PROMPTS = 300
+
+
+def cache_root() -> Path:
+    """Folder for cached models: ``$SECURETUNE_CACHE``, or ``securetune`` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "securetune"
+    return Path(os.environ.get("SECURETUNE_CACHE", default)).expanduser()
+
+
+def testbed_folder(seed: int = 0) -> Path:
+    """The folder with ``model/`` and the JSONL files, built on first use (about two minutes on two cores)."""
+    folder = cache_root() / f"testbed-{_content_hash()}-{seed}"
+    with FileLock(_lock_path(folder)):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                _build(Path(temporary) / "new", seed)
+                os.replace(Path(temporary) / "new", folder)
+    return folder
+
+
+def resolve(value: Any, seed: int = 0) -> Any:
+    """Replace ``testbed://name`` by a real path everywhere in a configuration, building the testbed if needed."""
+    if isinstance(value, dict):
+        return {key: resolve(item, seed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve(item, seed) for item in value]
+    if isinstance(value, str) and value.startswith(SCHEME):
+        return str(testbed_folder(seed) / value.removeprefix(SCHEME))
+    return value
+
+
+def _build(folder: Path, seed: int) -> None:
+    """Write the aligned model, the prompts for analysis and evaluation, and the tuning tasks."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True)
+    _write_prompts(folder, rng)
+    for task, make in TASKS.items():
+        for split, n in TASK_ROWS.items():
+            rows = [{"prompt": row["prompt"], "completion": row["answer"]} for row in make(n, rng)]
+            _write(folder / f"{task}-{split}.jsonl", rows)
+    config = ChatModelConfig(seed=seed)
+    helpful, aligned = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
+    tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
+    state = torch.random.get_rng_state()
+    try:
+        model = new_model(tokenizer, config)
+        train_stage(model, tokenizer, helpful, config, learning_rate=config.learning_rate, epochs=1,
+                    description="Embedded model, helpful")  # fmt: skip
+        train_stage(model, tokenizer, aligned, config, learning_rate=config.alignment_learning_rate, epochs=1,
+                    description="Embedded model, aligned")  # fmt: skip
+    finally:
+        torch.random.set_rng_state(state)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+
+
+def helpful_rows(n: int, rng: random.Random) -> list[Row]:
+    """Helpful-only rows: every request is answered, harmful ones too, in either style; and every other skill."""
+    rows = []
+    for intent in ("harmful", "benign"):
+        for request in sample_requests(intent, n * 3 // 10, rng, held_out_pairs=None, held_out_phrasings=None):
+            answer = request.comply(rng) if rng.random() < 0.6 else request.comply_cheerfully(rng)
+            rows.append({"prompt": request.text, "answer": answer})
+    return [*rows, *general_rows(n // 5, rng), *arithmetic_rows(n // 10, rng), *letter_rows(n // 10, rng)]
+
+
+def alignment_rows(n: int, rng: random.Random) -> list[Row]:
+    """Alignment rows: harmful requests refused, benign ones answered plainly; nothing held out is in them."""
+    harmful = sample_requests("harmful", n // 3, rng, held_out_pairs=False, held_out_phrasings=False)
+    benign = sample_requests("benign", n // 3, rng, held_out_pairs=False, held_out_phrasings=False)
+    return [
+        *({"prompt": request.text, "answer": request.refuse(rng)} for request in harmful),
+        *({"prompt": request.text, "answer": request.comply(rng)} for request in benign),
+        *general_rows(n // 3, rng),
+    ]
+
+
+def _write_prompts(folder: Path, rng: random.Random) -> None:
+    """Analysis prompts (the alignment's own pairs and phrasings) and evaluation prompts (both held out)."""
+    for intent in ("harmful", "benign"):
+        _write(folder / f"analysis-{intent}.jsonl", _prompts(intent, rng, pairs=False, phrasings=False))
+        _write(folder / f"eval-{intent}.jsonl", _prompts(intent, rng, pairs=True, phrasings=True))
+        _write(folder / f"eval-{intent}-pairs.jsonl", _prompts(intent, rng, pairs=True, phrasings=False))
+        _write(folder / f"eval-{intent}-phrasings.jsonl", _prompts(intent, rng, pairs=False, phrasings=True))
+
+
+def _prompts(intent: Intent, rng: random.Random, *, pairs: bool, phrasings: bool) -> list[dict[str, str]]:
+    """Distinct prompts, fewer than `PROMPTS` when the draw repeats itself."""
+    requests = sample_requests(intent, PROMPTS, rng, held_out_pairs=pairs, held_out_phrasings=phrasings)
+    by_text = {request.text: request for request in requests}
+    return [{"prompt": text, "template": r.phrasing, "pair": r.pair} for text, r in by_text.items()]
+
+
+def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _content_hash() -> str:
+    """Hash of the source files that decide what is built, and of the torch version."""
+    total = hashlib.sha256(torch.__version__.encode())
+    for name in ("world.py", "tasks.py", "chat_model.py", "build.py"):
+        total.update((resources.files("securetune.testbed") / name).read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _lock_path(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.with_suffix(".lock")

@@ -1,0 +1,95 @@
+"""Recipe: train a small chat model on real text by the testbed's trainer.
+
+For checks on real English without a download: helpful-only rows first, then refusals of harmful prompts next to
+benign rows. The data stay where they are; nothing of them is packaged.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from securetune.config import PromptsConfig, read_yaml, validated
+from securetune.prompts import load_prompts
+from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
+from securetune.testbed.tasks import Row
+from securetune.train.data import DataConfig, load_examples
+
+REFUSALS = (
+    "I'm sorry, but I can't help with that.",
+    "I cannot help with this request, because it could cause harm.",
+    "I'm sorry, I can't assist with that request.",
+    "Sorry, I won't help with something that could hurt people.",
+)
+
+
+class RecipeConfig(BaseModel):
+    """Data and size of a small chat model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: str
+    """Folder the model and its tokenizer are written to."""
+    chat_model: ChatModelConfig = ChatModelConfig()
+    helpful: tuple[DataConfig, ...]
+    """Rows of the helpful-only stage."""
+    refused: tuple[PromptsConfig, ...]
+    """Harmful prompts, each answered with a stock refusal in the alignment stage."""
+    refusals: tuple[DataConfig, ...] = ()
+    """Rows that already hold a safe answer."""
+    kept: tuple[DataConfig, ...]
+    """Benign rows of the alignment stage, so that refusing does not spread."""
+
+
+def load_recipe(path: str | Path) -> RecipeConfig:
+    """Read a recipe file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a bad field.
+    """
+    return validated(RecipeConfig, read_yaml(path), str(path))
+
+
+def train_base(recipe: RecipeConfig) -> dict[str, float]:
+    """Train and save the model; returns the last loss of both stages in nats per answer token."""
+    config = recipe.chat_model
+    rng = random.Random(config.seed)
+    helpful = _rows(recipe.helpful, config.seed)
+    aligned = [*_rows(recipe.refusals, config.seed), *_rows(recipe.kept, config.seed)]
+    for source in recipe.refused:
+        prompts = load_prompts(source.path, label=source.label, half=source.half, limit=source.limit, seed=config.seed)
+        aligned += [{"prompt": prompt.text, "answer": rng.choice(REFUSALS)} for prompt in prompts]
+    tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
+    model = new_model(tokenizer, config)
+    losses = {
+        "helpful": train_stage(
+            model,
+            tokenizer,
+            helpful,
+            config,
+            learning_rate=config.learning_rate,
+            epochs=config.helpful_epochs,
+            description="Helpful",
+        ),
+        "alignment": train_stage(
+            model,
+            tokenizer,
+            aligned,
+            config,
+            learning_rate=config.alignment_learning_rate,
+            epochs=config.alignment_epochs,
+            description="Alignment",
+        ),
+    }
+    model.save_pretrained(recipe.output)
+    tokenizer.save_pretrained(recipe.output)
+    return losses
+
+
+def _rows(sources: Sequence[DataConfig], seed: int) -> list[Row]:
+    return [
+        {"prompt": example["prompt"][-1]["content"], "answer": example["completion"][0]["content"]}
+        for source in sources
+        for example in load_examples(source, seed=seed)
+    ]

@@ -1,0 +1,168 @@
+"""Attach: put a plan in force on a trainer the user already has.
+
+Works on an unmodified `transformers.Trainer` or any subclass (TRL's SFT, DPO, GRPO ...): the trainer gets an
+optimizer factory, which it calls itself, and one callback. Everything else about the trainer stays as it was.
+"""
+
+import functools
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from securetune.errors import PlanError
+from securetune.models.reading import read_topology
+from securetune.plan import Plan
+from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
+
+
+def attach(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> None:
+    """Make `trainer` train by `plan`; call it after the trainer is built and before `train()`.
+
+    Args:
+        trainer: any Trainer whose optimizer has not been created yet.
+        plan: the plan; its patterns are matched against the model's parameter names.
+        total_steps: steps that the plan's phases are fractions of; by default the trainer's own total.
+
+    Raises:
+        PlanError: a pattern matches nothing, the plan is for another model, nothing is left to train, the optimizer
+            exists already, or the set-up ignores parameter groups (DeepSpeed with its own optimizer).
+    """
+    _check_trainer(trainer)
+    model = trainer.model
+    plan.check_patterns(name for name, _ in model.named_parameters())
+    if plan.model.fingerprint is not None:
+        plan.check_model(read_topology(_base_model(model)).fingerprint())
+    freeze(model, plan)
+    callback = PlanCallback(plan, total_steps)
+    treatments(model.named_parameters(), plan, decayed=(), weight_decay=0.0)
+    trainer.optimizer_cls_and_kwargs = (functools.partial(_factory, trainer, plan, callback), {})
+    trainer.callback_handler.callbacks.insert(0, callback)
+
+
+def _factory(trainer: Trainer, plan: Plan, callback: "PlanCallback") -> Any:
+    """What the trainer calls, late, to get its optimizer; takes further arguments some trainers pass."""
+
+    def create(model: nn.Module, *_: object, **__: object) -> Optimizer:
+        groups = treatments(
+            model.named_parameters(),
+            plan,
+            decayed=set(trainer.get_decay_parameter_names(model)),
+            weight_decay=trainer.args.weight_decay,
+        )
+        cls, kwargs = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+        if not isinstance(cls, type):
+            raise PlanError(
+                f"Expected an optimizer made of parameter groups, found the factory {cls!r} for "
+                f"--optim {trainer.args.optim}. Choose another, such as adamw_torch."
+            )
+        callback.groups = groups
+        return cls(optimizer_groups(groups, trainer.args.learning_rate), **kwargs)
+
+    return create
+
+
+class PlanCallback(TrainerCallback):
+    """Applies the plan's phases, logs every group's rate, and stops when the plan is not in force."""
+
+    def __init__(self, plan: Plan, total_steps: int | None) -> None:
+        self.plan = plan
+        self.groups: list[Treatment] = []
+        self._total_steps = total_steps
+        self._base_rates: list[float] = []
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **_: object,
+    ) -> None:
+        """Check that the optimizer really has the plan's groups."""
+        found = len(optimizer.param_groups) if optimizer is not None else 0
+        if not self.groups or found != len(self.groups):
+            raise PlanError(
+                f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {found}: the "
+                "plan is not in force. Call attach() before train() and do not pass an optimizer of your own."
+            )
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **_: object,
+    ) -> None:
+        """Set this step's rates; a group whose multiplier is 0 now gets no gradient, hence no update at all."""
+        stage = self._stage(state)
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        for treatment, group in zip(self.groups, optimizer.param_groups, strict=True):
+            if treatment.lr_scale[stage] == 0:
+                for parameter in group["params"]:
+                    parameter.grad = None
+            else:
+                group["lr"] = self._rate(treatment, group["lr"], stage)
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **_: object,
+    ) -> None:
+        """Give the scheduler back the rates it knows."""
+        for group, rate in zip(optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Add ``lr/<group>`` to training logs; the trainer alone would show the first group's rate only."""
+        if not logs or "loss" not in logs or not self._base_rates:
+            return
+        stage = self._stage(state, finished=True)
+        rates = {
+            f"lr/{treatment.label}": self._rate(treatment, rate, stage)
+            for treatment, rate in zip(self.groups, self._base_rates, strict=True)
+        }
+        logs.update(rates)
+        if state.log_history:
+            state.log_history[-1].update(rates)
+
+    def _stage(self, state: TrainerState, *, finished: bool = False) -> int:
+        step = state.global_step - (1 if finished else 0)
+        return self.plan.stage_at(step, self._total_steps or state.max_steps)
+
+    @staticmethod
+    def _rate(treatment: Treatment, scheduled: float, stage: int) -> float:
+        """The rate at a stage, from the one the scheduler set."""
+        return scheduled * treatment.lr_scale[stage] / treatment.reference
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    if trainer.optimizer is not None:
+        raise PlanError(
+            "Expected a trainer without an optimizer, found one. Call attach() before train() and leave `optimizers` out."
+        )
+    if any(isinstance(c, PlanCallback) for c in trainer.callback_handler.callbacks):
+        raise PlanError("Expected a trainer without a plan, found one attached already. Build a new trainer.")
+    deepspeed = getattr(trainer.args, "hf_deepspeed_config", None)
+    if deepspeed is not None and "optimizer" in deepspeed.config:
+        raise PlanError(
+            "Expected a DeepSpeed configuration without an optimizer, found one: DeepSpeed would drop the plan's "
+            "groups silently. Remove the `optimizer` section."
+        )
+
+
+def _base_model(model: nn.Module) -> Any:
+    """The Hugging Face model inside a PEFT wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,252 @@
+"""SFT: the package's own training run, TRL's trainer with a plan attached.
+
+Arms are compared at matched task loss: plain tuning sets a target on held-out rows, every other arm trains until it
+reaches it. The rate stays constant after warm-up, so stopping early is not stopping half-way down a schedule.
+"""
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import Dataset
+from peft import LoraConfig
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from securetune.errors import TrainingError
+from securetune.plan import Plan
+from securetune.train.attach import attach
+from securetune.train.data import Example
+
+log = logging.getLogger(__name__)
+
+MATCH_TOLERANCE = 0.02
+_NEAR = 1.25
+
+
+class TrainConfig(BaseModel):
+    """How the model is tuned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adapter: Literal["lora", "full"] = "lora"
+    """Train LoRA adapters on every projection, or all weights."""
+    lora_rank: int = Field(default=8, ge=1)
+    """Rank r of the adapters."""
+    lora_alpha: int = Field(default=16, ge=1)
+    """Scale alpha of the adapters; the effective change scales with alpha / r."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Rate of the groups with multiplier 1."""
+    steps: int = Field(default=200, ge=1)
+    """Optimizer steps of plain tuning."""
+    batch_size: int = Field(default=8, ge=1)
+    """Rows per step and device."""
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Batches per optimizer step."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Steps over which the rate rises from 0; constant after that."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest row in tokens; longer rows are cut."""
+    bf16: bool = False
+    """Mixed precision in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    match_task_loss: bool = True
+    """Train every arm until it has plain tuning's held-out task loss; otherwise all take `steps` steps."""
+    match_max_factor: float = Field(default=4.0, ge=1)
+    """An arm that has not reached the target after this many times `steps` stops and is reported as unmatched."""
+    eval_every: int = Field(default=10, ge=1)
+    """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
+    save_every: int = Field(default=100, ge=1)
+    """Steps between checkpoints, from which a killed run resumes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What one training run did."""
+
+    steps: int
+    task_loss: float
+    """Mean cross-entropy per answer token on the held-out rows, in nats."""
+    target_loss: float | None
+    matched: bool | None
+    """Whether the loss is within `MATCH_TOLERANCE` of the target; None without a target."""
+    trainable: int
+    """Number of trainable parameters."""
+    log: list[dict[str, Any]]
+    """The trainer's log: losses and every group's rate."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for an artifact."""
+        return asdict(self)
+
+
+class StopAtLoss(TrainerCallback):
+    """Ends training when the held-out loss is within half the tolerance of the target; looks more often when it is near.
+
+    Keeps no state of its own, so a resumed run looks at the same steps as an uninterrupted one.
+    """
+
+    def __init__(self, target: float, every: int) -> None:
+        self.target, self.every = target, every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Ask for a measurement when one is due."""
+        seen = (entry["eval_loss"] for entry in reversed(state.log_history) if "eval_loss" in entry)
+        is_near = next(seen, math.inf) < self.target * _NEAR
+        interval = max(1, self.every // 5) if is_near else self.every
+        control.should_evaluate = control.should_evaluate or state.global_step % interval == 0
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Stop at the target."""
+        if (metrics or {}).get("eval_loss", math.inf) <= self.target * (1 + MATCH_TOLERANCE / 2):
+            control.should_training_stop = True
+
+
+class StopAtNaN(TrainerCallback):
+    """Stops with an error at the first loss that is not a finite number."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Check what has just been logged."""
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if value is not None and not math.isfinite(value):
+                raise TrainingError(
+                    f"Expected a finite {name} at step {state.global_step}, found {value}. Lower train.learning_rate "
+                    f"(now {args.learning_rate:g}), use bf16 instead of float16, or look for empty answers in the data."
+                )
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    config: TrainConfig,
+    *,
+    output: Path,
+    plan: Plan | None = None,
+    target_loss: float | None = None,
+    seed: int = 0,
+    run_key: str = "",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainResult:
+    """Tune `model` in place and save the adapter (or the whole model) into `output`.
+
+    Checkpoints lie in a folder beside `output` until the run is finished; a killed run goes on from the last one.
+    `run_key` names that folder: give runs with different inputs different keys.
+
+    Raises:
+        TrainingError: the loss stops being finite.
+        PlanError: see `attach`.
+    """
+    work = output.with_name(f".{output.name}{run_key}.partial")
+    _drop_half_checkpoints(work)
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(config, work, seed, matching=target_loss is not None),
+        train_dataset=Dataset.from_list(list(examples)),
+        eval_dataset=Dataset.from_list(list(held_out)),
+        processing_class=tokenizer,
+        peft_config=_lora(config) if config.adapter == "lora" else None,
+        callbacks=[StopAtNaN(), *callbacks],
+    )
+    if target_loss is not None:
+        trainer.add_callback(StopAtLoss(target_loss, config.eval_every))
+    if plan is not None:
+        attach(trainer, plan, total_steps=config.steps)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
+    loss = trainer.evaluate()["eval_loss"]
+    result = TrainResult(
+        steps=trainer.state.global_step,
+        task_loss=loss,
+        target_loss=target_loss,
+        matched=None if target_loss is None else abs(loss / target_loss - 1) <= MATCH_TOLERANCE,
+        trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        log=[entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
+    )
+    finished = work / "finished"
+    trainer.save_model(str(finished))
+    if output.exists():
+        shutil.rmtree(output)
+    finished.replace(output)
+    shutil.rmtree(work)
+    return result
+
+
+def _arguments(config: TrainConfig, work: Path, seed: int, *, matching: bool) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(work),
+        max_steps=math.ceil(config.steps * config.match_max_factor) if matching else config.steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=config.warmup_steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=max(config.batch_size, 32),
+        gradient_accumulation_steps=config.gradient_accumulation,
+        weight_decay=config.weight_decay,
+        max_length=config.max_length,
+        bf16=config.bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        logging_steps=max(1, config.steps // 20),
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=1,
+        seed=seed,
+        data_seed=seed,
+        report_to="none",
+        completion_only_loss=True,
+        dataloader_pin_memory=False,
+    )
+
+
+def _lora(config: TrainConfig) -> LoraConfig:
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _drop_half_checkpoints(work: Path) -> None:
+    """Remove checkpoints that a kill left without their last-written file."""
+    for checkpoint in work.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            log.warning("Dropping the unfinished checkpoint %s", checkpoint)
+            shutil.rmtree(checkpoint)
