@@ -145,7 +145,9 @@ class RunFolder:
             raw = json.loads(path.read_text(encoding="utf-8"))
             artifact = Artifact(**raw)
         except (ValueError, TypeError) as error:
-            raise ArtifactError(f"Expected an artifact in {path}, found {error}. Delete the file to redo it.") from error
+            raise ArtifactError(
+                f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
+            ) from error
         if artifact.schema > SCHEMA:
             raise ArtifactError(
                 f"Expected schema {SCHEMA} or older in {path}, found {artifact.schema}. Update securetune."

@@ -13,9 +13,7 @@ from securetune.config import RunConfig, dump_config
 from securetune.session import Session
 
 
-def run(
-    config: RunConfig, *, until: str = "report", announce: Callable[[Artifact, bool], None] | None = None
-) -> Path:
+def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifact, bool], None] | None = None) -> Path:
     """Do every stage up to and including `until`; returns the run folder.
 
     Args:

@@ -150,7 +150,9 @@ class Plan(_Data):
         try:
             return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise PlanError(f"Expected a plan file at {path}, found none ({error.strerror}). Check the path.") from error
+            raise PlanError(
+                f"Expected a plan file at {path}, found none ({error.strerror}). Check the path."
+            ) from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"

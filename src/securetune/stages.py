@@ -209,7 +209,9 @@ def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | N
     return session.folder.produce("train", inputs, compute, variant=arm, seed=config.seed)
 
 
-def evaluate(session: Session, arm: str, features: Artifact, trained: Artifact | None, base: Artifact | None) -> Artifact:
+def evaluate(
+    session: Session, arm: str, features: Artifact, trained: Artifact | None, base: Artifact | None
+) -> Artifact:
     """Measure safety, over-refusal and the task; `trained` is None for the model before tuning."""
     config = session.config
     inputs = {
@@ -294,9 +296,7 @@ def _scanner(session: Session, topology: Artifact, features: Artifact, probe: Ar
 
 def _batches(session: Session, rows: Sequence[int]) -> list[PromptBatch]:
     texts = [session.prompts.all[i].text for i in rows]
-    return batch_prompts(
-        session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size
-    )
+    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
 
 
 def _problem(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.evaluate.answers import Answer, generate_answers
+from securetune.evaluate.answers import generate_answers
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.statistics import Estimate, McNemar, mcnemar, mean, proportion

@@ -37,9 +37,7 @@ def read_topology(model: PreTrainedModel) -> Topology:
             f"Add an entry for {model_type!r} to OVERRIDES (or NOT_MODULES) in models/families.py."
         )
     text = model.config.get_text_config()
-    return Topology(
-        model_type=model_type, layers=text.num_hidden_layers, hidden_size=text.hidden_size, modules=modules
-    )
+    return Topology(model_type=model_type, layers=text.num_hidden_layers, hidden_size=text.hidden_size, modules=modules)
 
 
 def _layer_list(model: nn.Module, model_type: str) -> str:

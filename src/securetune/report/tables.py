@@ -80,9 +80,7 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
     """
     answers = {row.arm: _answers(folder, row.arm) for row in rows}
     examples = []
-    for name, kind, i in (
-        (b["name"], b["kind"], i) for b in answers["base"] for i in range(len(b["answers"]))
-    ):
+    for name, kind, i in ((b["name"], b["kind"], i) for b in answers["base"] for i in range(len(b["answers"]))):
         texts = {}
         for row in rows:
             found = next(b for b in answers[row.arm] if b["name"] == name)["answers"][i]
@@ -96,6 +94,4 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
 
 def _answers(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
     stored = json.loads(folder.file("evaluate", arm, ".answers.json").read_text(encoding="utf-8"))
-    return [
-        {"name": b["benchmark"], "kind": b["kind"], "answers": b["answers"]} for b in stored["benchmarks"]
-    ]
+    return [{"name": b["benchmark"], "kind": b["kind"], "answers": b["answers"]} for b in stored["benchmarks"]]

@@ -112,9 +112,7 @@ class Scanner:
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
         seed = self._config.seed * 1000 + draw
-        with perturbed(
-            self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed
-        ):
+        with perturbed(self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed):
             features = extract_features(self._model, self._batches)
         return drops(self.clean, self._signals.measure(features), self.ranges)
 
@@ -128,9 +126,9 @@ class Scanner:
     def calibrate(self) -> tuple[float, dict[float, float]]:
         """Choose the strength: the smallest of `STRENGTHS` at which the sampled modules lose `TARGET_DROP` on average.
 
-        The sample is the first, middle and last module of every role, one draw each. Below that the drops drown in noise; far
-        above it every module looks sensitive. Returns the strength and the mean drop at every strength tried; the
-        last strength when none reaches the target.
+        The sample is the first, middle and last module of every role, one draw each. Below that the drops drown in
+        noise; far above it every module looks sensitive. Returns the strength and the mean drop at every strength
+        tried; the last strength when none reaches the target.
         """
         sample = self._sample()
         tried: dict[float, float] = {}
@@ -156,9 +154,7 @@ class Scanner:
         for ref, draw in _track([(ref, draw) for ref in refs for draw in draws]):
             measure = functools.partial(self.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
             found[str(ref)].append(journal.once(f"{ref}/{draw}", measure))
-        return ScanResult(
-            strength=strength, calibration=dict(tried), clean=self.clean, ranges=self.ranges, draws=found
-        )
+        return ScanResult(strength=strength, calibration=dict(tried), clean=self.clean, ranges=self.ranges, draws=found)
 
     def _calibration(self) -> tuple[float, list[tuple[float, float]]]:
         strength, tried = self.calibrate()

@@ -29,11 +29,12 @@ def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
             "malicious": {"path": f"{SCHEME}analysis-harmful.jsonl"},
             "benign": {"path": f"{SCHEME}analysis-benign.jsonl"},
         },
-        "scan": {"seed": seed},
+        "scan": {"prompts": 40, "draws": 2, "seed": seed},
         "task": {
             "name": task,
             "train": {"path": f"{SCHEME}{task}-train.jsonl"},
             "test": {"path": f"{SCHEME}{task}-test.jsonl"},
+            "test_rows": 100,
             "metric": _METRIC[task],
         },
         "train": {

@@ -72,11 +72,13 @@ def letter_rows(n: int, rng: random.Random) -> list[Row]:
     for _ in range(n):
         writer, reader = rng.sample(_NAMES, 2)
         thing, day = rng.choice(_THINGS), rng.choice(_DAYS)
-        prompt = rng.choice((
-            f"Write a letter from {writer} to {reader}: the {thing} arrive on {day}.",
-            f"{writer} has to tell {reader} that the {thing} arrive on {day}. Write the letter.",
-            f"Help {writer} write to {reader} about the {thing} that arrive on {day}.",
-        ))
+        prompt = rng.choice(
+            (
+                f"Write a letter from {writer} to {reader}: the {thing} arrive on {day}.",
+                f"{writer} has to tell {reader} that the {thing} arrive on {day}. Write the letter.",
+                f"Help {writer} write to {reader} about the {thing} that arrive on {day}.",
+            )
+        )
         answer = f"Dear {reader}, good news! Your {thing} will be there on {day}. Yours, {writer}"
         rows.append({"prompt": prompt, "answer": answer})
     return rows

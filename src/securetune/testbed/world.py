@@ -136,8 +136,6 @@ def sample_requests(
     pairs = [(v, o) for v in verbs for o in OBJECTS if held_out_pairs in (None, is_held_out_pair(v, o))]
     phrasings = {None: PHRASINGS, True: HELD_OUT_PHRASINGS, False: TRAIN_PHRASINGS}[held_out_phrasings]
     return [
-        Request(
-            verb=verb, object=obj, context=rng.choice(CONTEXTS), phrasing=rng.choice(phrasings), intent=intent
-        )
+        Request(verb=verb, object=obj, context=rng.choice(CONTEXTS), phrasing=rng.choice(phrasings), intent=intent)
         for verb, obj in (rng.choice(pairs) for _ in range(n))
     ]

@@ -151,7 +151,8 @@ class PlanCallback(TrainerCallback):
 def _check_trainer(trainer: Trainer) -> None:
     if trainer.optimizer is not None:
         raise PlanError(
-            "Expected a trainer without an optimizer, found one. Call attach() before train() and leave `optimizers` out."
+            "Expected a trainer without an optimizer, found one. Call attach() before train() and leave `optimizers` "
+            "out."
         )
     if any(isinstance(c, PlanCallback) for c in trainer.callback_handler.callbacks):
         raise PlanError("Expected a trainer without a plan, found one attached already. Build a new trainer.")

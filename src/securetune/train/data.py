@@ -130,7 +130,10 @@ def _are_messages(value: object) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) and m["content"]
+            isinstance(m, dict)
+            and isinstance(m.get("role"), str)
+            and isinstance(m.get("content"), str)
+            and m["content"]
             for m in value
         )
     )

@@ -68,9 +68,7 @@ def treatments(
 
 def optimizer_groups(groups: Iterable[Treatment], learning_rate: float) -> list[dict[str, Any]]:
     """The groups as an optimizer takes them."""
-    return [
-        {"params": g.parameters, "lr": learning_rate * g.reference, "weight_decay": g.weight_decay} for g in groups
-    ]
+    return [{"params": g.parameters, "lr": learning_rate * g.reference, "weight_decay": g.weight_decay} for g in groups]
 
 
 def freeze(model: nn.Module, plan: Plan) -> int:

@@ -72,7 +72,7 @@ class TrainConfig(BaseModel):
     match_max_factor: float = Field(default=4.0, ge=1)
     """An arm that has not reached the target after this many times `steps` stops and is reported as unmatched."""
     eval_every: int = Field(default=10, ge=1)
-    """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
+    """Steps between measurements of the held-out loss while matching (half of it close to the target)."""
     save_every: int = Field(default=100, ge=1)
     """Steps between checkpoints, from which a killed run resumes."""
 
@@ -98,21 +98,19 @@ class TrainResult:
 
 
 class StopAtLoss(TrainerCallback):
-    """Ends training when the held-out loss is within half the tolerance of the target; looks more often when it is near.
+    """Ends training when the held-out loss is within half the tolerance of the target.
 
-    Keeps no state of its own, so a resumed run looks at the same steps as an uninterrupted one.
+    It looks more often when the loss is near. Keeps no state of its own, so a resumed run looks at the same steps as an uninterrupted one.
     """
 
     def __init__(self, target: float, every: int) -> None:
         self.target, self.every = target, every
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Ask for a measurement when one is due."""
         seen = (entry["eval_loss"] for entry in reversed(state.log_history) if "eval_loss" in entry)
         is_near = next(seen, math.inf) < self.target * _NEAR
-        interval = max(1, self.every // 5) if is_near else self.every
+        interval = max(1, self.every // 2) if is_near else self.every
         control.should_evaluate = control.should_evaluate or state.global_step % interval == 0
 
     def on_evaluate(

@@ -1,0 +1,5 @@
+"""`python -m securetune` is the command line."""
+
+from securetune.cli import entry
+
+entry()

@@ -1,0 +1,203 @@
+"""Golden: training with a plan against the trainer's own training."""
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from securetune.errors import PlanError
+from securetune.plan import Entry, Phase, Plan, PlanModel, plan_of
+from securetune.topology import ModuleSet
+from securetune.models.reading import read_topology
+from securetune.train.attach import attach
+from tests.conftest import tiny_llama
+
+STEPS = 4
+
+
+def hand_plan(*entries, phases=()):
+    return Plan(method="test", model=PlanModel(id="tiny"), entries=entries, phases=phases)
+
+
+ONE = hand_plan(Entry(pattern="q_proj", lr_mult=1.0), Entry(pattern=".*", lr_mult=1.0))
+
+
+def plain_trainer(tmp_path, tokenizer, **options):
+    rows = [{"input_ids": list(range(5 + i, 15 + i)), "labels": list(range(5 + i, 15 + i))} for i in range(16)]
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=2,
+        learning_rate=1e-2,
+        report_to="none",
+        logging_steps=1,
+        **{"max_steps": STEPS, "save_strategy": "no", "weight_decay": 0.1, **options},
+    )
+    return Trainer(model=tiny_llama(len(tokenizer)), args=arguments, train_dataset=Dataset.from_list(rows))
+
+
+def sft_trainer(tmp_path, tokenizer, *, lora):
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What is {i} plus 1?"}],
+            "completion": [{"role": "assistant", "content": str(i + 1)}],
+        }
+        for i in range(16)
+    ]
+    arguments = SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=STEPS,
+        per_device_train_batch_size=2,
+        learning_rate=1e-2,
+        weight_decay=0.1,
+        report_to="none",
+        logging_steps=1,
+        save_strategy="no",
+        bf16=False,
+        gradient_checkpointing=False,
+    )
+    torch.manual_seed(0)
+    return SFTTrainer(
+        model=tiny_llama(len(tokenizer)),
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=2, target_modules="all-linear") if lora else None,
+    )
+
+
+MAKERS = {
+    "Trainer": plain_trainer,
+    "SFTTrainer full": lambda path, tokenizer: sft_trainer(path, tokenizer, lora=False),
+    "SFTTrainer LoRA": lambda path, tokenizer: sft_trainer(path, tokenizer, lora=True),
+}
+
+
+def weights(trainer):
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_multipliers_of_one_equal_the_trainers_own_weights_bit_for_bit(make, tmp_path, tokenizer):
+    own, ours = make(tmp_path, tokenizer), make(tmp_path, tokenizer)
+    start = weights(own)
+    attach(ours, ONE)
+    own.train()
+    ours.train()
+    expected, found = weights(own), weights(ours)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert any(not torch.equal(start[name], expected[name]) for name in start), "training must change something"
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_multiplier_zero_leaves_modules_bit_identical_and_trains_the_rest(make, tmp_path, tokenizer):
+    trainer = make(tmp_path, tokenizer)
+    start = weights(trainer)
+    attach(trainer, hand_plan(Entry(pattern=r"layers\.0\.", lr_mult=0.0), Entry(pattern=".*")))
+    trainer.train()
+    end = weights(trainer)
+    frozen = [name for name in start if "layers.0." in name]
+    assert frozen and all(torch.equal(start[name], end[name]) for name in frozen)
+    moved = [name for name in start if "layers.1." in name and not torch.equal(start[name], end[name])]
+    assert moved
+
+
+def test_small_multiplier_equals_an_adam_step_of_the_scaled_rate(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, max_steps=1, weight_decay=0.0, lr_scheduler_type="constant")
+    start = weights(trainer)
+    attach(trainer, hand_plan(Entry(pattern="v_proj", lr_mult=0.1), Entry(pattern=".*")))
+    trainer.train()
+    # Adam's first step moves every entry with a gradient by the learning rate itself.
+    steps = {name: (p - start[name]).abs().max().item() for name, p in weights(trainer).items()}
+    assert steps["model.layers.0.self_attn.v_proj.weight"] == pytest.approx(1e-3, rel=1e-2)
+    assert steps["model.layers.0.self_attn.o_proj.weight"] == pytest.approx(1e-2, rel=1e-2)
+
+
+def test_swat_warm_up_holds_the_rest_still_then_trains_everything(tmp_path, tokenizer):
+    phase = Phase(until=0.5, entries=(Entry(pattern=r"layers\.1\."), Entry(pattern=".*", lr_mult=0.0)))
+    seen = []
+
+    class Recorder(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **_):
+            seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
+
+    trainer = plain_trainer(tmp_path, tokenizer)
+    start = weights(trainer)
+    attach(trainer, hand_plan(Entry(pattern=".*"), phases=(phase,)))
+    trainer.add_callback(Recorder())
+    trainer.train()
+    first, second = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"
+    assert torch.equal(seen[1][first], start[first]) and not torch.equal(seen[0][second], start[second])
+    assert not torch.equal(seen[2][first], start[first])
+
+
+def test_every_groups_rate_is_logged(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, lr_scheduler_type="constant")
+    attach(trainer, hand_plan(Entry(pattern="q_proj"), Entry(pattern=".*", lr_mult=0.1)))
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert logged["lr/x1"] == pytest.approx(1e-2)
+    assert logged["lr/x0.1"] == pytest.approx(1e-3)
+    assert logged["lr/x0.1_no_decay"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        hand_plan(Entry(pattern="q_proj"), Entry(pattern=".*", lr_mult=0.1)),
+        hand_plan(
+            Entry(pattern=".*"),
+            phases=(Phase(until=0.7, entries=(Entry(pattern="q_proj"), Entry(pattern=".*", lr_mult=0.0))),),
+        ),
+    ],
+    ids=["ml_lr", "swat"],
+)
+def test_resume_from_a_checkpoint_equals_an_uninterrupted_run(plan, tmp_path, tokenizer):
+    options = {"save_strategy": "steps", "save_steps": 2}
+    whole = plain_trainer(tmp_path / "whole", tokenizer, **options)
+    attach(whole, plan)
+    whole.train()
+    resumed = plain_trainer(tmp_path / "resumed", tokenizer, **options)
+    attach(resumed, plan)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    expected, found = weights(whole), weights(resumed)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path, tokenizer):
+    with pytest.raises(PlanError, match="'nowhere' to match a parameter"):
+        attach(plain_trainer(tmp_path, tokenizer), hand_plan(Entry(pattern="nowhere")))
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_a_plan_fits_its_own_model_with_and_without_adapters_and_no_other(make, tmp_path, tokenizer):
+    plans = []
+    for layers in (2, 3):
+        topology = read_topology(tiny_llama(len(tokenizer), layers=layers))
+        model = PlanModel(id="tiny", fingerprint=topology.fingerprint())
+        plans.append(plan_of("test", model, topology, ModuleSet.parse(["0.q"]), rest_lr_mult=0.1))
+    attach(make(tmp_path, tokenizer), plans[0])
+    with pytest.raises(PlanError, match="Expected the model this plan was made for"):
+        attach(make(tmp_path, tokenizer), plans[1])
+
+
+def test_a_plan_that_leaves_nothing_to_train_is_an_error(tmp_path, tokenizer):
+    with pytest.raises(PlanError, match="leave something to train"):
+        attach(plain_trainer(tmp_path, tokenizer), hand_plan(Entry(pattern=".*", lr_mult=0.0)))
+
+
+def test_an_optimizer_made_before_is_an_error(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    trainer.create_optimizer()
+    with pytest.raises(PlanError, match="without an optimizer"):
+        attach(trainer, ONE)
+
+
+def test_replacing_the_optimizer_after_attach_is_noticed(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    attach(trainer, ONE)
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1e-3)
+    with pytest.raises(PlanError, match="not in force"):
+        trainer.train()

@@ -1,0 +1,204 @@
+"""The half without torch: topology, plan, registry, artifacts, search."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from securetune.artifacts import Journal, RunFolder
+from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
+from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
+from securetune.registry import Registry
+from securetune.search import SEARCHES
+from securetune.search.problem import SearchProblem
+from securetune.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
+
+
+def llama_topology(layers=12):
+    modules = {
+        ModuleRef(i, role): ModuleInfo(path=path, weight=f"{path}.weight", shape=(4, 4))
+        for i in range(layers)
+        for role, path in (("q", f"model.layers.{i}.self_attn.q_proj"), ("down", f"model.layers.{i}.mlp.down_proj"))
+    }
+    return Topology(model_type="llama", layers=layers, hidden_size=4, modules=modules)
+
+
+def test_the_light_half_imports_neither_torch_nor_transformers():
+    code = (
+        "import sys, securetune.cli, securetune.topology, securetune.plan, securetune.artifacts, securetune.registry;"
+        "import securetune.search.greedy, securetune.search.pattern, securetune.report.tables;"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_module_set_iterates_in_layer_order_and_parses_its_own_names():
+    modules = ModuleSet.parse(["10.q", "2.down", "2.q"])
+    assert modules.names() == ["2.down", "2.q", "10.q"]
+    assert ModuleSet.parse(modules.names()) == modules
+    with pytest.raises(TopologyError, match="layer.role"):
+        ModuleRef.parse("q.3")
+
+
+def test_topology_survives_json_and_its_fingerprint_tells_depths_apart():
+    topology = llama_topology()
+    assert Topology.from_dict(json.loads(json.dumps(topology.to_dict()))) == topology
+    assert topology.fingerprint() != llama_topology(13).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_fsdp_wrapped_module.model.layers.1._fsdp_wrapped_module.self_attn.q_proj.weight",
+        "_orig_mod.model.layers.1.self_attn.q_proj.weight",
+        "module.model.layers.1.self_attn.q_proj.weight",
+        "base_model.model.model.layers.1.self_attn.q_proj.base_layer.weight",
+    ],
+)
+def test_wrapper_names_are_looked_through(name):
+    assert clean_name(name) == "model.layers.1.self_attn.q_proj.weight"
+
+
+def test_module_entries_match_exactly_their_modules():
+    topology = llama_topology()
+    chosen = ModuleSet.parse(["1.q", "3.down"])
+    plan = plan_of("ml_lr", PlanModel(id="x"), topology, chosen, rest_lr_mult=0.1)
+    for ref, info in topology.modules.items():
+        expected = (1.0,) if ref in chosen else (0.1,)
+        assert plan.lr_scale(info.weight) == expected, ref
+        assert plan.lr_scale(f"base_model.model.{info.path}.lora_A.default.weight") == expected, ref
+    assert plan.lr_scale("vision_model.layers.1.self_attn.q_proj.weight") == (0.1,)
+    assert len(module_entries(chosen, topology, lr_mult=1.0)) == 2
+
+
+def test_first_matching_entry_wins():
+    entries = (Entry(pattern="q_proj", lr_mult=0.5), Entry(pattern="layers", lr_mult=0.1))
+    plan = Plan(method="x", model=PlanModel(id="x"), entries=entries)
+    assert plan.lr_scale("layers.0.q_proj") == (0.5,)
+    assert plan.lr_scale("layers.0.k_proj") == (0.1,)
+    assert plan.lr_scale("embed_tokens") == (1.0,)
+
+
+def test_phases_rule_their_share_of_the_steps():
+    phase = Phase(until=0.25, entries=(Entry(pattern=".*", lr_mult=0.0),))
+    plan = Plan(method="x", model=PlanModel(id="x"), entries=(), phases=(phase,))
+    assert [plan.stage_at(step, 8) for step in range(4)] == [0, 0, 1, 1]
+    assert not plan.is_frozen("w")
+
+
+def test_plan_survives_its_file_and_a_bad_file_is_named(tmp_path):
+    plan = plan_of("ml_lr", PlanModel(id="x"), llama_topology(), ModuleSet.parse(["0.q"]), rest_lr_mult=0.1)
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    with pytest.raises(PlanError, match="found none"):
+        Plan.load(tmp_path / "absent.json")
+    (tmp_path / "bad.json").write_text('{"method": "x", "model": {"id": "x"}, "entries": [{"pattern": "("}]}')
+    with pytest.raises(PlanError, match="not a regular expression"):
+        Plan.load(tmp_path / "bad.json")
+
+
+def test_an_unknown_plugin_gets_a_near_match_and_the_list():
+    with pytest.raises(RegistryError, match=r"Did you mean 'greedy'\? Choose one of: bisect, greedy"):
+        SEARCHES.get("gredy")
+
+
+def test_listing_plugins_imports_none_of_them():
+    registry = Registry(kind="judge", package="securetune.evaluate.judges", attribute="judge")
+    assert {"refusal_margin", "refusal_phrases"} <= set(registry.names())
+
+
+def produce(folder, inputs, calls):
+    def compute():
+        calls.append(1)
+        companion = folder.file("scan", suffix=".txt")
+        companion.write_text("x")
+        return {"n": len(calls)}, [companion]
+
+    return folder.produce("scan", inputs, compute)
+
+
+def test_a_stage_is_skipped_until_an_input_or_a_companion_changes(tmp_path):
+    calls = []
+    with RunFolder(tmp_path) as folder:
+        produce(folder, {"a": "1"}, calls)
+        assert produce(folder, {"a": "1"}, calls).data == {"n": 1}
+        assert produce(folder, {"a": "2"}, calls).data == {"n": 2}
+        folder.file("scan", suffix=".txt").write_text("changed by someone")
+        assert produce(folder, {"a": "2"}, calls).data == {"n": 3}
+
+
+def test_a_killed_stage_leaves_the_old_artifact(tmp_path):
+    calls = []
+    with RunFolder(tmp_path) as folder:
+        produce(folder, {"a": "1"}, calls)
+        with pytest.raises(KeyboardInterrupt):
+            folder.produce("scan", {"a": "2"}, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert folder.read("scan").data == {"n": 1}
+
+
+def test_two_processes_cannot_share_a_run_folder(tmp_path):
+    with RunFolder(tmp_path), pytest.raises(ArtifactError, match="Another securetune process"), RunFolder(tmp_path):
+        pass
+
+
+def test_a_damaged_artifact_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.file("scan").write_text("{")
+    with pytest.raises(ArtifactError, match=r"04-scan.json.*Delete the file"):
+        folder.read("scan")
+
+
+def test_a_journal_repeats_nothing_and_forgets_a_line_cut_short(tmp_path):
+    path = tmp_path / "j"
+    journal = Journal(path)
+    assert [journal.once(key, lambda: 1.5) for key in "aba"] == [1.5] * 3
+    path.write_text(path.read_text() + '["c", {"x"')
+    again = Journal(path)
+    assert again.once("a", lambda: 99) == 1.5
+    assert again.once("c", lambda: 3) == 3
+    assert Journal(path).once("c", lambda: 99) == 3
+
+
+def additive_problem(costs, tolerance, **options):
+    refs = {ModuleRef(i, "q"): cost for i, cost in enumerate(costs)}
+    ranking = sorted(refs, key=lambda ref: refs[ref])
+    score = lambda modules: sum(refs[ref] for ref in modules)  # noqa: E731
+    return SearchProblem(ranking=ranking, score=score, tolerance=tolerance, layers=len(costs), **options)
+
+
+@pytest.mark.parametrize("name", ["greedy", "bisect"])
+def test_searches_find_the_optimum_where_drops_add_up(name):
+    rng = random.Random(0)
+    for _ in range(20):
+        costs = [rng.random() for _ in range(9)]
+        problem = additive_problem(costs, 1.5)
+        best = max(k for k in range(10) if sum(sorted(costs)[:k]) <= 1.5)
+        assert len(SEARCHES.get(name)(problem)) == best
+
+
+@pytest.mark.parametrize("name", SEARCHES.names())
+def test_every_search_returns_known_modules_and_repeats_itself(name):
+    found = [SEARCHES.get(name)(additive_problem([0.1 * i for i in range(8)], 1.0, size=3)) for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].members <= {ModuleRef(i, "q") for i in range(8)}
+    if name in ("random", "inverted"):
+        assert len(found[0]) == 3
+
+
+@pytest.mark.parametrize("name", ["greedy", "bisect", "pattern"])
+def test_searches_stay_within_tolerance_when_robust_modules_are_sensitive_together(name):
+    together = ModuleSet.parse(["0.q", "1.q"])
+    problem = additive_problem([0.0, 0.0, 0.0, 0.5], 0.2)
+    alone = problem.score
+    problem.score = lambda modules: 1.0 if together.members <= modules.members else alone(modules)
+    assert problem.score(SEARCHES.get(name)(problem)) <= 0.2
+
+
+def test_help_answers_quickly():
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "securetune", "--help"], capture_output=True, check=True)
+    assert time.monotonic() - start < 4, "far above the 0.4 s it takes on a quiet machine: something heavy is imported"
