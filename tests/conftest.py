@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from securetune.testbed.chat_model import train_tokenizer
+from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import sample_requests
 
@@ -53,8 +53,17 @@ def model(tokenizer):
 
 @pytest.fixture(scope="session")
 def model_folder(tokenizer, tmp_path_factory):
+    """A two-layer model that has just learned to refuse harmful verbs: seconds of training, enough for the flow."""
     folder = tmp_path_factory.mktemp("model")
-    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    rng = random.Random(2)
+    rows = []
+    for intent, answer in (("harmful", "I'm sorry."), ("benign", "Sure.")):
+        requests = sample_requests(intent, 1200, rng, held_out_pairs=None, held_out_phrasings=None)
+        rows += [{"prompt": request.text, "answer": answer} for request in requests]
+    config = ChatModelConfig(hidden_size=64, intermediate_size=96, layers=2)
+    model = new_model(tokenizer, config)
+    train_stage(model, tokenizer, rows, config, learning_rate=3e-3, epochs=1, description="Fixture")
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -77,7 +86,7 @@ def data_folder(tmp_path_factory):
 
 
 def settings(model_folder: Path, data_folder: Path, output: Path) -> dict:
-    """A run small enough for a unit test; the model is random, so its numbers mean nothing."""
+    """A run small enough for a unit test."""
     return {
         "model": str(model_folder),
         "output": str(output),
@@ -85,7 +94,7 @@ def settings(model_folder: Path, data_folder: Path, output: Path) -> dict:
             "malicious": {"path": str(data_folder / "harmful.jsonl")},
             "benign": {"path": str(data_folder / "benign.jsonl")},
         },
-        "scan": {"draws": 1, "prompts": 10, "strength": 0.5, "signal": "probe_margin"},
+        "scan": {"draws": 1, "prompts": 10, "strength": 0.5},
         "search": {"method": "bisect"},
         "task": {"train": {"path": str(data_folder / "task.jsonl")}, "test_rows": 10, "metric": "exact_match"},
         "train": {"steps": 4, "batch_size": 4, "max_length": 128, "match_max_factor": 1, "eval_every": 2},

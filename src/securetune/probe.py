@@ -44,7 +44,8 @@ class LinearProbe:
 
     def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, "n"]:
         """Signed margin (logit) of each prompt; positive means malicious."""
-        return ((features - self.mean) / self.scale) @ self.weight + self.bias
+        margins: ndarray = ((features - self.mean) / self.scale) @ self.weight + self.bias
+        return margins
 
     def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
         """Share of prompts on the right side of the probe."""

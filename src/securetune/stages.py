@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
 
 from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
@@ -284,9 +283,9 @@ def _scanner(session: Session, topology: Artifact, features: Artifact, probe: Ar
     unseen = sorted(i for rows in probe.data["split"]["tests"].values() for i in rows)
     chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
     batches = _batches(session, chosen)
-    weights = probe.data["probe"]
+    weights = {k: np.array(v) for k, v in probe.data["probe"].items() if k != "bias"}
     signals = Signals(
-        probe=LinearProbe(**{k: v if k == "bias" else np.array(v) for k, v in weights.items()}),
+        probe=LinearProbe(bias=probe.data["probe"]["bias"], **weights),
         openings=Openings(**features.data["openings"]),
         labels=labels[chosen],
         clean=extract_features(session.base_model(), batches),
@@ -313,8 +312,8 @@ def _problem(
 
 
 def _hidden(session: Session, features: Artifact) -> np.ndarray:
-    loaded: torch.Tensor = load_file(session.folder.file("features", suffix=".safetensors"))["hidden"]
-    return loaded.numpy()
+    hidden: np.ndarray = load_file(session.folder.file("features", suffix=".safetensors"))["hidden"].numpy()
+    return hidden
 
 
 def _journal(session: Session, stage: str, inputs: Mapping[str, str]) -> Journal:

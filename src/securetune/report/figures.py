@@ -34,7 +34,7 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
     )
     axes.set_xticks(range(len(roles)), roles)
     axes.set_ylabel("layer")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.set_yticks(range(0, layers, max(1, layers // 16)))
     figure.colorbar(image, ax=axes, label=f"drop of {signal}\n(share of its range)")
     return _svg(figure)
 
@@ -89,7 +89,7 @@ def _axis(benchmark: Mapping[str, str]) -> str:
 def _svg(figure: Figure) -> str:
     """The figure as an SVG element, without the XML head that HTML does not take."""
     stream = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key
         figure.savefig(stream, format="svg", bbox_inches="tight", transparent=False, metadata={"Date": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]

@@ -100,7 +100,8 @@ class TrainResult:
 class StopAtLoss(TrainerCallback):
     """Ends training when the held-out loss is within half the tolerance of the target.
 
-    It looks more often when the loss is near. Keeps no state of its own, so a resumed run looks at the same steps as an uninterrupted one.
+    It looks more often when the loss is near. It keeps no state of its own, so a resumed run looks at the same steps
+    as an uninterrupted one.
     """
 
     def __init__(self, target: float, every: int) -> None:

@@ -1,0 +1,114 @@
+"""The report: tables, verdicts, and that model output cannot become markup."""
+
+import re
+
+import pytest
+
+from securetune.artifacts import RunFolder
+from securetune.config import parse_config
+from securetune.evaluate.answers import Answer
+from securetune.evaluate.coherence import is_coherent
+from securetune.evaluate.statistics import mcnemar, mean, proportion
+from securetune.evaluate.task import is_correct
+from securetune.pipeline import run
+from securetune.report.render import render_report, verdict
+from securetune.report.tables import Row, recovered
+from tests.conftest import settings
+
+PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+def row(arm, asr, matched=None):
+    rate = {"value": asr, "n": 100, "low": asr, "high": asr}
+    benchmarks = [
+        {"benchmark": "h", "kind": "harmful", "rates": {"refusal_phrases": rate}},
+        {"benchmark": "b", "kind": "benign", "rates": {"refusal_phrases": rate}},
+    ]
+    return Row(
+        arm=arm, title=arm, steps=1, loss=1.0, loss_ratio=1.0, matched=matched, score=None, benchmarks=benchmarks
+    )
+
+
+def test_recovered_is_the_share_of_the_rise_taken_back_and_silent_below_ten_points():
+    rows = [row("base", 0.1), row("none", 0.5), row("ml_lr", 0.2)]
+    assert recovered(rows, rows[2]) == pytest.approx(0.75)
+    assert recovered(rows, rows[0]) is None
+    small = [row("base", 0.1), row("none", 0.19), row("ml_lr", 0.1)]
+    assert recovered(small, small[2]) is None
+
+
+def test_the_verdict_names_a_rise_that_is_too_small_and_a_loss_that_is_not_matched():
+    assert "says little" in verdict([row("base", 0.0), row("none", 0.05), row("ml_lr", 0.0)])
+    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False)])
+    assert "80 % of the rise" in told and "did not reach" in told
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder, data_folder, tmp_path_factory):
+    raw = settings(model_folder, data_folder, tmp_path_factory.mktemp("run") / "r")
+    made = []
+    folder = RunFolder(run(parse_config(raw, "test"), announce=lambda a, _: made.append(a)))
+    return folder, made, raw
+
+
+def test_the_report_is_one_file_without_outside_references(finished):
+    folder, made, _ = finished
+    html = folder.file("report", suffix=".html").read_text(encoding="utf-8")
+    assert len(html) < 3_000_000
+    outside = re.findall(r"(?:src|href|action)\s*=\s*[\"'](?!#|data:)[^\"']*", html)
+    assert not outside
+    assert "<script" not in html
+    for title in ("before tuning", "IFT", "ML-LR", "SWAT"):
+        assert title in html
+
+
+def test_model_output_and_prompts_are_escaped(finished):
+    folder, made, _ = finished
+    for path in folder.path.glob("08-evaluate-*.answers.json"):
+        import json
+
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        for benchmark in stored["benchmarks"]:
+            for answer in benchmark["answers"]:
+                answer["text"] = answer["prompt"] = PAYLOAD
+        path.write_text(json.dumps(stored), encoding="utf-8")
+    html = render_report(folder, made[:-1])
+    assert "<script" not in html and "<img" not in html
+    assert "&lt;script&gt;alert(" in html
+
+
+def test_wilson_interval_equals_the_textbook_value():
+    found = proportion([True] * 8 + [False] * 2)
+    assert (found.value, found.n) == (0.8, 10)
+    assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+    assert proportion([False] * 50).low == 0
+
+
+def test_mcnemar_counts_discordant_pairs():
+    found = mcnemar([False] * 10, [True] * 5 + [False] * 5)
+    assert (found.gained, found.lost) == (5, 0)
+    assert found.p == pytest.approx(2 * 0.5**5)
+    assert mcnemar([True], [True]).p == 1
+
+
+def test_mean_interval_is_students():
+    found = mean([1.0, 2.0, 3.0])
+    assert found.value == 2
+    assert found.high - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "coherent"),
+    [("A short answer.", True), ("", False), ("...", False), ("the cat sat on the mat and slept", True)],
+)
+def test_coherence(text, coherent):
+    assert is_coherent(text) is coherent
+    assert not is_coherent("la " * 30)
+
+
+def test_final_number_is_compared_as_a_number():
+    answer = Answer(prompt="", text="So 1,200 - 200 = 1,000.")
+    assert is_correct(answer, "#### 1000", "final_number")
+    assert not is_correct(answer, "#### 1200", "final_number")
+    assert not is_correct(Answer(prompt="", text="none"), "#### 1", "final_number")
+    assert is_correct(Answer(prompt="", text=" a "), "a", "exact_match")
