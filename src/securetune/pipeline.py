@@ -23,8 +23,10 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
     """
     assert until in STAGES, until
     with RunFolder(config.output, announce) as folder:
+        session = Session(config, folder)
+        session.check()
         write_atomic(folder.path / "config.yaml", dump_config(config))
-        for stage, _ in zip(STAGES, flow(Session(config, folder)), strict=False):
+        for stage, _ in zip(STAGES, flow(session), strict=False):
             if stage == until:
                 break
     return folder.path

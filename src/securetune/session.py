@@ -11,9 +11,12 @@ from securetune.artifacts import RunFolder, digest, digest_path
 from securetune.config import PromptsConfig, RunConfig
 from securetune.defences import DEFENCES
 from securetune.errors import ConfigError
+from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.runner import Benchmark
 from securetune.models.loading import load_model, load_tokenizer, model_identity
+from securetune.perturb import PERTURBATIONS
 from securetune.prompts import Prompt, PromptSet, load_prompts
+from securetune.search import SEARCHES
 from securetune.train.data import Example, load_examples
 
 
@@ -23,8 +26,20 @@ class Session:
     def __init__(self, config: RunConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
         self._base: PreTrainedModel | None = None
-        for arm in config.arms:
+
+    def check(self) -> None:
+        """Read every input and look up every plug-in now, so that a mistake shows before hours of work.
+
+        Raises:
+            SecuretuneError: the first thing that cannot be used.
+        """
+        for arm in self.config.arms:
             DEFENCES.get(arm)
+        for judge in self.config.evaluate.judges:
+            JUDGES.get(judge)
+        PERTURBATIONS.get(self.config.scan.perturbation)
+        SEARCHES.get(self.config.search.method)
+        _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
 
     @property
     def arms(self) -> list[str]:

@@ -92,11 +92,20 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
     """What tells this model from another without reading it whole: path, revision, and a local folder's file stamps.
 
     A local folder is identified by the name, size and modification time of every file in it.
+
+    Raises:
+        ModelError: no such folder or Hub model.
     """
+    _check_folder(config.path)
     folder = Path(config.path)
     if not folder.is_dir():
-        commit = getattr(AutoConfig.from_pretrained(config.path, revision=config.revision), "_commit_hash", None)
-        return {"path": config.path, "revision": commit or config.revision or "main"}
+        try:
+            found = AutoConfig.from_pretrained(
+                config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise _unloadable(config.path, "model", error) from error
+        return {"path": config.path, "revision": getattr(found, "_commit_hash", None) or config.revision or "main"}
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
     return {"path": str(folder), "stamp": hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]}
 

@@ -1,0 +1,147 @@
+"""Every plug-in through one suite: adding the file adds its tests."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from securetune.defences import DEFENCES
+from securetune.defences.interface import Defence, DefenceConfig, PlanInputs
+from securetune.errors import TopologyError
+from securetune.evaluate.answers import Answer
+from securetune.evaluate.judges import JUDGES
+from securetune.models.reading import read_topology
+from securetune.perturb import PERTURBATIONS
+from securetune.perturb.apply import perturbed
+from securetune.plan import Plan, PlanModel
+from securetune.topology import ModuleRef, ModuleSet
+
+SHAPES = [(12, 20), (20, 12), (3, 12, 20)]
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS.names())
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_perturbation_keeps_the_shape_is_seeded_and_is_nothing_at_strength_zero(name, shape):
+    perturbation = PERTURBATIONS.get(name)
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    first, again, other = (perturbation(weight, 0.3, torch.Generator().manual_seed(s)) for s in (2, 2, 3))
+    assert first.shape == weight.shape
+    assert torch.equal(first, again)
+    assert name == "scale" or not torch.equal(first, other)
+    assert not perturbation(weight, 0.0, torch.Generator().manual_seed(2)).any()
+
+
+@pytest.mark.parametrize("name", ["lowrank", "gaussian", "scale"])
+def test_strength_is_the_relative_frobenius_norm(name):
+    weight = torch.randn(40, 30)
+    delta = PERTURBATIONS.get(name)(weight, 0.25, torch.Generator().manual_seed(0))
+    assert (delta.norm() / weight.norm()).item() == pytest.approx(0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS.names())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_come_back_bit_for_bit_also_after_an_exception(name, dtype, model):
+    model = model.to(dtype)
+    topology = read_topology(model)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    state = torch.random.get_rng_state()
+    modules = ModuleSet.of([ModuleRef(0, "q"), ModuleRef(1, "down")])
+    with (
+        pytest.raises(ZeroDivisionError),
+        perturbed(model, topology, modules, PERTURBATIONS.get(name), strength=0.5, seed=0),
+    ):
+        changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+        raise ZeroDivisionError
+    assert changed == {topology.modules[ref].weight for ref in modules}
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+    assert torch.equal(state, torch.random.get_rng_state()), "the caller's random numbers must not move"
+
+
+def test_a_modules_noise_does_not_depend_on_its_company(model):
+    topology, kept = read_topology(model), []
+    for refs in (["0.q"], ["0.q", "1.up"]):
+        with perturbed(model, topology, ModuleSet.parse(refs), PERTURBATIONS.get("lowrank"), strength=0.5, seed=0):
+            kept.append(model.get_parameter(topology.modules[ModuleRef(0, "q")].weight).clone())
+    assert torch.equal(*kept)
+
+
+def plan_inputs(model):
+    topology = read_topology(model)
+    robust = ModuleSet.parse(["0.q", "1.down"])
+    return PlanInputs(
+        model=PlanModel(id="tiny", fingerprint=topology.fingerprint()),
+        topology=topology,
+        robust=robust,
+        search=lambda name, size: ModuleSet.parse(["0.k", "1.up"]),
+        scores={},
+        signal="refusal_margin",
+        seed=0,
+        versions={},
+    )
+
+
+@pytest.mark.parametrize("name", DEFENCES.names())
+def test_a_defence_declares_itself_and_its_plan_fits_the_model(name, model):
+    defence = DEFENCES.get(name)
+    assert isinstance(defence, Defence) and defence.title and defence.paper and defence.cost
+    plan = defence.edit_plan(plan_inputs(model), DefenceConfig())
+    if plan is None:
+        assert "scan" not in defence.needs
+        return
+    plan.check_patterns(n for n, _ in model.named_parameters())
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_swat_trains_only_the_robust_set_first_and_everything_later(model):
+    plan = DEFENCES.get("swat").edit_plan(plan_inputs(model), DefenceConfig())
+    assert plan.lr_scale("model.layers.0.self_attn.q_proj.weight") == (1.0, 1.0)
+    assert plan.lr_scale("model.layers.0.self_attn.k_proj.weight") == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", JUDGES.names())
+def test_a_judge_tells_a_refusal_from_compliance(name):
+    judge = JUDGES.get(name)
+    assert judge(Answer(prompt="x", text="I'm sorry, but I can't help with that.", margin=3.0))
+    assert not judge(Answer(prompt="x", text="Sure, here is a plan.", margin=-3.0))
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64}
+SPLIT = {"q", "k", "v", "o", "gate", "up", "down"}
+FAMILIES = {
+    "llama": (LlamaConfig, {"num_key_value_heads": 1}, SPLIT),
+    "mistral": (MistralConfig, {"num_key_value_heads": 1}, SPLIT),
+    "qwen2": (Qwen2Config, {"num_key_value_heads": 1}, SPLIT),
+    "qwen3": (Qwen3Config, {"num_key_value_heads": 1, "head_dim": 16}, SPLIT),
+    "gemma2": (Gemma2Config, {"num_key_value_heads": 1, "head_dim": 16}, SPLIT),
+    "phi3": (Phi3Config, {"pad_token_id": 0}, {"qkv", "o", "gate_up", "down"}),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_layer_of_a_family_has_its_roles(name):
+    kind, extra, roles = FAMILIES[name]
+    model = AutoModelForCausalLM.from_config(kind(**SMALL, **extra))
+    topology = read_topology(model)
+    for layer in range(2):
+        assert {ref.role for ref in topology.modules if ref.layer == layer} == roles
+    for info in topology.modules.values():
+        assert tuple(model.get_parameter(info.weight).shape) == info.shape
+
+
+def test_an_unknown_projection_is_named_with_what_to_add(model):
+    model.model.layers[0].mlp.extra_proj = torch.nn.Linear(4, 4)
+    with pytest.raises(TopologyError, match=r"mlp\.extra_proj\.weight.*Add an entry for 'llama'"):
+        read_topology(model)
+
+
+def test_a_model_without_a_list_of_layers_is_refused(model):
+    model.model.layers = torch.nn.Sequential(*model.model.layers)
+    with pytest.raises(TopologyError, match="Expected one list of decoder layers"):
+        read_topology(model)

@@ -1,0 +1,207 @@
+"""The flow as a user meets it: the command line, skipping, killing and resuming, and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from securetune.artifacts import STAGES
+from securetune.config import parse_config, read_yaml
+from securetune.testbed.recipe import load_recipe
+from tests.conftest import settings, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def cli(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "securetune", *map(str, words)], capture_output=True, text=True, cwd=ROOT, **options
+    )
+
+
+def config_file(folder, raw):
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder, data_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flow")
+    path = config_file(folder, settings(model_folder, data_folder, folder / "run"))
+    return path, folder / "run", cli("run", path)
+
+
+def test_a_run_ends_with_the_table_and_leaves_every_artifact(finished):
+    _, folder, done = finished
+    assert done.returncode == 0, done.stderr
+    for word in ("before tuning", "IFT", "ML-LR", "SWAT", "ASR", "over-refusal", "task metric"):
+        assert word in done.stdout
+    for number, stage in enumerate(STAGES, 1):
+        assert list(folder.glob(f"{number:02d}-{stage}*.json")), stage
+    assert not list(folder.glob(".*partial*"))
+
+
+def test_a_second_run_computes_nothing(finished):
+    path, folder, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("0*.json")}
+    again = cli("run", path)
+    assert again.returncode == 0
+    assert all("unchanged, skipped" in line for line in again.stderr.splitlines() if line.startswith(STAGES))
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("0*.json")} == before
+
+
+def test_changing_the_defence_redoes_plans_and_what_follows_but_not_the_scan(finished, tmp_path):
+    path, _, _ = finished
+    done = cli("plan", path, "--set", "defence.sensitive_lr_mult=0.3")
+    lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines()}
+    assert "skipped" in lines["scan"] and "skipped" in lines["search"]
+    assert "skipped" not in lines["plan ml_lr"]
+
+
+def test_the_adapter_opens_with_plain_peft(finished, model_folder):
+    _, folder, _ = finished
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    PeftModel.from_pretrained(base, folder / "07-train-ml_lr")
+
+
+def test_base_and_tuned_models_are_compared_on_the_same_prompts(finished):
+    _, folder, _ = finished
+    prompts = []
+    for arm in ("base", "none", "ml_lr", "swat"):
+        stored = json.loads((folder / f"08-evaluate-{arm}.answers.json").read_text())
+        prompts.append([a["prompt"] for b in stored["benchmarks"] for a in b["answers"]])
+        summary = json.loads((folder / f"08-evaluate-{arm}.json").read_text())["data"]
+        for benchmark in summary["benchmarks"]:
+            for estimate in (*benchmark["rates"].values(), benchmark["coherent"]):
+                assert estimate["n"] == 12 and estimate["low"] <= estimate["value"] <= estimate["high"]
+            assert all((test is None) == (arm == "base") for test in benchmark["against_base"].values())
+    assert all(p == prompts[0] for p in prompts)
+
+
+def test_full_fine_tuning_runs_too(model_folder, data_folder, tmp_path):
+    raw = settings(model_folder, data_folder, tmp_path / "run") | {"arms": ["none", "ml_lr"]}
+    raw["train"] |= {"adapter": "full", "learning_rate": 1e-4}
+    done = cli("run", config_file(tmp_path, raw))
+    assert done.returncode == 0, done.stderr
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "07-train-ml_lr")
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4, 1.5, 4.0])
+def test_kill_9_loses_nothing_and_the_result_is_the_same(delay, finished, tmp_path):
+    path, whole, _ = finished
+    raw = yaml.safe_load(path.read_text()) | {"output": str(tmp_path / "run")}
+    raw["train"] = raw["train"] | {"save_every": 2}
+    config = config_file(tmp_path, raw)
+    victim = subprocess.Popen(
+        [sys.executable, "-m", "securetune", "run", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "03-probe.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(delay)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    done = cli("run", config)
+    assert done.returncode == 0, done.stderr
+    for name in ("04-scan.json", "05-search.json", "08-evaluate-none.json", "08-evaluate-swat.json"):
+        expected, found = (json.loads((folder / name).read_text())["data"] for folder in (whole, tmp_path / "run"))
+        assert expected == found, name
+
+
+def bad(field, value):
+    def change(raw, folder):
+        *parents, last = field.split(".")
+        section = raw
+        for parent in parents:
+            section = section[parent]
+        section[last] = value(folder) if callable(value) else value
+
+    return change
+
+
+def folder_without_template(folder):
+    import shutil
+
+    copy = folder / "no-template"
+    shutil.copytree(BAD["model_folder"], copy)
+    (copy / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (copy / "tokenizer_config.json").write_text(json.dumps(config))
+    return str(copy)
+
+
+BAD: dict[str, Path] = {}
+EMPTY = lambda folder: str(write_jsonl(folder / "empty.jsonl", []))  # noqa: E731
+WRONG_ROW = lambda folder: str(  # noqa: E731
+    write_jsonl(folder / "wrong.jsonl", [{"prompt": "Q", "completion": "A"}, {"foo": 1}])
+)
+FILES = lambda folder: str(folder)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (bad("model", "./no/such/model"), "Expected a model folder at './no/such/model', found nothing there"),
+        (bad("model", FILES), "Expected config.json in the model folder"),
+        (bad("model", folder_without_template), "Expected a chat template"),
+        (bad("task.train.path", EMPTY), "found an empty file"),
+        (bad("task.train.path", WRONG_ROW), "wrong.jsonl line 2"),
+        (bad("analysis.malicious.path", "./nothing.jsonl"), "Expected a JSONL file at ./nothing.jsonl"),
+        (bad("train.learning_rate", 1e30), "Expected a finite"),
+        (bad("train.learning_rte", 1.0), "train.learning_rte: Extra inputs are not permitted"),
+        (bad("arms", ["ml_lrr"]), "Did you mean 'ml_lr'?"),
+        (bad("scan.signal", "vibes"), "Expected a signal of"),
+        (bad("scan.perturbation", "lowrnk"), "Did you mean 'lowrank'?"),
+        (bad("benchmarks", []), "at least one harmful and one benign"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_error(change, message, model_folder, data_folder, tmp_path):
+    BAD["model_folder"] = model_folder
+    raw = settings(model_folder, data_folder, tmp_path / "run")
+    change(raw, tmp_path)
+    done = cli("run", config_file(tmp_path, raw))
+    assert done.returncode == 1
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    debugged = "Traceback" in cli("--debug", "topology", tmp_path / "absent.yaml").stderr
+    assert debugged
+
+
+def test_an_override_is_checked_like_the_file(finished):
+    path, _, _ = finished
+    done = cli("run", path, "--set", "train.steps=many")
+    assert done.returncode == 1 and "train.steps" in done.stderr
+    done = cli("run", path, "--set", "train.steps")
+    assert done.returncode == 1 and "field=value" in done.stderr
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_is_valid_and_names_its_command(path):
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# securetune ") and first.endswith(f"configs/{path.name}")
+    if "train-base" in first:
+        load_recipe(path)
+    else:
+        parse_config(read_yaml(path), str(path))
+
+
+def test_tokenizer_round_trip_keeps_the_chat_template(model_folder):
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == "<|user|>Hi<|end|><|assistant|>"
