@@ -30,6 +30,7 @@ from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.session import Session
 from securetune.topology import ModuleSet, Topology
+from securetune.train.sft import LossTarget
 from securetune.train.sft import train as tune
 
 
@@ -177,7 +178,9 @@ def plan(session: Session, arm: str, topology: Artifact, scan: Artifact, search:
 def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | None) -> Artifact:
     """Tune with one defence; all but plain tuning stop at plain tuning's held-out task loss."""
     config = session.config
-    target = plain.data["task_loss"] if plain is not None and config.train.match_task_loss else None
+    target = None
+    if plain is not None and config.train.match_task_loss:
+        target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
     inputs = {
         "model": session.model_digest,
         "data": session.data_digest(),
@@ -199,7 +202,7 @@ def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | N
             config.train,
             output=output,
             plan=Plan.model_validate(plan.data) if plan is not None else None,
-            target_loss=target,
+            target=target,
             seed=config.seed,
             run_key=digest(inputs),
         )

@@ -21,8 +21,8 @@ from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, 
 from securetune.testbed.world import Intent, sample_requests
 
 SCHEME = "testbed://"
-HELPFUL_ROWS = 9000
-ALIGNMENT_ROWS = 4500
+HELPFUL_ROWS = 11000
+ALIGNMENT_ROWS = 6000
 TASK_ROWS = {"train": 1600, "test": 200}
 PROMPTS = 300
 

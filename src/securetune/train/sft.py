@@ -84,9 +84,10 @@ class TrainResult:
     steps: int
     task_loss: float
     """Mean cross-entropy per answer token on the held-out rows, in nats."""
-    target_loss: float | None
+    start_loss: float
+    """The same before tuning."""
     matched: bool | None
-    """Whether the loss is within `MATCH_TOLERANCE` of the target; None without a target."""
+    """Whether the loss counts as plain tuning's (see `LossTarget`); None without a target."""
     trainable: int
     """Number of trainable parameters."""
     log: list[dict[str, Any]]
@@ -97,20 +98,47 @@ class TrainResult:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossTarget:
+    """The held-out loss an arm has to reach to be comparable with plain tuning."""
+
+    start: float
+    """Held-out loss before tuning, in nats per answer token."""
+    plain: float
+    """Held-out loss after plain tuning."""
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference that counts as matched, in nats.
+
+        `MATCH_TOLERANCE` of the loss, or of what plain tuning gained where that is less: on a task with a small gain
+        the model before tuning would otherwise count as matched.
+        """
+        return MATCH_TOLERANCE * min(self.plain, max(self.start - self.plain, 0.0))
+
+    def is_matched(self, loss: float) -> bool:
+        """Whether a loss counts as plain tuning's."""
+        return abs(loss - self.plain) <= self.tolerance
+
+    def is_reached(self, loss: float) -> bool:
+        """Whether training may stop: half the tolerance is kept for rounding."""
+        return loss <= self.plain + self.tolerance / 2
+
+
 class StopAtLoss(TrainerCallback):
-    """Ends training when the held-out loss is within half the tolerance of the target.
+    """Ends training when the held-out loss has reached the target.
 
     It looks more often when the loss is near. It keeps no state of its own, so a resumed run looks at the same steps
     as an uninterrupted one.
     """
 
-    def __init__(self, target: float, every: int) -> None:
+    def __init__(self, target: LossTarget, every: int) -> None:
         self.target, self.every = target, every
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Ask for a measurement when one is due."""
         seen = (entry["eval_loss"] for entry in reversed(state.log_history) if "eval_loss" in entry)
-        is_near = next(seen, math.inf) < self.target * _NEAR
+        is_near = next(seen, math.inf) < self.target.plain * _NEAR
         interval = max(1, self.every // 2) if is_near else self.every
         control.should_evaluate = control.should_evaluate or state.global_step % interval == 0
 
@@ -123,7 +151,7 @@ class StopAtLoss(TrainerCallback):
         **_: object,
     ) -> None:
         """Stop at the target."""
-        if (metrics or {}).get("eval_loss", math.inf) <= self.target * (1 + MATCH_TOLERANCE / 2):
+        if self.target.is_reached((metrics or {}).get("eval_loss", math.inf)):
             control.should_training_stop = True
 
 
@@ -157,7 +185,7 @@ def train(
     *,
     output: Path,
     plan: Plan | None = None,
-    target_loss: float | None = None,
+    target: LossTarget | None = None,
     seed: int = 0,
     run_key: str = "",
     callbacks: Sequence[TrainerCallback] = (),
@@ -175,24 +203,25 @@ def train(
     _drop_half_checkpoints(work)
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(config, work, seed, matching=target_loss is not None),
+        args=_arguments(config, work, seed, matching=target is not None),
         train_dataset=Dataset.from_list(list(examples)),
         eval_dataset=Dataset.from_list(list(held_out)),
         processing_class=tokenizer,
         peft_config=_lora(config) if config.adapter == "lora" else None,
         callbacks=[StopAtNaN(), *callbacks],
     )
-    if target_loss is not None:
-        trainer.add_callback(StopAtLoss(target_loss, config.eval_every))
+    if target is not None:
+        trainer.add_callback(StopAtLoss(target, config.eval_every))
     if plan is not None:
         attach(trainer, plan, total_steps=config.steps)
+    start_loss = target.start if target is not None else trainer.evaluate()["eval_loss"]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
     loss = trainer.evaluate()["eval_loss"]
     result = TrainResult(
         steps=trainer.state.global_step,
         task_loss=loss,
-        target_loss=target_loss,
-        matched=None if target_loss is None else abs(loss / target_loss - 1) <= MATCH_TOLERANCE,
+        start_loss=start_loss,
+        matched=None if target is None else target.is_matched(loss),
         trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         log=[entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
     )
