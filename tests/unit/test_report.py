@@ -1,5 +1,6 @@
 """The report: tables, verdicts, and that model output cannot become markup."""
 
+import json
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from securetune.evaluate.task import is_correct
 from securetune.pipeline import run
 from securetune.report.render import render_report, verdict
 from securetune.report.tables import Row, recovered
+from securetune.train.sft import LossTarget
 from tests.conftest import settings
 
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -25,8 +27,28 @@ def row(arm, asr, matched=None):
         {"benchmark": "b", "kind": "benign", "rates": {"refusal_phrases": rate}},
     ]
     return Row(
-        arm=arm, title=arm, steps=1, loss=1.0, loss_ratio=1.0, matched=matched, score=None, benchmarks=benchmarks
+        arm=arm,
+        title=arm,
+        steps=1,
+        loss=1.0,
+        loss_ratio=1.0,
+        matched=matched,
+        score=None,
+        is_defence=arm == "ml_lr",
+        benchmarks=benchmarks,
     )
+
+
+def test_a_baseline_is_never_named_as_the_best_defence():
+    told = verdict([row("base", 0.0), row("none", 0.5), row("random_plan", 0.0), row("ml_lr", 0.4)])
+    assert "ml_lr ended" in told and "random_plan" not in told
+
+
+def test_a_loss_target_is_strict_where_plain_tuning_gained_little():
+    usual, small = LossTarget(start=0.5, plain=0.1), LossTarget(start=4.90, plain=4.87)
+    assert usual.is_matched(0.1019) and not usual.is_matched(0.1021)
+    assert not small.is_matched(4.90), "the model before tuning is no match"
+    assert small.is_reached(4.87) and not small.is_reached(4.871)
 
 
 def test_recovered_is_the_share_of_the_rise_taken_back_and_silent_below_ten_points():
@@ -65,8 +87,6 @@ def test_the_report_is_one_file_without_outside_references(finished):
 def test_model_output_and_prompts_are_escaped(finished):
     folder, made, _ = finished
     for path in folder.path.glob("08-evaluate-*.answers.json"):
-        import json
-
         stored = json.loads(path.read_text(encoding="utf-8"))
         for benchmark in stored["benchmarks"]:
             for answer in benchmark["answers"]:

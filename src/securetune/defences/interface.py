@@ -49,6 +49,11 @@ class Defence:
     cost: str = "none"
     """Extra cost per training step."""
 
+    @property
+    def is_defence(self) -> bool:
+        """Whether it is meant to protect; plain tuning and baselines only serve the comparison."""
+        return self.paper not in ("no defence", "baseline")
+
     def edit_plan(self, inputs: PlanInputs, config: DefenceConfig) -> Plan | None:
         """The plan to attach, or None to leave the optimizer alone."""
         del inputs, config

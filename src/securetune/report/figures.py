@@ -51,6 +51,7 @@ def radar(rows: Sequence[Row]) -> str:
         values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
         axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)
     axes.set_xticks(angles, axes_names)
+    axes.tick_params(axis="x", pad=14)
     axes.set_ylim(0, 1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), frameon=False)
     return _svg(figure)

@@ -60,7 +60,7 @@ def verdict(rows: Sequence[Row]) -> str:
     told = f"Plain tuning moved the attack success rate from {percent(base)} to {percent(plain)} (n = {base['n']})."
     if rise < 0.1:
         return f"{told} That is less than ten points: this run says little about defences."
-    defended = [row for row in rows if row.arm not in ("base", "none")]
+    defended = [row for row in rows if row.is_defence]
     if not defended:
         return told
     best = min(defended, key=lambda row: row.headline("harmful")["value"])

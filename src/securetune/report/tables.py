@@ -25,6 +25,8 @@ class Row:
     matched: bool | None
     score: Number | None
     """Task metric, where the task has one."""
+    is_defence: bool
+    """Whether the arm is meant to protect; the model before tuning, plain tuning and baselines are not."""
     benchmarks: list[dict[str, Any]]
     """As evaluated: name, kind, rates per judge, paired tests, coherence, margin."""
 
@@ -53,6 +55,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
                 loss_ratio=loss / plain if run and plain else None,
                 matched=run["matched"] if run else None,
                 score=artifact.data["task"]["score"],
+                is_defence=run is not None and DEFENCES.get(arm).is_defence,
                 benchmarks=artifact.data["benchmarks"],
             )
         )
