@@ -172,6 +172,7 @@ def plan(session: Session, arm: str, topology: Artifact, scan: Artifact, search:
     )
     if made is None:
         return None
+    inputs["plan"] = digest(made.model_dump(exclude={"versions"}))
     return session.folder.produce("plan", inputs, lambda: (made.model_dump(), []), variant=arm, seed=config.seed)
 
 

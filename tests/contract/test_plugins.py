@@ -20,7 +20,7 @@ from securetune.evaluate.judges import JUDGES
 from securetune.models.reading import read_topology
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import perturbed
-from securetune.plan import Plan, PlanModel
+from securetune.plan import Plan, PlanModel, plan_of
 from securetune.topology import ModuleRef, ModuleSet
 
 SHAPES = [(12, 20), (20, 12), (3, 12, 20)]
@@ -88,10 +88,13 @@ def plan_inputs(model):
 
 
 @pytest.mark.parametrize("name", DEFENCES.names())
-def test_a_defence_declares_itself_and_its_plan_fits_the_model(name, model):
+def test_a_defence_declares_itself_and_its_plan_fits_the_model(name, model, tmp_path):
     defence = DEFENCES.get(name)
     assert isinstance(defence, Defence) and defence.title and defence.paper and defence.cost
-    plan = defence.edit_plan(plan_inputs(model), DefenceConfig())
+    inputs = plan_inputs(model)
+    mine = plan_of("mine", inputs.model, inputs.topology, inputs.robust, rest_lr_mult=0.5)
+    mine.save(tmp_path / "plan.json")
+    plan = defence.edit_plan(inputs, DefenceConfig(plan_file=str(tmp_path / "plan.json")))
     if plan is None:
         assert "scan" not in defence.needs
         return

@@ -152,6 +152,18 @@ WRONG_ROW = lambda folder: str(  # noqa: E731
 FILES = lambda folder: str(folder)  # noqa: E731
 
 
+def with_plan_file(changes):
+    def change(raw, folder):
+        plan = {"method": "mine", "model": {"id": "x"}, "entries": [{"pattern": ".*"}]}
+        if "fingerprint" in changes:
+            plan["model"]["fingerprint"] = changes["fingerprint"]
+        plan |= {key: value for key, value in changes.items() if key == "entries"}
+        (folder / "plan.json").write_text(json.dumps(plan))
+        raw |= {"arms": ["plan_file"], "defence": {"plan_file": str(folder / "plan.json")}}
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,6 +178,9 @@ FILES = lambda folder: str(folder)  # noqa: E731
         (bad("arms", ["ml_lrr"]), "Did you mean 'ml_lr'?"),
         (bad("scan.signal", "vibes"), "Expected a signal of"),
         (bad("scan.perturbation", "lowrnk"), "Did you mean 'lowrank'?"),
+        (with_plan_file({"entries": [{"pattern": "no_such_proj"}]}), "pattern 'no_such_proj' to match a parameter"),
+        (with_plan_file({"fingerprint": "another"}), "Expected the model this plan was made for"),
+        (with_plan_file({"entries": "x"}), "found a problem at entries"),
         (bad("benchmarks", []), "at least one harmful and one benign"),
     ],
 )

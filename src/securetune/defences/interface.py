@@ -18,6 +18,8 @@ class DefenceConfig(BaseModel):
     """ML-LR: factor on the learning rate outside the robust set; 0 freezes, 1 is plain tuning."""
     warmup_fraction: float = Field(default=0.5, gt=0, lt=1)
     """SWAT: share of the steps in which only the robust set learns."""
+    plan_file: str | None = None
+    """Plan for the arm ``plan_file``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from securetune.report.tables import Row
 from securetune.topology import ROLES, ModuleSet
-
-matplotlib.use("svg")
-
-from matplotlib.figure import Figure  # noqa: E402  (after the backend is chosen)
 
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
 

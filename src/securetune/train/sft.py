@@ -16,9 +16,12 @@ from typing import Any, Literal
 from datasets import Dataset
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -176,6 +179,42 @@ class StopAtNaN(TrainerCallback):
                 )
 
 
+class ShowProgress(TrainerCallback):
+    """One progress bar with the time left and the latest loss, in place of the trainer's own lines."""
+
+    def __init__(self, description: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._description = description
+        self._progress = Progress(*columns, transient=True)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Show the bar."""
+        self._progress.start()
+        self._task = self._progress.add_task(self._description, total=state.max_steps, completed=state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Move on by a step."""
+        self._progress.update(self._task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Put the latest loss beside the bar."""
+        if logs and "loss" in logs and not self._progress.finished:
+            self._progress.update(self._task, description=f"{self._description} loss {float(logs['loss']):.3f}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -210,6 +249,9 @@ def train(
         peft_config=_lora(config) if config.adapter == "lora" else None,
         callbacks=[StopAtNaN(), *callbacks],
     )
+    for shown_otherwise in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(shown_otherwise)
+    trainer.add_callback(ShowProgress(f"Tune {output.name}"))
     if target is not None:
         trainer.add_callback(StopAtLoss(target, config.eval_every))
     if plan is not None:
