@@ -22,7 +22,7 @@ from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
 from securetune.probe import LinearProbe, fit_probe, split_prompts
-from securetune.report.render import render_report
+from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
 from securetune.scan.scanner import Scanner, ScanResult
 from securetune.scan.signals import Signals
@@ -262,9 +262,10 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
     """Write the HTML report from the artifacts alone."""
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        companion = session.folder.file("report", suffix=".html")
-        write_atomic(companion, render_report(session.folder, made))
-        return {"html": companion.name}, [companion]
+        html, table = (session.folder.file("report", suffix=suffix) for suffix in (".html", ".md"))
+        write_atomic(html, render_report(session.folder, made))
+        write_atomic(table, render_table(made))
+        return {"html": html.name, "table": table.name}, [html, table]
 
     inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
     return session.folder.produce("report", inputs, compute)

@@ -84,6 +84,13 @@ def test_the_report_is_one_file_without_outside_references(finished):
         assert title in html
 
 
+def test_the_table_has_a_row_per_model_with_n_and_interval(finished):
+    folder, _, _ = finished
+    lines = folder.file("report", suffix=".md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 + 4 and "(n=12)" in lines[0]
+    assert all(re.search(r"\d\.\d % \[\d+\.\d, \d+\.\d\]", line) for line in lines[2:])
+
+
 def test_model_output_and_prompts_are_escaped(finished):
     folder, made, _ = finished
     for path in folder.path.glob("08-evaluate-*.answers.json"):

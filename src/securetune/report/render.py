@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from securetune.artifacts import Artifact, RunFolder
 from securetune.report import figures
-from securetune.report.tables import Row, comparison, percent, recovered, side_by_side
+from securetune.report.tables import Row, comparison, markdown, percent, recovered, side_by_side
 
 
 def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
@@ -20,9 +20,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         folder: the run folder, for the stored answers and the configuration.
         made: the artifacts of the run, in order.
     """
-    by_stage: dict[str, list[Artifact]] = {}
-    for artifact in made:
-        by_stage.setdefault(artifact.stage, []).append(artifact)
+    by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
     scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
     titles = {row.arm: row.title for row in rows}
@@ -50,6 +48,19 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         made=made,
         config=(folder.path / "config.yaml").read_text(encoding="utf-8"),
     )
+
+
+def render_table(made: Sequence[Artifact]) -> str:
+    """The comparison as a Markdown table, for a results page or a pull request."""
+    by_stage = _by_stage(made)
+    return markdown(comparison(by_stage["evaluate"], by_stage["train"]))
+
+
+def _by_stage(made: Sequence[Artifact]) -> dict[str, list[Artifact]]:
+    by_stage: dict[str, list[Artifact]] = {}
+    for artifact in made:
+        by_stage.setdefault(artifact.stage, []).append(artifact)
+    return by_stage
 
 
 def verdict(rows: Sequence[Row]) -> str:

@@ -69,6 +69,27 @@ def percent(number: Number | None) -> str:
     return f"{100 * number['value']:.1f} % [{100 * number['low']:.1f}, {100 * number['high']:.1f}]"
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """Every benchmark's first-judge rate of every model, as a Markdown table."""
+    sets = [f"{'ASR' if b['kind'] == 'harmful' else 'over-refusal'}: {b['benchmark']}" for b in rows[0].benchmarks]
+    sizes = [b["coherent"]["n"] for b in rows[0].benchmarks]
+    head = ["model", *(f"{name} (n={n})" for name, n in zip(sets, sizes, strict=True))]
+    head += ["least coherent set", "task metric", "task loss", "vs IFT", "steps", "matched"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        fields = [row.title, *(percent(next(iter(b["rates"].values()))) for b in row.benchmarks)]
+        fields += [
+            percent(min((b["coherent"] for b in row.benchmarks), key=lambda c: c["value"])),
+            percent(row.score),
+            f"{row.loss:.4f}",
+            "–" if row.loss_ratio is None else f"{100 * (row.loss_ratio - 1):+.2f} %",
+            "–" if row.steps is None else str(row.steps),
+            "–" if row.matched is None else ("yes" if row.matched else "**no**"),
+        ]
+        lines.append("| " + " | ".join(fields) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def recovered(rows: Sequence[Row], row: Row) -> float | None:
     """Share of plain tuning's ASR rise that a defence takes back; None where the rise is below ten points."""
     by_arm = {r.arm: r.headline("harmful")["value"] for r in rows}
