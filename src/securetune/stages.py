@@ -18,6 +18,7 @@ from securetune.defences import DEFENCES
 from securetune.defences.interface import PlanInputs
 from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
 from securetune.features import PromptBatch, batch_prompts, extract_features
+from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
@@ -30,7 +31,6 @@ from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.session import Session
 from securetune.topology import ModuleSet, Topology
-from securetune.train.sft import LossTarget
 from securetune.train.sft import train as tune
 
 

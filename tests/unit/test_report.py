@@ -11,10 +11,10 @@ from securetune.evaluate.answers import Answer
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.statistics import mcnemar, mean, proportion
 from securetune.evaluate.task import is_correct
+from securetune.matching import LossTarget
 from securetune.pipeline import run
 from securetune.report.render import render_report, verdict
 from securetune.report.tables import Row, recovered
-from securetune.train.sft import LossTarget
 from tests.conftest import settings
 
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -49,6 +49,7 @@ def test_a_loss_target_is_strict_where_plain_tuning_gained_little():
     assert usual.is_matched(0.1019) and not usual.is_matched(0.1021)
     assert not small.is_matched(4.90), "the model before tuning is no match"
     assert small.is_reached(4.87) and not small.is_reached(4.871)
+    assert small.is_matched(4.80) and not small.is_matched(4.77), "a lower loss counts, within 2 %"
 
 
 def test_recovered_is_the_share_of_the_rise_taken_back_and_silent_below_ten_points():

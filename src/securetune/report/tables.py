@@ -7,6 +7,7 @@ from typing import Any
 
 from securetune.artifacts import Artifact, RunFolder
 from securetune.defences import DEFENCES
+from securetune.matching import LossTarget
 
 Number = dict[str, Any]
 """An estimate as stored: value, n, low, high."""
@@ -40,7 +41,8 @@ class Row:
 def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> list[Row]:
     """One row per model, the model before tuning first."""
     runs = {artifact.variant: artifact.data for artifact in trained}
-    plain = next((a.data["task"]["loss"] for a in evaluated if a.variant == "none"), None)
+    losses = {artifact.variant: artifact.data["task"]["loss"] for artifact in evaluated}
+    plain = losses.get("none")
     rows = []
     for artifact in evaluated:
         arm = artifact.variant or ""
@@ -53,7 +55,9 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
                 steps=run["steps"] if run else None,
                 loss=loss,
                 loss_ratio=loss / plain if run and plain else None,
-                matched=run["matched"] if run else None,
+                matched=LossTarget(start=losses["base"], plain=plain).is_matched(loss)
+                if plain and arm not in ("base", "none")
+                else None,
                 score=artifact.data["task"]["score"],
                 is_defence=run is not None and DEFENCES.get(arm).is_defence,
                 benchmarks=artifact.data["benchmarks"],

@@ -31,13 +31,13 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from securetune.errors import TrainingError
+from securetune.matching import LossTarget
 from securetune.plan import Plan
 from securetune.train.attach import attach
 from securetune.train.data import Example
 
 log = logging.getLogger(__name__)
 
-MATCH_TOLERANCE = 0.02
 _NEAR = 1.25
 
 
@@ -89,8 +89,6 @@ class TrainResult:
     """Mean cross-entropy per answer token on the held-out rows, in nats."""
     start_loss: float
     """The same before tuning."""
-    matched: bool | None
-    """Whether the loss counts as plain tuning's (see `LossTarget`); None without a target."""
     trainable: int
     """Number of trainable parameters."""
     log: list[dict[str, Any]]
@@ -99,33 +97,6 @@ class TrainResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for an artifact."""
         return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossTarget:
-    """The held-out loss an arm has to reach to be comparable with plain tuning."""
-
-    start: float
-    """Held-out loss before tuning, in nats per answer token."""
-    plain: float
-    """Held-out loss after plain tuning."""
-
-    @property
-    def tolerance(self) -> float:
-        """Largest difference that counts as matched, in nats.
-
-        `MATCH_TOLERANCE` of the loss, or of what plain tuning gained where that is less: on a task with a small gain
-        the model before tuning would otherwise count as matched.
-        """
-        return MATCH_TOLERANCE * min(self.plain, max(self.start - self.plain, 0.0))
-
-    def is_matched(self, loss: float) -> bool:
-        """Whether a loss counts as plain tuning's."""
-        return abs(loss - self.plain) <= self.tolerance
-
-    def is_reached(self, loss: float) -> bool:
-        """Whether training may stop: half the tolerance is kept for rounding."""
-        return loss <= self.plain + self.tolerance / 2
 
 
 class StopAtLoss(TrainerCallback):
@@ -263,7 +234,6 @@ def train(
         steps=trainer.state.global_step,
         task_loss=loss,
         start_loss=start_loss,
-        matched=None if target is None else target.is_matched(loss),
         trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         log=[entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
     )
