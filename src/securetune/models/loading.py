@@ -146,6 +146,6 @@ def _check_folder(path: str) -> None:
 def _unloadable(path: str, what: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(
-        f"Expected a loadable {what} at {path!r}, found: {reason} "
+        f"Expected a loadable {what} at {path!r}, found: {reason.rstrip('.')}. "
         "Check the spelling, your access (hf auth login) and the network, or give a local folder."
     )

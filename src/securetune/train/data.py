@@ -67,7 +67,7 @@ def _hub_rows(config: DataConfig) -> list[tuple[int, dict[str, Any]]]:
         dataset = load_dataset(config.path, split=config.split, revision=config.revision)
     except Exception as error:  # the Hub client raises many kinds
         raise DataError(
-            f"Expected a data set called {config.path!r} on the Hub, found: {str(error).splitlines()[0]} "
+            f"Expected a data set called {config.path!r} on the Hub, found: {str(error).splitlines()[0].rstrip('.')}. "
             "Check the name, the split and the network, or give a JSONL file."
         ) from error
     return list(enumerate(dataset, 1))
