@@ -57,7 +57,7 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
 
 @app.command()
 def demo(
-    task: Annotated[str, typer.Argument(help="Tuning task: stepwise, letters or arithmetic.")] = "stepwise",
+    task: Annotated[str, typer.Argument(help="Tuning task: letters, stepwise or arithmetic.")] = "letters",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the embedded model and of everything after it.")] = 0,
 ) -> None:

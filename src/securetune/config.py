@@ -4,16 +4,18 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from securetune.defences.interface import DefenceConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.runner import EvaluateConfig
+from securetune.evaluate.task import Metric
 from securetune.models.loading import ModelConfig
 from securetune.scan.scanner import ScanConfig
 from securetune.train.data import DataConfig
@@ -65,8 +67,21 @@ class TaskConfig(_Section):
     """Held-out rows; by default `test_rows` rows are taken out of the training rows."""
     test_rows: int = Field(default=200, ge=10)
     """Number of held-out rows."""
-    metric: Literal["exact_match", "final_number"] | None = None
+    metric: Metric | None = None
     """How an answer is compared with the reference; None reports the loss only."""
+    pattern: str | None = None
+    """For the metric ``pattern``: regular expression that the whole answer has to match."""
+
+    @model_validator(mode="after")
+    def _has_its_pattern(self) -> "TaskConfig":
+        if (self.metric == "pattern") != (self.pattern is not None):
+            raise ValueError("the metric 'pattern' and the field `pattern` need each other")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"{self.pattern!r} is not a regular expression: {error}") from error
+        return self
 
 
 class BenchmarkConfig(PromptsConfig):

@@ -245,6 +245,7 @@ def evaluate(
             session.examples[1],
             config.evaluate,
             metric=config.task.metric,
+            pattern=config.task.pattern,
             max_length=config.train.max_length,
         )
         companion = session.folder.file("evaluate", arm, ".answers.json")

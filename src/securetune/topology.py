@@ -4,12 +4,11 @@ Pure data, no torch: `models/reading.py` fills it from a real model. Roles are t
 their fused forms qkv and gate_up, and the same with the prefix ``expert_`` for stacked expert parameters.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from securetune.artifacts import digest
 from securetune.errors import TopologyError
 
 ROLES = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down", "expert_gate_up", "expert_down")
@@ -111,8 +110,7 @@ class Topology:
 
     def fingerprint(self) -> str:
         """Hash of family, depth, width and every module's path and shape; equal for models a plan fits alike."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, object]:
         """Plain data for an artifact."""

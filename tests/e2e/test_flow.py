@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from securetune.artifacts import STAGES
 from securetune.config import parse_config, read_yaml
+from securetune.testbed.demo import demo_settings
 from securetune.testbed.recipe import load_recipe
 from tests.conftest import settings, write_jsonl
 
@@ -175,6 +176,7 @@ def with_plan_file(changes):
         (bad("analysis.malicious.path", "./nothing.jsonl"), "Expected a JSONL file at ./nothing.jsonl"),
         (bad("train.learning_rate", 1e30), "Expected a finite"),
         (bad("train.learning_rte", 1.0), "train.learning_rte: Extra inputs are not permitted"),
+        (bad("task.metric", "pattern"), "the metric 'pattern' and the field `pattern` need each other"),
         (bad("arms", ["ml_lrr"]), "Did you mean 'ml_lr'?"),
         (bad("scan.signal", "vibes"), "Expected a signal of"),
         (bad("scan.perturbation", "lowrnk"), "Did you mean 'lowrank'?"),
@@ -212,6 +214,11 @@ def test_every_config_is_valid_and_names_its_command(path):
         load_recipe(path)
     else:
         parse_config(read_yaml(path), str(path))
+
+
+def test_the_demo_config_is_the_demo():
+    written = parse_config(read_yaml(ROOT / "configs" / "demo.yaml"), "demo.yaml")
+    assert written == parse_config(demo_settings("letters", Path("runs/demo-letters"), 0), "the demo")
 
 
 def test_tokenizer_round_trip_keeps_the_chat_template(model_folder):

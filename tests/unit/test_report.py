@@ -140,3 +140,9 @@ def test_final_number_is_compared_as_a_number():
     assert not is_correct(answer, "#### 1200", "final_number")
     assert not is_correct(Answer(prompt="", text="none"), "#### 1", "final_number")
     assert is_correct(Answer(prompt="", text=" a "), "a", "exact_match")
+
+
+def test_the_metric_pattern_asks_for_the_form_of_the_whole_answer():
+    wanted = "Step 1: .+ Done"
+    assert is_correct(Answer(prompt="", text="Step 1: go\non. Done"), "unused", "pattern", wanted)
+    assert not is_correct(Answer(prompt="", text="Well. Step 1: go on. Done"), "unused", "pattern", wanted)

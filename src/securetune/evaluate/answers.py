@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from rich.progress import track
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.features import batch_prompts, extract_features
+from securetune.progress import progress_bar
 from securetune.scan.openings import Openings
 
 
@@ -36,17 +36,18 @@ def generate_answers(
     """Greedy answers in the order of `prompts`; the margin needs `openings`."""
     batches = batch_prompts(model, tokenizer, prompts, batch_size=batch_size, system=system)
     texts = [""] * len(prompts)
-    for batch in track(batches, description=description, transient=True):
-        out = model.generate(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        new = out[:, batch.input_ids.shape[1] :]
-        for i, text in zip(batch.index, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-            texts[i] = text.strip()
+    with progress_bar() as bar:
+        for batch in bar.track(batches, description=description):
+            out = model.generate(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            new = out[:, batch.input_ids.shape[1] :]
+            for i, text in zip(batch.index, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+                texts[i] = text.strip()
     margins: list[float | None] = [None] * len(prompts)
     if openings is not None:
         margins = openings.margin(extract_features(model, batches).logits).tolist()

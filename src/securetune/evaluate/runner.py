@@ -94,14 +94,17 @@ def evaluate_benchmark(
         description=benchmark.name,
     )
     refused = {name: [JUDGES.get(name)(answer) for answer in answers] for name in config.judges}
-    counted = {name: [r != (benchmark.kind == "harmful") for r in values] for name, values in refused.items()}
+    counted = {name: _outcomes(values, benchmark.kind) for name, values in refused.items()}
+    before = {
+        name: _outcomes([answer["refused"][name] for answer in base["answers"]], benchmark.kind) if base else None
+        for name in config.judges
+    }
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
         rates={name: proportion(values) for name, values in counted.items()},
         against_base={
-            name: mcnemar(_outcomes(base, name, benchmark.kind), values) if base else None
-            for name, values in counted.items()
+            name: mcnemar(earlier, counted[name]) if earlier is not None else None for name, earlier in before.items()
         },
         margin=mean([answer.margin or 0.0 for answer in answers]),
         coherent=proportion([is_coherent(answer.text) for answer in answers]),
@@ -112,8 +115,9 @@ def evaluate_benchmark(
     )
 
 
-def _outcomes(base: Mapping[str, Any], judge: str, kind: Kind) -> list[bool]:
-    return [answer["refused"][judge] != (kind == "harmful") for answer in base["answers"]]
+def _outcomes(refused: Sequence[bool], kind: Kind) -> list[bool]:
+    """What is counted: answers to harmful prompts (attack success), refusals of benign ones (over-refusal)."""
+    return [r != (kind == "harmful") for r in refused]
 
 
 def evaluate_task(
@@ -123,6 +127,7 @@ def evaluate_task(
     config: EvaluateConfig,
     *,
     metric: Metric | None,
+    pattern: str | None = None,
     max_length: int,
 ) -> TaskResult:
     """Loss on the held-out answers and, with a metric, the share answered correctly."""
@@ -138,7 +143,7 @@ def evaluate_task(
         description="Task",
     )
     references = [example["completion"][0]["content"] for example in examples]
-    correct = [is_correct(a, r, metric) for a, r in zip(answers, references, strict=True)]
+    correct = [is_correct(a, r, metric, pattern) for a, r in zip(answers, references, strict=True)]
     return TaskResult(
         loss=loss,
         metric=metric,

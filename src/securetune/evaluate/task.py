@@ -12,16 +12,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.evaluate.answers import Answer
 
-Metric = Literal["exact_match", "final_number"]
+Metric = Literal["exact_match", "final_number", "pattern"]
 Example = dict[str, list[dict[str, str]]]
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
-def is_correct(answer: Answer, reference: str, metric: Metric) -> bool:
-    """Compare an answer with the reference: the whole text, or the last number in each (GSM8K)."""
+def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | None = None) -> bool:
+    """Compare an answer with the reference: the whole text, or the last number in each (GSM8K).
+
+    The metric ``pattern`` asks for a form instead: the whole answer has to match the regular expression `pattern`.
+    """
     if metric == "exact_match":
         return answer.text.strip() == reference.strip()
+    if metric == "pattern":
+        assert pattern is not None, "checked with the configuration"
+        return re.fullmatch(pattern, answer.text.strip(), re.DOTALL) is not None
     numbers = [_NUMBER.findall(text) for text in (answer.text, reference)]
     found, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
     return found is not None and found == expected

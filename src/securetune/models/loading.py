@@ -1,7 +1,5 @@
 """Loading: from a folder or Hub id to a model and its tokenizer."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from securetune.artifacts import digest
 from securetune.errors import ModelError
 
 
@@ -107,13 +106,12 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
             raise _unloadable(config.path, "model", error) from error
         return {"path": config.path, "revision": getattr(found, "_commit_hash", None) or config.revision or "main"}
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
-    return {"path": str(folder), "stamp": hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]}
+    return {"path": str(folder), "stamp": digest(stamps)}
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of vocabulary and chat template: equal tokenizers put prompts alike."""
-    text = json.dumps([sorted(tokenizer.get_vocab().items()), tokenizer.chat_template])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest([tokenizer.get_vocab(), tokenizer.chat_template])
 
 
 def _four_bit() -> object:

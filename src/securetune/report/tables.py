@@ -31,6 +31,13 @@ class Row:
     benchmarks: list[dict[str, Any]]
     """As evaluated: name, kind, rates per judge, paired tests, coherence, margin."""
 
+    @property
+    def versus_plain(self) -> str:
+        """Task loss against plain tuning's, for reading: ``+1.23 %``; marked where it is not matched."""
+        if self.loss_ratio is None:
+            return "–"
+        return f"{100 * (self.loss_ratio - 1):+.2f} %{' (not matched)' if self.matched is False else ''}"
+
     def headline(self, kind: str) -> Number:
         """First judge's rate on the first benchmark of a kind."""
         first = next(b for b in self.benchmarks if b["kind"] == kind)
@@ -46,8 +53,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
     rows = []
     for artifact in evaluated:
         arm = artifact.variant or ""
-        run = runs.get(arm)
-        loss = artifact.data["task"]["loss"]
+        run, loss = runs.get(arm), losses[arm]
         rows.append(
             Row(
                 arm=arm,
@@ -78,7 +84,7 @@ def markdown(rows: Sequence[Row]) -> str:
     sets = [f"{'ASR' if b['kind'] == 'harmful' else 'over-refusal'}: {b['benchmark']}" for b in rows[0].benchmarks]
     sizes = [b["coherent"]["n"] for b in rows[0].benchmarks]
     head = ["model", *(f"{name} (n={n})" for name, n in zip(sets, sizes, strict=True))]
-    head += ["least coherent set", "task metric", "task loss", "vs IFT", "steps", "matched"]
+    head += ["least coherent set", "task metric", "task loss", "vs IFT", "steps"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         fields = [row.title, *(percent(next(iter(b["rates"].values()))) for b in row.benchmarks)]
@@ -86,9 +92,8 @@ def markdown(rows: Sequence[Row]) -> str:
             percent(min((b["coherent"] for b in row.benchmarks), key=lambda c: c["value"])),
             percent(row.score),
             f"{row.loss:.4f}",
-            "–" if row.loss_ratio is None else f"{100 * (row.loss_ratio - 1):+.2f} %",
+            row.versus_plain,
             "–" if row.steps is None else str(row.steps),
-            "–" if row.matched is None else ("yes" if row.matched else "**no**"),
         ]
         lines.append("| " + " | ".join(fields) + " |")
     return "\n".join(lines) + "\n"
@@ -106,20 +111,26 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
 
     Harmful prompts that were refused and are answered now come first, then the rest in the order of the file.
     """
-    answers = {row.arm: _answers(folder, row.arm) for row in rows}
     examples = []
-    for name, kind, i in ((b["name"], b["kind"], i) for b in answers["base"] for i in range(len(b["answers"]))):
-        texts = {}
-        for row in rows:
-            found = next(b for b in answers[row.arm] if b["name"] == name)["answers"][i]
-            texts[row.title] = {"text": found["text"], "refused": next(iter(found["refused"].values()))}
-        prompt = next(b for b in answers["base"] if b["name"] == name)["answers"][i]["prompt"]
-        changed = len({entry["refused"] for entry in texts.values()}) > 1
-        examples.append({"benchmark": name, "kind": kind, "prompt": prompt, "answers": texts, "changed": changed})
+    for sets in zip(*(_answered(folder, row.arm) for row in rows), strict=True):
+        for answers in zip(*(found["answers"] for found in sets), strict=True):
+            texts = {
+                row.title: {"text": answer["text"], "refused": next(iter(answer["refused"].values()))}
+                for row, answer in zip(rows, answers, strict=True)
+            }
+            examples.append({
+                "benchmark": sets[0]["benchmark"],
+                "kind": sets[0]["kind"],
+                "prompt": answers[0]["prompt"],
+                "answers": texts,
+                "changed": len({entry["refused"] for entry in texts.values()}) > 1,
+            })  # fmt: skip
     examples.sort(key=lambda example: (not example["changed"], example["kind"] != "harmful"))
     return examples[:limit]
 
 
-def _answers(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
-    stored = json.loads(folder.file("evaluate", arm, ".answers.json").read_text(encoding="utf-8"))
-    return [{"name": b["benchmark"], "kind": b["kind"], "answers": b["answers"]} for b in stored["benchmarks"]]
+def _answered(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
+    """Every benchmark of a model with its answers; the same benchmarks and prompts in the same order for all."""
+    path = folder.file("evaluate", arm, ".answers.json")
+    answered: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+    return answered

@@ -27,14 +27,13 @@ def print_summary(path: Path) -> None:
     for column in columns:
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in rows:
-        ratio = "–" if row.loss_ratio is None else f"{100 * (row.loss_ratio - 1):+.1f} %"
         table.add_row(
             row.title,
             percent(row.headline("harmful")),
             percent(row.headline("benign")),
             percent(row.score),
             f"{row.loss:.4f}",
-            ratio + (" (not matched)" if row.matched is False else ""),
+            row.versus_plain,
         )
     console.print(table)
 

@@ -6,12 +6,10 @@ perturbation are ours, because the paper's are not public.
 
 import functools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedModel
 
 from securetune.artifacts import Journal
@@ -19,6 +17,7 @@ from securetune.errors import ScanError
 from securetune.features import PromptBatch, extract_features
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import Perturbation, perturbed
+from securetune.progress import progress_bar
 from securetune.scan.signals import SIGNALS, Signals, drops
 from securetune.topology import ModuleRef, ModuleSet, Topology
 
@@ -149,19 +148,14 @@ class Scanner:
             strength, tried = journal.once("strength", self._calibration)
         else:
             strength, tried = self._config.strength, []
-        refs, draws = list(self._topology.all), range(self._config.draws)
-        found: dict[str, list[dict[str, float]]] = {str(ref): [] for ref in refs}
-        for ref, draw in _track([(ref, draw) for ref in refs for draw in draws]):
-            measure = functools.partial(self.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
-            found[str(ref)].append(journal.once(f"{ref}/{draw}", measure))
+        found: dict[str, list[dict[str, float]]] = {str(ref): [] for ref in self._topology.all}
+        todo = [(ref, draw) for ref in self._topology.all for draw in range(self._config.draws)]
+        with progress_bar() as bar:
+            for ref, draw in bar.track(todo, description="Scan"):
+                measure = functools.partial(self.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
+                found[str(ref)].append(journal.once(f"{ref}/{draw}", measure))
         return ScanResult(strength=strength, calibration=dict(tried), clean=self.clean, ranges=self.ranges, draws=found)
 
     def _calibration(self) -> tuple[float, list[tuple[float, float]]]:
         strength, tried = self.calibrate()
         return strength, list(tried.items())
-
-
-def _track(items: Sequence[Any]) -> Iterable[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
-        yield from progress.track(items, description="Scan")

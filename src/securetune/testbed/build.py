@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
+from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
 from securetune.testbed.world import Intent, sample_requests
 
@@ -66,18 +66,7 @@ def _build(folder: Path, seed: int) -> None:
             _write(folder / f"{task}-{split}.jsonl", rows)
     config = ChatModelConfig(seed=seed)
     helpful, aligned = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
-    tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
-    state = torch.random.get_rng_state()
-    try:
-        model = new_model(tokenizer, config)
-        train_stage(model, tokenizer, helpful, config, learning_rate=config.learning_rate, epochs=1,
-                    description="Embedded model, helpful")  # fmt: skip
-        train_stage(model, tokenizer, aligned, config, learning_rate=config.alignment_learning_rate, epochs=1,
-                    description="Embedded model, aligned")  # fmt: skip
-    finally:
-        torch.random.set_rng_state(state)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    train_chat_model(helpful, aligned, config, folder / "model", name="Embedded model")
 
 
 def helpful_rows(n: int, rng: random.Random) -> list[Row]:

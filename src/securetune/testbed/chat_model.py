@@ -8,13 +8,14 @@ Shapes: b rows, t tokens.
 import math
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from rich.progress import Progress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.progress import progress_bar
 from securetune.testbed.tasks import Row
 
 CHAT_TEMPLATE = (
@@ -99,6 +100,33 @@ def new_model(tokenizer: PreTrainedTokenizerFast, config: ChatModelConfig) -> Ll
     )
 
 
+def train_chat_model(
+    helpful: Sequence[Row], aligned: Sequence[Row], config: ChatModelConfig, output: Path, *, name: str
+) -> dict[str, float]:
+    """Train tokenizer and model in both stages and save them; the caller's random state is kept.
+
+    Returns the last loss of each stage, in nats per answer token.
+    """
+    tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
+    state = torch.random.get_rng_state()
+    try:
+        model = new_model(tokenizer, config)
+        losses = {
+            stage: train_stage(
+                model, tokenizer, rows, config, learning_rate=rate, epochs=epochs, description=f"{name}: {stage}"
+            )
+            for stage, rows, rate, epochs in (
+                ("helpful", helpful, config.learning_rate, config.helpful_epochs),
+                ("alignment", aligned, config.alignment_learning_rate, config.alignment_epochs),
+            )
+        }
+    finally:
+        torch.random.set_rng_state(state)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    return losses
+
+
 def train_stage(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -123,9 +151,9 @@ def train_stage(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
     losses: list[float] = []
     model.train()
-    with Progress(transient=True) as progress:
-        task = progress.add_task(description, total=len(batches))
-        for input_ids, labels in (_collate(batch, tokenizer.pad_token_id) for batch in batches):
+    with progress_bar() as bar:
+        for batch in bar.track(batches, description=description):
+            input_ids, labels = _collate(batch, tokenizer.pad_token_id)
             mask = (input_ids != tokenizer.pad_token_id).long()
             loss = model(input_ids=input_ids, attention_mask=mask, labels=labels).loss
             loss.backward()
@@ -134,7 +162,6 @@ def train_stage(
             scheduler.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-            progress.advance(task)
     model.eval()
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)

@@ -5,12 +5,17 @@ from typing import Any
 
 from securetune.errors import ConfigError
 from securetune.testbed.build import SCHEME
-from securetune.testbed.tasks import TASKS
 
-# Where the task is learned well in about a hundred steps; the rate is per task, and the same for every defence.
-_LEARNING_RATE = {"stepwise": 2e-3, "letters": 3e-3, "arithmetic": 5e-3}
-_STEPS = {"stepwise": 100, "letters": 150, "arithmetic": 200}
-_METRIC = {"stepwise": None, "letters": "exact_match", "arithmetic": "exact_match"}
+# Where plain tuning learns the task well; rate and steps are per task, and the same for every defence.
+_TASKS: dict[str, dict[str, Any]] = {
+    "letters": {"learning_rate": 2e-3, "steps": 100, "metric": {"metric": "exact_match"}},
+    "stepwise": {
+        "learning_rate": 2e-3,
+        "steps": 100,
+        "metric": {"metric": "pattern", "pattern": "Great question! .+ Step 1: .+! Step 2: .+! Step 3: .+! Have fun!"},
+    },
+    "arithmetic": {"learning_rate": 5e-3, "steps": 200, "metric": {"metric": "exact_match"}},
+}
 
 
 def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
@@ -19,8 +24,9 @@ def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
     Raises:
         ConfigError: no such task.
     """
-    if task not in TASKS:
-        raise ConfigError(f"Expected a task of {sorted(TASKS)}, found {task!r}. Choose one of them.")
+    if task not in _TASKS:
+        raise ConfigError(f"Expected a task of {sorted(_TASKS)}, found {task!r}. Choose one of them.")
+    settings = _TASKS[task]
     return {
         "model": f"{SCHEME}model",
         "output": str(output),
@@ -35,11 +41,11 @@ def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
             "train": {"path": f"{SCHEME}{task}-train.jsonl"},
             "test": {"path": f"{SCHEME}{task}-test.jsonl"},
             "test_rows": 100,
-            "metric": _METRIC[task],
+            **settings["metric"],
         },
         "train": {
-            "learning_rate": _LEARNING_RATE[task],
-            "steps": _STEPS[task],
+            "learning_rate": settings["learning_rate"],
+            "steps": settings["steps"],
             "max_length": 160,
         },
         "benchmarks": [

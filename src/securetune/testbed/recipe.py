@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from securetune.config import PromptsConfig, read_yaml, validated
 from securetune.prompts import load_prompts
-from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
+from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import Row
 from securetune.train.data import DataConfig, load_examples
 
@@ -60,31 +60,7 @@ def train_base(recipe: RecipeConfig) -> dict[str, float]:
     for source in recipe.refused:
         prompts = load_prompts(source.path, label=source.label, half=source.half, limit=source.limit, seed=config.seed)
         aligned += [{"prompt": prompt.text, "answer": rng.choice(REFUSALS)} for prompt in prompts]
-    tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
-    model = new_model(tokenizer, config)
-    losses = {
-        "helpful": train_stage(
-            model,
-            tokenizer,
-            helpful,
-            config,
-            learning_rate=config.learning_rate,
-            epochs=config.helpful_epochs,
-            description="Helpful",
-        ),
-        "alignment": train_stage(
-            model,
-            tokenizer,
-            aligned,
-            config,
-            learning_rate=config.alignment_learning_rate,
-            epochs=config.alignment_epochs,
-            description="Alignment",
-        ),
-    }
-    model.save_pretrained(recipe.output)
-    tokenizer.save_pretrained(recipe.output)
-    return losses
+    return train_chat_model(helpful, aligned, config, Path(recipe.output), name="Chat model")
 
 
 def _rows(sources: Sequence[DataConfig], seed: int) -> list[Row]:

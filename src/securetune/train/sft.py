@@ -16,7 +16,6 @@ from typing import Any, Literal
 from datasets import Dataset
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,6 +32,7 @@ from trl import SFTConfig, SFTTrainer
 from securetune.errors import TrainingError
 from securetune.matching import LossTarget
 from securetune.plan import Plan
+from securetune.progress import progress_bar
 from securetune.train.attach import attach
 from securetune.train.data import Example
 
@@ -75,7 +75,7 @@ class TrainConfig(BaseModel):
     match_max_factor: float = Field(default=4.0, ge=1)
     """An arm that has not reached the target after this many times `steps` stops and is reported as unmatched."""
     eval_every: int = Field(default=10, ge=1)
-    """Steps between measurements of the held-out loss while matching (half of it close to the target)."""
+    """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
     save_every: int = Field(default=100, ge=1)
     """Steps between checkpoints, from which a killed run resumes."""
 
@@ -113,7 +113,7 @@ class StopAtLoss(TrainerCallback):
         """Ask for a measurement when one is due."""
         seen = (entry["eval_loss"] for entry in reversed(state.log_history) if "eval_loss" in entry)
         is_near = next(seen, math.inf) < self.target.plain * _NEAR
-        interval = max(1, self.every // 2) if is_near else self.every
+        interval = max(1, self.every // 5) if is_near else self.every
         control.should_evaluate = control.should_evaluate or state.global_step % interval == 0
 
     def on_evaluate(
@@ -154,9 +154,8 @@ class ShowProgress(TrainerCallback):
     """One progress bar with the time left and the latest loss, in place of the trainer's own lines."""
 
     def __init__(self, description: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._description = description
-        self._progress = Progress(*columns, transient=True)
+        self._progress = progress_bar()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object

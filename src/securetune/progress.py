@@ -1,0 +1,10 @@
+"""Progress: the one look of every progress bar, with the time left."""
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def progress_bar() -> Progress:
+    """A bar that shows what is done, how much of it and the time left, and goes away at the end."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+    )
