@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from securetune.artifacts import RunFolder, write_atomic
-from securetune.config import parse_config
+from securetune.config import RunConfig, parse_config
 from securetune.evaluate.statistics import mean
 from securetune.pipeline import run
 from securetune.report.tables import Row, comparison, recovered
@@ -22,10 +22,15 @@ from securetune.testbed.tasks import TASKS
 ARMS = ("none", "early_stop", "ml_lr", "swat", "random_plan", "inverted_plan")
 
 
+def cell_config(task: str, seed: int, runs: Path) -> RunConfig:
+    """The whole flow of one task and seed, all arms."""
+    settings = demo_settings(task, runs / f"{task}-{seed}", seed) | {"arms": list(ARMS)}
+    return parse_config(resolve(settings, seed), "the benchmark")
+
+
 def cell(task: str, seed: int, runs: Path) -> list[Row]:
     """One run of the whole flow; its comparison."""
-    settings = demo_settings(task, runs / f"{task}-{seed}", seed) | {"arms": list(ARMS)}
-    config = parse_config(resolve(settings, seed), "the benchmark")
+    config = cell_config(task, seed, runs)
     folder = RunFolder(run(config, announce=lambda a, _: print(task, seed, a.stage, a.variant or "", flush=True)))
     evaluated, trained = ([folder.read(stage, arm) for arm in arms]
                           for stage, arms in (("evaluate", ("base", *ARMS)), ("train", ARMS)))  # fmt: skip

@@ -100,8 +100,8 @@ def scan(session: Session, topology: Artifact, features: Artifact, probe: Artifa
     inputs = _scan_inputs(session, topology, features, probe)
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        scanner = _scanner(session, topology, features, probe)
-        return scanner.scan(_journal(session, "scan", inputs)).to_dict(), []
+        measured = scanner(session, topology, features, probe).scan(_journal(session, "scan", inputs))
+        return measured.to_dict(), []
 
     return session.folder.produce("scan", inputs, compute, seed=session.config.scan.seed)
 
@@ -117,11 +117,11 @@ def search(session: Session, topology: Artifact, features: Artifact, probe: Arti
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         result = ScanResult.from_dict(scan.data)
-        scanner = _scanner(session, topology, features, probe)
+        joint = scanner(session, topology, features, probe).joint_drop
         journal = _journal(session, "search", inputs)
 
         def score(modules: ModuleSet) -> float:
-            measure = functools.partial(scanner.joint_drop, modules, strength=result.strength)
+            measure = functools.partial(joint, modules, strength=result.strength)
             value: float = journal.once(",".join(modules.names()), measure)
             return value
 
@@ -282,7 +282,7 @@ def _scan_inputs(session: Session, topology: Artifact, features: Artifact, probe
     }
 
 
-def _scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
+def scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
     """A scanner on prompts the probe was not fitted on."""
     config = session.config.scan
     labels = np.array(session.prompts.labels)
