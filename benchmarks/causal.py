@@ -2,8 +2,8 @@
 
     python benchmarks/causal.py --tasks letters stepwise --seeds 0 1 2
 
-Every set (each role, each quarter of the depth, three random halves) is tuned alone, the rest frozen, until it has
-plain tuning's task loss; the ASR it then has is compared with its joint drop in every perturbation and signal.
+Every set (attention, MLP, half the depth, random halves) is tuned alone, the rest frozen, until it has plain tuning's
+task loss; the ASR it then has is compared with its joint drop in every perturbation and signal.
 Finished sets are kept in `--runs` and not repeated. A set that never reaches the loss is marked and left in: that a
 module cannot learn the task without losing safety is part of the answer.
 """
@@ -38,16 +38,20 @@ from securetune.train.sft import train
 PERTURBATIONS = ("lowrank", "gaussian", "zero")
 TARGET_DROP = 0.1
 DRAWS = 4
-QUARTERS = 4
+ATTENTION = ("q", "k", "v", "o")
+RANDOM_SETS = 8
 
 
 def module_sets(topology: Topology, seed: int) -> dict[str, ModuleSet]:
-    """The sets to tune alone, by name."""
+    """The sets to tune alone, by name: all of about half the modules, so that each can learn the task."""
     refs = list(topology.all)
-    found = {role: [ref for ref in refs if ref.role == role] for role in topology.roles}
-    for quarter in range(QUARTERS):
-        found[f"depth quarter {quarter + 1}"] = [r for r in refs if r.layer * QUARTERS // topology.layers == quarter]
-    for i in range(3):
+    found = {
+        "attention": [ref for ref in refs if ref.role in ATTENTION],
+        "MLP": [ref for ref in refs if ref.role not in ATTENTION],
+        "first half of the depth": [ref for ref in refs if ref.layer < topology.layers / 2],
+        "second half of the depth": [ref for ref in refs if ref.layer >= topology.layers / 2],
+    }
+    for i in range(RANDOM_SETS):
         found[f"random half {i + 1}"] = random.Random(100 * seed + i).sample(refs, len(refs) // 2)
     return {name: ModuleSet.of(members) for name, members in found.items()}
 
@@ -57,7 +61,7 @@ def tuned_alone(session: Session, modules: ModuleSet, target: LossTarget, openin
     config = session.config
     model, (rows, held_out) = session.model_to_tune(), session.examples
     plan = plan_of("causal", PlanModel(id="testbed"), read_topology(model), modules, rest_lr_mult=0.0)
-    settings = config.train.model_copy(update={"match_max_factor": 2.0, "save_every": 10_000})
+    settings = config.train.model_copy(update={"match_max_factor": 3.0, "save_every": 10_000})
     with tempfile.TemporaryDirectory() as folder:
         result = train(
             model,
