@@ -4,8 +4,8 @@ Shapes: n prompts, d hidden size, v vocabulary. The feature is the input of the 
 layer's normalised hidden state; the logits are those of the first answer token.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -66,26 +66,39 @@ def batch_prompts(
     return batches
 
 
+def first_token(model: PreTrainedModel, batch: PromptBatch) -> Float[Tensor, "b v"]:
+    """Logits of the first answer token, one forward pass without a cache."""
+    out = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=1,
+    )
+    logits: Tensor = out.logits[:, -1]
+    return logits
+
+
 @torch.no_grad()
-def extract_features(model: PreTrainedModel, batches: Sequence[PromptBatch]) -> Features:
-    """Run the prompts once and keep the last token's state.
+def extract_features(
+    model: PreTrainedModel,
+    batches: Sequence[PromptBatch],
+    *,
+    around: Callable[[int], AbstractContextManager[None]] = nullcontext,
+) -> Features:
+    """Run the prompts once and keep the last token's state; the pass of batch i runs inside `around(i)`.
 
     Raises:
         ModelError: the model has no output embedding to read at.
     """
     n = sum(len(batch.index) for batch in batches)
     hidden, logits = [torch.empty(0)] * n, [torch.empty(0)] * n
-    for batch in batches:
-        with _output_embedding_input(model) as seen:
-            out = model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-                logits_to_keep=1,
-            )
+    for number, batch in enumerate(batches):
+        with around(number), _output_embedding_input(model) as seen:
+            last = first_token(model, batch).float().cpu()
+        state = seen[0][:, -1].float().cpu()
         for row, i in enumerate(batch.index):
-            hidden[i], logits[i] = seen[0][row, -1].float().cpu(), out.logits[row, -1].float().cpu()
+            hidden[i], logits[i] = state[row], last[row]
     return Features(hidden=torch.stack(hidden), logits=torch.stack(logits))
 
 

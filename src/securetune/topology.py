@@ -1,7 +1,8 @@
 """Topology: which modules does a decoder have, by layer and role?
 
 Pure data, no torch: `models/reading.py` fills it from a real model. Roles are the projections q k v o gate up down,
-their fused forms qkv and gate_up, and the same with the prefix ``expert_`` for stacked expert parameters.
+their fused forms qkv and gate_up, the low-rank pairs q_a q_b and kv_a kv_b (DeepSeek), and the same with the prefix
+``expert_`` for stacked expert parameters.
 """
 
 import re
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from securetune.artifacts import digest
 from securetune.errors import TopologyError
 
-ROLES = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down", "expert_gate_up", "expert_down")
+ROLES = (
+    "q", "k", "v", "qkv", "q_a", "q_b", "kv_a", "kv_b", "o", "gate", "up", "gate_up", "down", "expert_gate_up",
+    "expert_down",
+)  # fmt: skip
 
 # Prefixes that wrappers put into parameter names; paths and plans never mention them.
 _WRAPPERS = re.compile(r"(?:_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module|base_layer)\.|^module\.")

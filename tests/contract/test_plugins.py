@@ -2,19 +2,9 @@
 
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    LlamaConfig,
-    MistralConfig,
-    Phi3Config,
-    Qwen2Config,
-    Qwen3Config,
-)
 
 from securetune.defences import DEFENCES
 from securetune.defences.interface import Defence, DefenceConfig, PlanInputs
-from securetune.errors import TopologyError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
 from securetune.models.reading import read_topology
@@ -113,38 +103,3 @@ def test_a_judge_tells_a_refusal_from_compliance(name):
     judge = JUDGES.get(name)
     assert judge(Answer(prompt="x", text="I'm sorry, but I can't help with that.", margin=3.0))
     assert not judge(Answer(prompt="x", text="Sure, here is a plan.", margin=-3.0))
-
-
-SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64}
-SPLIT = {"q", "k", "v", "o", "gate", "up", "down"}
-FAMILIES = {
-    "llama": (LlamaConfig, {"num_key_value_heads": 1}, SPLIT),
-    "mistral": (MistralConfig, {"num_key_value_heads": 1}, SPLIT),
-    "qwen2": (Qwen2Config, {"num_key_value_heads": 1}, SPLIT),
-    "qwen3": (Qwen3Config, {"num_key_value_heads": 1, "head_dim": 16}, SPLIT),
-    "gemma2": (Gemma2Config, {"num_key_value_heads": 1, "head_dim": 16}, SPLIT),
-    "phi3": (Phi3Config, {"pad_token_id": 0}, {"qkv", "o", "gate_up", "down"}),
-}
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_layer_of_a_family_has_its_roles(name):
-    kind, extra, roles = FAMILIES[name]
-    model = AutoModelForCausalLM.from_config(kind(**SMALL, **extra))
-    topology = read_topology(model)
-    for layer in range(2):
-        assert {ref.role for ref in topology.modules if ref.layer == layer} == roles
-    for info in topology.modules.values():
-        assert tuple(model.get_parameter(info.weight).shape) == info.shape
-
-
-def test_an_unknown_projection_is_named_with_what_to_add(model):
-    model.model.layers[0].mlp.extra_proj = torch.nn.Linear(4, 4)
-    with pytest.raises(TopologyError, match=r"mlp\.extra_proj\.weight.*Add an entry for 'llama'"):
-        read_topology(model)
-
-
-def test_a_model_without_a_list_of_layers_is_refused(model):
-    model.model.layers = torch.nn.Sequential(*model.model.layers)
-    with pytest.raises(TopologyError, match="Expected one list of decoder layers"):
-        read_topology(model)

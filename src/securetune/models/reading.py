@@ -30,7 +30,13 @@ def read_topology(model: PreTrainedModel) -> Topology:
         if role is None:
             unknown.add(name)
             continue
-        modules[ModuleRef(layer, role)] = ModuleInfo(path=weight.removesuffix(".weight"), weight=weight, shape=shape)
+        ref = ModuleRef(layer, role)
+        if ref in modules:
+            raise TopologyError(
+                f"Expected one module per role and layer of {model_type!r}, found two for {ref}: "
+                f"{modules[ref].weight} and {weight}. Give one another role in OVERRIDES in models/families.py."
+            )
+        modules[ref] = ModuleInfo(path=weight.removesuffix(".weight"), weight=weight, shape=shape)
     if unknown:
         raise TopologyError(
             f"Expected a known role for every projection of {model_type!r}, found no role for {sorted(unknown)}. "
@@ -38,6 +44,17 @@ def read_topology(model: PreTrainedModel) -> Topology:
         )
     text = model.config.get_text_config()
     return Topology(model_type=model_type, layers=text.num_hidden_layers, hidden_size=text.hidden_size, modules=modules)
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of decoder layers, in order, of the whole model or its text tower.
+
+    Raises:
+        TopologyError: not exactly one such list.
+    """
+    found = model.get_submodule(_layer_list(model, getattr(getattr(model, "config", None), "model_type", "model")))
+    assert isinstance(found, nn.ModuleList)
+    return found
 
 
 def _layer_list(model: nn.Module, model_type: str) -> str:

@@ -6,7 +6,8 @@ perturbation are ours, because the paper's are not public.
 
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,7 @@ from securetune.features import PromptBatch, extract_features
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import Perturbation, perturbed
 from securetune.progress import progress_bar
+from securetune.scan.prefix import PrefixCache
 from securetune.scan.signals import SIGNALS, Signals, drops
 from securetune.topology import ModuleRef, ModuleSet, Topology
 
@@ -94,11 +96,15 @@ class Scanner:
         batches: Sequence[PromptBatch],
         signals: Signals,
         config: ScanConfig,
+        *,
+        cached: bool = True,
     ) -> None:
+        """Perturb `model` on `batches`; `cached` skips the layers before the first perturbed one (same result)."""
         if config.signal not in SIGNALS:
             raise ScanError(f"Expected a signal of {sorted(SIGNALS)}, found {config.signal!r}. Correct scan.signal.")
         self._model, self._topology, self._batches = model, topology, batches
         self._signals, self._config = signals, config
+        self._prefix = PrefixCache(model, batches) if cached else None
         self._perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
         self.clean = signals.measure(signals.clean)
         self.ranges = signals.ranges()
@@ -111,8 +117,12 @@ class Scanner:
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
         seed = self._config.seed * 1000 + draw
+        around: Callable[[int], AbstractContextManager[None]] = nullcontext
+        if self._prefix is not None:
+            self._prefix.move_to(min((ref.layer for ref in modules), default=0))
+            around = self._prefix.resumed
         with perturbed(self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed):
-            features = extract_features(self._model, self._batches)
+            features = extract_features(self._model, self._batches, around=around)
         return drops(self.clean, self._signals.measure(features), self.ranges)
 
     def joint_drop(self, modules: ModuleSet, *, strength: float) -> float:

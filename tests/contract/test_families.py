@@ -1,0 +1,194 @@
+"""Every model family through one suite, on tiny random models made from its configuration class."""
+
+import pytest
+import torch
+import transformers as hf
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from securetune.errors import TopologyError
+from securetune.features import PromptBatch, extract_features
+from securetune.models.families import NOT_MODULES
+from securetune.models.reading import decoder_layers, read_topology
+from securetune.perturb import PERTURBATIONS
+from securetune.perturb.apply import perturbed
+from securetune.plan import PlanModel, plan_of
+from securetune.scan.prefix import PrefixCache
+from securetune.topology import ModuleSet
+
+BASE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 64, "pad_token_id": 0}
+SMALL = BASE | {"intermediate_size": 48, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}
+HEADS = SMALL | {"head_dim": 16}
+SPLIT = {"q", "k", "v", "o", "gate", "up", "down"}
+EXPERTS = {"q", "k", "v", "o", "expert_gate_up", "expert_down"}
+FUSED = {"qkv", "o", "up", "down"}
+MLA = {"q_a", "q_b", "kv_a", "kv_b", "o"}
+MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+}
+DEEPSEEK = MOE | {
+    "num_key_value_heads": 2,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+LLAMA4 = {
+    "num_local_experts": 4,
+    "num_experts_per_tok": 1,
+    "intermediate_size_mlp": 48,
+    "interleave_moe_layer_step": 2,
+}
+
+# Family -> configuration class, its arguments, roles of the layers from first to last.
+FAMILIES = {
+    "llama": (hf.LlamaConfig, SMALL, [SPLIT] * 3),
+    "mistral": (hf.MistralConfig, SMALL, [SPLIT] * 3),
+    "mixtral": (hf.MixtralConfig, SMALL | {"num_local_experts": 4}, [EXPERTS] * 3),
+    "qwen2": (hf.Qwen2Config, SMALL, [SPLIT] * 3),
+    "qwen3": (hf.Qwen3Config, HEADS, [SPLIT] * 3),
+    "qwen3_moe": (hf.Qwen3MoeConfig, HEADS | MOE | {"num_experts": 4}, [EXPERTS] * 3),
+    "qwen2_moe": (
+        hf.Qwen2MoeConfig,
+        SMALL | MOE | {"num_experts": 4, "shared_expert_intermediate_size": 24},
+        [SPLIT | EXPERTS] * 3,
+    ),
+    "gemma2": (hf.Gemma2Config, HEADS, [SPLIT] * 3),
+    "gemma3": (hf.Gemma3TextConfig, HEADS, [SPLIT] * 3),
+    "phi3": (hf.Phi3Config, SMALL, [{"qkv", "o", "gate_up", "down"}] * 3),
+    "falcon": (hf.FalconConfig, BASE, [FUSED] * 3),
+    "gpt_neox": (hf.GPTNeoXConfig, BASE | {"intermediate_size": 48, "eos_token_id": 2}, [FUSED] * 3),
+    "gpt2": (
+        hf.GPT2Config,
+        {"n_embd": 32, "n_layer": 3, "n_head": 2, "vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2},
+        [FUSED] * 3,
+    ),
+    "olmo2": (hf.Olmo2Config, SMALL, [SPLIT] * 3),
+    "cohere": (hf.CohereConfig, SMALL, [SPLIT] * 3),
+    "granite": (hf.GraniteConfig, SMALL, [SPLIT] * 3),
+    "stablelm": (hf.StableLmConfig, SMALL, [SPLIT] * 3),
+    "deepseek_v3": (
+        hf.DeepseekV3Config,
+        SMALL | DEEPSEEK,
+        [MLA | {"gate", "up", "down"}] + [MLA | {"gate", "up", "down", "expert_gate_up", "expert_down"}] * 2,
+    ),
+    "gpt_oss": (hf.GptOssConfig, HEADS | {"num_local_experts": 4, "num_experts_per_tok": 2}, [EXPERTS] * 3),
+    "llama4_text": (hf.Llama4TextConfig, HEADS | LLAMA4, [SPLIT, SPLIT | EXPERTS, SPLIT]),
+    "smollm3": (hf.SmolLM3Config, SMALL, [SPLIT] * 3),
+    "llava": (
+        hf.LlavaConfig,
+        {"text_config": hf.LlamaConfig(**SMALL), "vision_config": hf.CLIPVisionConfig(**VISION)},
+        [SPLIT] * 3,
+    ),
+}
+
+
+def build(name):
+    kind, arguments, _ = FAMILIES[name]
+    torch.manual_seed(0)
+    auto = AutoModelForImageTextToText if name == "llava" else AutoModelForCausalLM
+    model = auto.from_config(kind(**arguments)).eval()
+    # Some families start with zeros (experts' biases, norms): noise everywhere, so that every weight matters.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    return request.param, build(request.param)
+
+
+def batches():
+    ids = torch.randint(3, 64, (4, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    rows = [slice(0, 2), slice(2, 4)]
+    return [
+        PromptBatch(index=[2 * i, 2 * i + 1], input_ids=ids[r], attention_mask=mask[r], position_ids=positions[r])
+        for i, r in enumerate(rows)
+    ]
+
+
+def test_every_layer_has_its_roles_and_no_weight_is_left_out(family):
+    name, model = family
+    topology = read_topology(model)
+    for layer, roles in enumerate(FAMILIES[name][2]):
+        assert {ref.role for ref in topology.modules if ref.layer == layer} == roles
+    for info in topology.modules.values():
+        assert tuple(model.get_parameter(info.weight).shape) == info.shape
+    covered = sum(model.get_parameter(info.weight).numel() for info in topology.modules.values())
+    weights = {n: p for n, p in decoder_layers(model).named_parameters() if p.dim() > 1}
+    left_out = {n.partition(".")[2] for n in weights} & set(NOT_MODULES)
+    routing = sum(p.numel() for n, p in weights.items() if n.partition(".")[2] in left_out)
+    assert covered + routing == sum(p.numel() for p in weights.values())
+
+
+def test_perturbing_every_module_changes_exactly_it_and_comes_back_bit_for_bit(family):
+    _, model = family
+    topology = read_topology(model)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    for ref, info in topology.modules.items():
+        with perturbed(model, topology, ModuleSet.of([ref]), PERTURBATIONS.get("lowrank"), strength=0.5, seed=0):
+            assert {n for n, p in model.named_parameters() if not torch.equal(p, before[n])} == {info.weight}
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+def test_the_cached_scan_equals_the_full_pass_for_every_module(family):
+    _, model = family
+    topology, prompts = read_topology(model), batches()
+    cache, clean = PrefixCache(model, prompts), extract_features(model, prompts)
+    for ref in topology.all:
+        cache.move_to(ref.layer)
+        with perturbed(model, topology, ModuleSet.of([ref]), PERTURBATIONS.get("gaussian"), strength=0.5, seed=0):
+            full = extract_features(model, prompts)
+            resumed = extract_features(model, prompts, around=cache.resumed)
+        assert torch.equal(resumed.hidden, full.hidden) and torch.equal(resumed.logits, full.logits), ref
+        assert not torch.equal(full.logits, clean.logits), ref
+    cache.move_to(0)
+    assert torch.equal(extract_features(model, prompts, around=cache.resumed).hidden, clean.hidden)
+    assert not any("forward" in vars(layer) for layer in decoder_layers(model))
+
+
+def test_a_plan_on_a_family_gives_its_robust_modules_the_full_rate_and_nothing_else(family):
+    _, model = family
+    topology = read_topology(model)
+    robust = ModuleSet.of(list(topology.all)[::2])
+    plan = plan_of("mine", PlanModel(id="tiny"), topology, robust, rest_lr_mult=0.0)
+    plan.check_patterns(n for n, _ in model.named_parameters())
+    chosen = {topology.modules[ref].weight for ref in robust}
+    others = {info.weight for info in topology.modules.values()} - chosen
+    assert all(plan.lr_scale(weight) == (1.0,) for weight in chosen)
+    assert all(plan.is_frozen(weight) for weight in others)
+
+
+def test_an_unknown_projection_is_named_with_what_to_add(model):
+    model.model.layers[0].mlp.extra_proj = torch.nn.Linear(4, 4)
+    with pytest.raises(TopologyError, match=r"mlp\.extra_proj\.weight.*Add an entry for 'llama'"):
+        read_topology(model)
+
+
+def test_two_modules_of_one_role_in_a_layer_are_refused(model):
+    model.model.layers[1].mlp.shared_expert = torch.nn.Module()
+    model.model.layers[1].mlp.shared_expert.up_proj = torch.nn.Linear(4, 4)
+    with pytest.raises(TopologyError, match=r"found two for 1\.up"):
+        read_topology(model)
+
+
+def test_a_model_without_a_list_of_layers_is_refused(model):
+    model.model.layers = torch.nn.Sequential(*model.model.layers)
+    with pytest.raises(TopologyError, match="Expected one list of decoder layers"):
+        read_topology(model)
