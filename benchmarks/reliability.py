@@ -1,17 +1,15 @@
-"""Reliability of the scan: do two independent draws of the perturbation rank the modules alike?
+"""Reliability of the scan: do two independent halves of its draws rank the modules alike?
 
-    python benchmarks/reliability.py runs/embedded/stepwise-0 runs/embedded/stepwise-1 runs/embedded/stepwise-2
+    python benchmarks/reliability.py runs/embedded/letters-0 runs/embedded/letters-1 runs/embedded/letters-2
 
-Spearman correlation between the first two draws of a finished scan, over all modules and without layer 0.
+Spearman correlation between the halves of a finished scan's draws, over all modules and without layer 0.
 """
 
 import sys
 from pathlib import Path
 
-from scipy.stats import spearmanr
-
 from securetune.artifacts import RunFolder
-from securetune.scan.signals import SIGNALS
+from securetune.scan.agreement import Agreement, repeat_agreement
 from securetune.topology import ModuleRef
 
 
@@ -21,13 +19,18 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         scan = RunFolder(path).read("scan")
         assert scan is not None, path
-        for signal in SIGNALS:
-            cells = []
-            for lowest in (0, 1):
-                kept = [d for ref, d in scan.data["draws"].items() if ModuleRef.parse(ref).layer >= lowest]
-                found = spearmanr([d[0][signal] for d in kept], [d[1][signal] for d in kept]).statistic
-                cells.append(f"{found:.2f} (n={len(kept)})" if found == found else f"no variation (n={len(kept)})")
-            print(f"| {path.name} | {signal} | " + " | ".join(cells) + " |")
+        everywhere, beyond = (
+            repeat_agreement({ref: d for ref, d in scan.data["draws"].items() if ModuleRef.parse(ref).layer >= lowest})
+            for lowest in (0, 1)
+        )
+        for all_modules, later in zip(everywhere, beyond, strict=True):
+            print(f"| {path.name} | {all_modules.a} | {_cell(all_modules)} | {_cell(later)} |")
+
+
+def _cell(found: Agreement) -> str:
+    if found.rho is None:
+        return f"no variation (n={found.n})"
+    return f"{found.rho:.2f} [{found.low:.2f}, {found.high:.2f}] (n={found.n})"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The half without torch: topology, plan, registry, artifacts, search."""
 
+import itertools
 import json
 import random
 import subprocess
@@ -12,6 +13,7 @@ from securetune.artifacts import Journal, RunFolder
 from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
 from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
 from securetune.registry import Registry
+from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
 from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
@@ -102,7 +104,7 @@ def test_plan_survives_its_file_and_a_bad_file_is_named(tmp_path):
 
 
 def test_an_unknown_plugin_gets_a_near_match_and_the_list():
-    with pytest.raises(RegistryError, match=r"Did you mean 'greedy'\? Choose one of: bisect, greedy"):
+    with pytest.raises(RegistryError, match=r"Did you mean 'greedy'\? Choose one of: beam, bisect, greedy"):
         SEARCHES.get("gredy")
 
 
@@ -170,7 +172,7 @@ def additive_problem(costs, tolerance, **options):
     return SearchProblem(ranking=ranking, score=score, tolerance=tolerance, layers=len(costs), **options)
 
 
-@pytest.mark.parametrize("name", ["greedy", "bisect"])
+@pytest.mark.parametrize("name", ["greedy", "bisect", "beam"])
 def test_searches_find_the_optimum_where_drops_add_up(name):
     rng = random.Random(0)
     for _ in range(20):
@@ -189,13 +191,60 @@ def test_every_search_returns_known_modules_and_repeats_itself(name):
         assert len(found[0]) == 3
 
 
-@pytest.mark.parametrize("name", ["greedy", "bisect", "pattern"])
+@pytest.mark.parametrize("name", ["greedy", "bisect", "pattern", "beam"])
 def test_searches_stay_within_tolerance_when_robust_modules_are_sensitive_together(name):
     together = ModuleSet.parse(["0.q", "1.q"])
     problem = additive_problem([0.0, 0.0, 0.0, 0.5], 0.2)
     alone = problem.score
     problem.score = lambda modules: 1.0 if together.members <= modules.members else alone(modules)
     assert problem.score(SEARCHES.get(name)(problem)) <= 0.2
+
+
+def clashing_problem(seed):
+    """Drops that add up, and three pairs of modules that are sensitive together."""
+    rng = random.Random(seed)
+    problem = additive_problem([rng.random() for _ in range(8)], 1.2)
+    refs = sorted(problem.ranking)
+    pairs = [rng.sample(refs, 2) for _ in range(3)]
+    alone = problem.score
+    problem.score = lambda modules: alone(modules) + sum(a in modules and b in modules for a, b in pairs)
+    return problem
+
+
+def optimum(problem):
+    """Size of the largest set within tolerance, by trying all of them."""
+    refs = list(problem.ranking)
+    sets = (ModuleSet.of(c) for k in range(len(refs) + 1) for c in itertools.combinations(refs, k))
+    return max(len(s) for s in sets if problem.score(s) <= problem.tolerance)
+
+
+def test_beam_comes_closer_to_the_brute_force_optimum_than_greedy_and_bisect():
+    best = [optimum(clashing_problem(seed)) for seed in range(20)]
+    short = {}
+    for name in ("beam", "greedy", "bisect"):
+        found = [len(SEARCHES.get(name)(clashing_problem(seed))) for seed in range(20)]
+        assert all(f <= b for f, b in zip(found, best, strict=True))
+        short[name] = sum(b - f for f, b in zip(found, best, strict=True))
+    assert short["beam"] <= short["greedy"] <= short["bisect"]
+    assert short["beam"] <= 2, "over all 20 problems together"
+
+
+def test_signals_that_rank_alike_agree_and_a_constant_one_is_named():
+    rng = random.Random(0)
+    truth = [rng.random() for _ in range(40)]
+    draws = {
+        f"{i}.q": [{"probe": 0.0, "a": t + rng.gauss(0, 0.01), "b": 2 * t, "noise": rng.random()} for _ in range(2)]
+        for i, t in enumerate(truth)
+    }
+    pairs = {(x.a, x.b): x for x in signal_agreement(draws)}
+    assert pairs["a", "b"].verdict == "agree" and pairs["a", "b"].rho > 0.95
+    assert pairs["a", "noise"].verdict == "disagree"
+    assert pairs["probe", "a"].verdict == "no variation"
+    assert "cannot be compared" in disagreement_sentence(list(pairs.values()), "probe", "b")
+    assert "disagree" in disagreement_sentence(list(pairs.values()), "noise", "b")
+    repeats = {x.a: x for x in repeat_agreement(draws)}
+    assert repeats["b"].rho == pytest.approx(1.0) and repeats["noise"].rho < 0.5
+    assert repeat_agreement({ref: found[:1] for ref, found in draws.items()}) == []
 
 
 def test_help_answers_quickly():

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from securetune.artifacts import Artifact, RunFolder
 from securetune.report import figures
 from securetune.report.tables import Row, comparison, markdown, percent, recovered, side_by_side
+from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
 
 
 def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
@@ -23,6 +24,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
     by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
     scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
+    agreements = signal_agreement(scan["draws"])
     titles = {row.arm: row.title for row in rows}
     environment = Environment(
         loader=PackageLoader("securetune.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -41,6 +43,9 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         recovered={row.arm: recovered(rows, row) for row in rows},
         figures={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  our own SVG
         topology=by_stage["topology"][0].data,
+        agreements=agreements,
+        repeats=repeat_agreement(scan["draws"]),
+        disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
         probe=by_stage["probe"][0].data["tests"],
         scan=scan,
         search=search,
