@@ -84,9 +84,9 @@ def extract_features(
     model: PreTrainedModel,
     batches: Sequence[PromptBatch],
     *,
-    around: Callable[[int], AbstractContextManager[None]] = nullcontext,
+    around: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> Features:
-    """Run the prompts once and keep the last token's state; the pass of batch i runs inside `around(i)`.
+    """Run the prompts once and keep the last token's state; the pass of batch i runs inside `around(i)`, where given.
 
     Raises:
         ModelError: the model has no output embedding to read at.
@@ -94,7 +94,7 @@ def extract_features(
     n = sum(len(batch.index) for batch in batches)
     hidden, logits = [torch.empty(0)] * n, [torch.empty(0)] * n
     for number, batch in enumerate(batches):
-        with around(number), _output_embedding_input(model) as seen:
+        with around(number) if around else nullcontext(), _output_embedding_input(model) as seen:
             last = first_token(model, batch).float().cpu()
         state = seen[0][:, -1].float().cpu()
         for row, i in enumerate(batch.index):

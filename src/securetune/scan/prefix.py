@@ -34,17 +34,18 @@ class PrefixCache:
             self.layer, self._outputs = 0, [None] * len(self._batches)
         if layer == self.layer:
             return
-        outputs = []
-        for i, batch in enumerate(self._batches):
-            seen: list[Any] = []
-            handle = self._layers[layer - 1].register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
-            try:
-                with self.resumed(i), _returning(self._layers[layer:], lambda seen=seen: seen[0]):
-                    first_token(self._model, batch)
-            finally:
-                handle.remove()
-            outputs.append(seen[0])
-        self._outputs, self.layer = outputs, layer
+        self._outputs, self.layer = [self._output(layer - 1, i) for i in range(len(self._batches))], layer
+
+    def _output(self, layer: int, batch: int) -> Any:
+        """What `layer` returns for batch number `batch`; the layers after it do not run."""
+        seen: list[Any] = []
+        handle = self._layers[layer].register_forward_hook(lambda _, __, output: seen.append(output))
+        try:
+            with self.resumed(batch), _returning(self._layers[layer + 1 :], lambda: seen[0]):
+                first_token(self._model, self._batches[batch])
+        finally:
+            handle.remove()
+        return seen[0]
 
     @contextmanager
     def resumed(self, batch: int) -> Iterator[None]:

@@ -6,8 +6,7 @@ perturbation are ours, because the paper's are not public.
 
 import functools
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -117,10 +116,9 @@ class Scanner:
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
         seed = self._config.seed * 1000 + draw
-        around: Callable[[int], AbstractContextManager[None]] = nullcontext
         if self._prefix is not None:
             self._prefix.move_to(min((ref.layer for ref in modules), default=0))
-            around = self._prefix.resumed
+        around = self._prefix.resumed if self._prefix is not None else None
         with perturbed(self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed):
             features = extract_features(self._model, self._batches, around=around)
         return drops(self.clean, self._signals.measure(features), self.ranges)
