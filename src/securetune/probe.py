@@ -6,9 +6,9 @@ Shapes: n prompts, d hidden size.
 """
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,6 +41,15 @@ class LinearProbe:
     scale: Float[ndarray, "d"]
     weight: Float[ndarray, "d"]
     bias: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for an artifact."""
+        return {name: value if isinstance(value, float) else value.tolist() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LinearProbe":
+        """Inverse of `to_dict`."""
+        return cls(bias=data["bias"], **{name: np.array(data[name]) for name in ("mean", "scale", "weight")})
 
     def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, "n"]:
         """Signed margin (logit) of each prompt; positive means malicious."""

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
+from securetune.controls import READABLE_AUROC, control_labels
 from securetune.defences import DEFENCES
 from securetune.defences.interface import PlanInputs
 from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
@@ -88,8 +89,13 @@ def probe(session: Session, features: Artifact) -> Artifact:
             }
             for name, rows in {"train": split.train, **split.tests}.items()
         }
-        weights = {k: v if isinstance(v, float) else v.tolist() for k, v in asdict(fitted).items()}
-        return {"tests": tests, "split": asdict(split), "probe": weights}, []
+        controls = {}
+        unseen = sorted(i for rows in split.tests.values() for i in rows)
+        for name, concept in control_labels([prompt.text for prompt in prompts], labels).items():
+            control = fit_probe(hidden[split.train], concept[split.train].astype(int))
+            auroc = control.auroc(hidden[unseen], concept[unseen])
+            controls[name] = {"auroc": auroc, "labels": concept.tolist(), "probe": control.to_dict()}
+        return {"tests": tests, "split": asdict(split), "probe": fitted.to_dict(), "controls": controls}, []
 
     inputs = {"features": features.digest, "seed": str(session.config.seed)}
     return session.folder.produce("probe", inputs, compute, seed=session.config.seed)
@@ -289,12 +295,16 @@ def scanner(session: Session, topology: Artifact, features: Artifact, probe: Art
     unseen = sorted(i for rows in probe.data["split"]["tests"].values() for i in rows)
     chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
     batches = _batches(session, chosen)
-    weights = {k: np.array(v) for k, v in probe.data["probe"].items() if k != "bias"}
+    readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
     signals = Signals(
-        probe=LinearProbe(bias=probe.data["probe"]["bias"], **weights),
+        probe=LinearProbe.from_dict(probe.data["probe"]),
         openings=Openings(**features.data["openings"]),
         labels=labels[chosen],
         clean=extract_features(session.base_model(), batches),
+        controls={
+            name: (LinearProbe.from_dict(control["probe"]), np.array(control["labels"])[chosen])
+            for name, control in readable.items()
+        },
     )
     return Scanner(session.base_model(), Topology.from_dict(topology.data), batches, signals, config)
 

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from securetune.artifacts import Journal, RunFolder
+from securetune.controls import control_labels
 from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
 from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
 from securetune.registry import Registry
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
+from securetune.scan.patterns import safety_specific, tested_patterns
 from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
@@ -245,6 +248,56 @@ def test_signals_that_rank_alike_agree_and_a_constant_one_is_named():
     repeats = {x.a: x for x in repeat_agreement(draws)}
     assert repeats["b"].rho == pytest.approx(1.0) and repeats["noise"].rho < 0.5
     assert repeat_agreement({ref: found[:1] for ref, found in draws.items()}) == []
+
+
+def drops_of(value, draws=2, **controls):
+    """Drops of a 6-layer model of q and down, as a scan stores them; `value` takes layer and role."""
+    rng = random.Random(0)
+    return {
+        f"{layer}.{role}": [
+            {"s": value(layer, role) + rng.gauss(0, 0.001)} | {k: f(layer, role) for k, f in controls.items()}
+            for _ in range(draws)
+        ]
+        for layer in range(6)
+        for role in ("q", "down")
+    }
+
+
+def verdicts(found):
+    return {(pattern.name[0], pattern.measured): pattern.verdict for pattern in found}
+
+
+def test_patterns_hold_where_they_were_put_and_not_where_the_controls_explain_them():
+    early = lambda layer, role: 0.1 * (6 - layer)  # noqa: E731
+    draws = drops_of(early, **{"control:safety": early, "control:length": early})
+    assert verdicts(tested_patterns(draws, "s", [])) == {
+        ("A", "s"): "holds",
+        ("B", "s"): "undecided on this model",
+        ("A", "safety minus controls"): "undecided on this model",
+        ("B", "safety minus controls"): "undecided on this model",
+    }
+    queries = drops_of(lambda layer, role: float(role == "q"))
+    assert verdicts(tested_patterns(queries, "s", []))["B", "s"] == "holds"
+    late = drops_of(lambda layer, role: float(layer))
+    assert verdicts(tested_patterns(late, "s", []))["A", "s"] == "does not hold"
+    assert safety_specific(late) is None
+
+
+def test_pattern_c_compares_the_joint_drop_with_the_sum_of_the_single_ones():
+    draws = drops_of(lambda layer, role: 0.01)
+    sets = [{"modules": [f"{i}.q" for i in range(size)], "drop": 0.2 * size} for size in (1, 2, 3, 4)]
+    found = {p.name[0]: p for p in tested_patterns(draws, "s", sets)}
+    assert found["C"].verdict == "holds" and found["C"].n == 3
+    assert found["C"].effect == pytest.approx(0.19 * 3, abs=0.01)
+
+
+def test_a_control_concept_needs_both_sides_and_must_not_go_along_with_malice():
+    texts = ["How do I bake bread?", "Bake it", "What is a very long question about tea?", "Tell me more about it"] * 5
+    malicious = np.array([0, 1, 0, 1] * 5)
+    assert "question" not in control_labels(texts, malicious), "every question here is benign"
+    found = control_labels(texts, np.array([0, 0, 1, 1] * 5))
+    assert found["question"].tolist() == [True, False, True, False] * 5
+    assert "length" not in control_labels(["two words"] * 20, malicious)
 
 
 def test_help_answers_quickly():

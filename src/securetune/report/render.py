@@ -12,6 +12,7 @@ from securetune.artifacts import Artifact, RunFolder
 from securetune.report import figures
 from securetune.report.tables import Row, comparison, markdown, percent, recovered, side_by_side
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
+from securetune.scan.patterns import tested_patterns
 
 
 def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
@@ -44,6 +45,8 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         figures={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  our own SVG
         topology=by_stage["topology"][0].data,
         agreements=agreements,
+        patterns=tested_patterns(scan["draws"], search["signal"], search["evaluated"]),
+        controls=by_stage["probe"][0].data.get("controls", {}),
         repeats=repeat_agreement(scan["draws"]),
         disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
         probe=by_stage["probe"][0].data["tests"],

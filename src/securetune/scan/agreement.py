@@ -16,6 +16,9 @@ RESAMPLES = 500
 CLOSE = 0.5
 """Rank correlation from which on two signals count as agreeing."""
 
+CONTROL = "control:"
+"""Prefix of a control concept's drop; ``control:safety`` is the safety probe in the controls' own unit."""
+
 Draws = Mapping[str, Sequence[Mapping[str, float]]]
 """Module -> one dict of drops per draw, as a scan stores it."""
 
@@ -45,7 +48,7 @@ class Agreement:
 
 def signal_agreement(draws: Draws) -> list[Agreement]:
     """Agreement of every pair of signals, on the means over the draws."""
-    signals = list(next(iter(draws.values()))[0])
+    signals = _signals(draws)
     means = {s: [float(np.mean([draw[s] for draw in found])) for found in draws.values()] for s in signals}
     return [_agreement(a, b, means[a], means[b]) for a, b in itertools.combinations(signals, 2)]
 
@@ -55,7 +58,7 @@ def repeat_agreement(draws: Draws) -> list[Agreement]:
     half = min(len(found) for found in draws.values()) // 2
     if half == 0:
         return []
-    signals = list(next(iter(draws.values()))[0])
+    signals = _signals(draws)
     halves = [
         {s: [float(np.mean([draw[s] for draw in found[part]])) for found in draws.values()] for s in signals}
         for part in (slice(0, half), slice(half, 2 * half))
@@ -77,6 +80,10 @@ def disagreement_sentence(agreements: Sequence[Agreement], probe: str, behaviour
         "disagree": f"{probe} and {behaviour} disagree {numbers}, so the probe does not tell what carries refusals.",
         "undecided": f"Whether {probe} and {behaviour} rank the modules alike is undecided {numbers}.",
     }[found.verdict]
+
+
+def _signals(draws: Draws) -> list[str]:
+    return [name for name in next(iter(draws.values()))[0] if not name.startswith(CONTROL)]
 
 
 def _agreement(a: str, b: str, x: Sequence[float], y: Sequence[float]) -> Agreement:

@@ -5,13 +5,15 @@ Source: probe accuracy is the paper's (Du et al. 2024, section 3); the others ar
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from numpy import ndarray
 
 from securetune.features import Features
-from securetune.probe import LinearProbe
+from securetune.probe import LinearProbe, fit_probe
+from securetune.scan.agreement import CONTROL
 from securetune.scan.openings import Openings
 
 SIGNALS = {
@@ -32,6 +34,8 @@ class Signals:
     labels: ndarray
     """1 malicious, 0 benign, one per prompt."""
     clean: Features
+    controls: Mapping[str, tuple[LinearProbe, ndarray]] = field(default_factory=dict)
+    """Probe and labels of every control concept, on the same prompts."""
 
     def measure(self, features: Features) -> dict[str, float]:
         """The signals on (perturbed) features of the same prompts."""
@@ -47,7 +51,20 @@ class Signals:
             "probe_margin": float(margin),
             "refusal_margin": float(self.openings.margin(features.logits[rows]).mean()),
             "first_token_kl": -float((log_clean.exp() * (log_clean - log_now)).sum(-1).mean()),
+            **self._controls(hidden),
         }
+
+    def _controls(self, hidden: ndarray) -> dict[str, float]:
+        """How far apart each probe holds its two classes, in clean standard deviations; and the refitted probe."""
+        if not self.controls:
+            return {}
+        clean = self.clean.hidden.numpy()
+        probes = {"safety": (self.probe, self.labels == 1), **self.controls}
+        apart = {
+            f"{CONTROL}{name}": _separation(probe, labels, hidden, clean) for name, (probe, labels) in probes.items()
+        }
+        refitted = fit_probe(hidden[::2], self.labels[::2]).auroc(hidden[1::2], self.labels[1::2])
+        return {**apart, "refit_auroc": refitted}
 
     def ranges(self) -> dict[str, float]:
         """Clean malicious value minus clean benign value: what losing all safety would cost, per signal.
@@ -64,7 +81,16 @@ class Signals:
             "probe_margin": clean["probe_margin"],
             "refusal_margin": float(refusal[~benign].mean() - refusal[benign].mean()),
             "first_token_kl": float((means[0].exp() * (means[0] - means[1])).sum()),
+            **{name: value for name, value in clean.items() if name.startswith(CONTROL)},
+            **({"refit_auroc": clean["refit_auroc"] - 0.5} if self.controls else {}),
         }
+
+
+def _separation(probe: LinearProbe, labels: ndarray, hidden: ndarray, clean: ndarray) -> float:
+    """Mean score of the concept's prompts minus that of the others, in clean standard deviations within a class."""
+    now, before = probe.score(hidden), probe.score(clean)
+    spread = np.sqrt((before[labels].var() + before[~labels].var()) / 2) + 1e-9
+    return float((now[labels].mean() - now[~labels].mean()) / spread)
 
 
 def drops(clean: Mapping[str, float], perturbed: Mapping[str, float], ranges: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,102 @@
+"""Patterns: do the paper's three observations hold on this model, and do they hold for safety alone?
+
+Source: Du et al. 2024, arXiv 2410.04524: (A) earlier layers are more sensitive, (B) Q and K are more sensitive than
+other modules, (C) modules that are robust alone can be sensitive together. Each is an effect size with a percentile
+bootstrap interval; A and B are repeated on the safety drop minus the mean drop of the control concepts.
+Reads a scan's draws; no torch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from scipy import stats
+
+from securetune.scan.agreement import CONTROL, Draws
+from securetune.topology import ModuleRef
+
+RESAMPLES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """One observation of the paper, tested."""
+
+    name: str
+    measured: str
+    """The signal it was measured in."""
+    effect: float
+    """Positive where the paper is right, between -1 and 1 for A and B, a share of the range for C."""
+    low: float
+    high: float
+    n: int
+    """Modules, or sets of modules for C."""
+
+    @property
+    def verdict(self) -> str:
+        """By where the interval lies."""
+        if self.low > 0:
+            return "holds"
+        return "does not hold" if self.high < 0 else "undecided on this model"
+
+
+def mean_drop(draws: Draws, signal: str) -> dict[str, float]:
+    """Mean drop of every module in one signal."""
+    return {ref: float(np.mean([draw[signal] for draw in found])) for ref, found in draws.items()}
+
+
+def safety_specific(draws: Draws) -> dict[str, float] | None:
+    """Safety drop minus the mean drop of the control concepts, per module; None without controls."""
+    first = next(iter(draws.values()))[0]
+    concepts = [name for name in first if name.startswith(CONTROL) and name != f"{CONTROL}safety"]
+    if not concepts:
+        return None
+    safety, controls = mean_drop(draws, f"{CONTROL}safety"), [mean_drop(draws, name) for name in concepts]
+    return {ref: safety[ref] - float(np.mean([control[ref] for control in controls])) for ref in draws}
+
+
+def tested_patterns(draws: Draws, signal: str, evaluated: Sequence[Mapping[str, Any]]) -> list[Pattern]:
+    """All three patterns in `signal`, A and B with the controls subtracted too.
+
+    `evaluated` holds the sets a search measured: ``modules`` and their joint ``drop``.
+    """
+    drops = mean_drop(draws, signal)
+    found = _layers_and_roles(drops, signal)
+    specific = safety_specific(draws)
+    if specific is not None:
+        found += _layers_and_roles(specific, "safety minus controls")
+    excess = [e["drop"] - sum(drops[ref] for ref in e["modules"]) for e in evaluated if len(e["modules"]) > 1]
+    if len(excess) > 1:
+        name = "C: robust modules can be sensitive together (joint drop minus the sum of the single ones)"
+        found.append(_bootstrapped(name, signal, np.array(excess)[:, None], lambda rows: float(rows.mean())))
+    return found
+
+
+def _layers_and_roles(values: Mapping[str, float], measured: str) -> list[Pattern]:
+    refs = [ModuleRef.parse(ref) for ref in values]
+    table = np.array(
+        [[ref.layer, float(ref.role in ("q", "k")), value] for ref, value in zip(refs, values.values(), strict=True)]
+    )
+    found = [_bootstrapped("A: earlier layers are more sensitive (minus Spearman)", measured, table, _earlier)]
+    if 0 < table[:, 1].sum() < len(table):
+        found.append(
+            _bootstrapped("B: Q and K are more sensitive than the rest (Cliff's delta)", measured, table, _queries)
+        )
+    return found
+
+
+def _earlier(rows: ndarray) -> float:
+    return -float(stats.spearmanr(rows[:, 0], rows[:, 2]).statistic) if rows[:, 2].std() > 0 else 0.0
+
+
+def _queries(rows: ndarray) -> float:
+    chosen, rest = rows[rows[:, 1] == 1, 2], rows[rows[:, 1] == 0, 2]
+    return float(np.sign(chosen[:, None] - rest[None, :]).mean()) if len(chosen) and len(rest) else 0.0
+
+
+def _bootstrapped(name: str, measured: str, rows: ndarray, effect: Callable[[ndarray], float]) -> Pattern:
+    chosen = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
+    low, high = np.percentile([effect(rows[sample]) for sample in chosen], [2.5, 97.5])
+    return Pattern(name=name, measured=measured, effect=effect(rows), low=float(low), high=float(high), n=len(rows))
