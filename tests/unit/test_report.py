@@ -20,7 +20,7 @@ from tests.conftest import settings
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 
 
-def row(arm, asr, matched=None):
+def row(arm, asr, matched=None, loss=1.0):
     rate = {"value": asr, "n": 100, "low": asr, "high": asr}
     benchmarks = [
         {"benchmark": "h", "kind": "harmful", "rates": {"refusal_phrases": rate}},
@@ -30,7 +30,7 @@ def row(arm, asr, matched=None):
         arm=arm,
         title=arm,
         steps=1,
-        loss=1.0,
+        loss=loss,
         loss_ratio=1.0,
         matched=matched,
         score=None,
@@ -62,8 +62,10 @@ def test_recovered_is_the_share_of_the_rise_taken_back_and_silent_below_ten_poin
 
 def test_the_verdict_names_a_rise_that_is_too_small_and_a_loss_that_is_not_matched():
     assert "says little" in verdict([row("base", 0.0), row("none", 0.05), row("ml_lr", 0.0)])
-    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False)])
+    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False, loss=1.1)])
     assert "80 % of the rise" in told and "did not reach" in told
+    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False, loss=0.9)])
+    assert "more than 2 % below" in told and "did not reach" not in told
 
 
 @pytest.fixture(scope="module")

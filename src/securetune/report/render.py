@@ -84,7 +84,14 @@ def verdict(rows: Sequence[Row]) -> str:
         return told
     best = min(defended, key=lambda row: row.headline("harmful")["value"])
     share = recovered(rows, best)
-    matched = "" if best.matched is not False else " It did not reach plain tuning's task loss, so compare with care."
+    matched = ""
+    if best.matched is False:
+        below = best.loss < by_arm["none"].loss
+        matched = (
+            " Its task loss ended more than 2 % below plain tuning's."
+            if below
+            else " It did not reach plain tuning's task loss, so compare with care."
+        )
     return (
         f"{told} {best.title} ended at {percent(best.headline('harmful'))} and took back "
         f"{100 * (share or 0):.0f} % of the rise.{matched}"
