@@ -59,6 +59,22 @@ def summary(cells: dict[str, list[list[Row]]]) -> list[str]:
     return lines
 
 
+def by_seed(cells: dict[str, list[list[Row]]]) -> list[str]:
+    """Markdown lines: ASR of every arm and seed, with the share of IFT's rise that is taken back."""
+    seeds = len(next(iter(cells.values())))
+    head = " | ".join(f"run {i}: ASR, % (taken back)" for i in range(seeds))
+    lines = [f"| task | model | {head} |", "|---|---|" + "---|" * seeds]
+    for task, found in cells.items():
+        for i, arm in enumerate(("base", *ARMS)):
+            fields = []
+            for rows in found:
+                share = None if arm == "none" else recovered(rows, rows[i])
+                asr = 100 * rows[i].headline("harmful")["value"]
+                fields.append(f"{asr:.1f}" if share is None else f"{asr:.1f} ({100 * share:+.0f} %)")
+            lines.append(f"| {task} | {found[0][i].title} | " + " | ".join(fields) + " |")
+    return lines
+
+
 def _mean(values: list[float]) -> str:
     found = mean(values)
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
@@ -75,7 +91,7 @@ def main() -> None:
     cells = {task: [cell(task, seed, options.runs) for seed in options.seeds] for task in options.tasks}
     plain = {task: [[vars(row) for row in rows] for rows in seeds] for task, seeds in cells.items()}
     write_atomic(options.output, json.dumps(plain, indent=1))
-    lines = summary(cells)
+    lines = [*summary(cells), "", *by_seed(cells)]
     write_atomic(options.output.with_suffix(".table.md"), "\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -73,14 +73,10 @@ class PlanCallback(TrainerCallback):
         self._base_rates: list[float] = []
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        optimizer: Any = None,
-        **_: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Check that the optimizer really has the plan's groups."""
+        optimizer = given.get("optimizer")
         found = len(optimizer.param_groups) if optimizer is not None else 0
         if not self.groups or found != len(self.groups):
             raise PlanError(
@@ -89,17 +85,12 @@ class PlanCallback(TrainerCallback):
             )
 
     def on_pre_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        optimizer: Any = None,
-        **_: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Set this step's rates; a group whose multiplier is 0 now gets no gradient, hence no update at all."""
-        stage = self._stage(state)
-        self._base_rates = [group["lr"] for group in optimizer.param_groups]
-        for treatment, group in zip(self.groups, optimizer.param_groups, strict=True):
+        stage, groups = self._stage(state), given["optimizer"].param_groups
+        self._base_rates = [group["lr"] for group in groups]
+        for treatment, group in zip(self.groups, groups, strict=True):
             if treatment.lr_scale[stage] == 0:
                 for parameter in group["params"]:
                     parameter.grad = None
@@ -107,27 +98,16 @@ class PlanCallback(TrainerCallback):
                 group["lr"] = self._rate(treatment, group["lr"], stage)
 
     def on_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        optimizer: Any = None,
-        **_: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Give the scheduler back the rates it knows."""
-        for group, rate in zip(optimizer.param_groups, self._base_rates, strict=True):
+        for group, rate in zip(given["optimizer"].param_groups, self._base_rates, strict=True):
             group["lr"] = rate
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Add ``lr/<group>`` to training logs; the trainer alone would show the first group's rate only."""
-        if not logs or "loss" not in logs or not self._base_rates:
+        logs = given.get("logs") or {}
+        if "loss" not in logs or not self._base_rates:
             return
         stage = self._stage(state, finished=True)
         rates = {

@@ -116,33 +116,19 @@ class StopAtLoss(TrainerCallback):
         interval = max(1, self.every // 5) if is_near else self.every
         control.should_evaluate = control.should_evaluate or state.global_step % interval == 0
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Stop at the target."""
-        if self.target.is_reached((metrics or {}).get("eval_loss", math.inf)):
+        if self.target.is_reached((given.get("metrics") or {}).get("eval_loss", math.inf)):
             control.should_training_stop = True
 
 
 class StopAtNaN(TrainerCallback):
     """Stops with an error at the first loss that is not a finite number."""
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Check what has just been logged."""
         for name in ("loss", "grad_norm"):
-            value = (logs or {}).get(name)
+            value = (given.get("logs") or {}).get(name)
             if value is not None and not math.isfinite(value):
                 raise TrainingError(
                     f"Expected a finite {name} at step {state.global_step}, found {value}. Lower train.learning_rate "
@@ -168,16 +154,10 @@ class ShowProgress(TrainerCallback):
         """Move on by a step."""
         self._progress.update(self._task, completed=state.global_step)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Put the latest loss beside the bar."""
-        if logs and "loss" in logs and not self._progress.finished:
+        logs = given.get("logs") or {}
+        if "loss" in logs and not self._progress.finished:
             self._progress.update(self._task, description=f"{self._description} loss {float(logs['loss']):.3f}")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
