@@ -6,6 +6,7 @@ Source: ML-LR, Du et al. 2024, arXiv 2410.04524 v1 (a far smaller rate outside M
 Mods_Robust first). Neither paper's rates are public: the defaults are ours.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -142,17 +143,21 @@ class Plan(_Data):
 
     @classmethod
     def load(cls, path: str | Path) -> "Plan":
-        """Read a plan written by `save` or by hand.
+        """Read a plan written by `save` or by hand, or the plan artifact of a run (``06-plan-ml_lr.json``).
 
         Raises:
             PlanError: no such file, or not a plan.
         """
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+            raw = json.loads(Path(path).read_text(encoding="utf-8"))
+            is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
+            return cls.model_validate(raw["data"] if is_artifact else raw)
         except OSError as error:
             raise PlanError(
                 f"Expected a plan file at {path}, found none ({error.strerror}). Check the path."
             ) from error
+        except json.JSONDecodeError as error:
+            raise PlanError(f"Expected JSON in {path}, found: {error}. Correct the file.") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"

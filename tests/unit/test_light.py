@@ -99,6 +99,11 @@ def test_plan_survives_its_file_and_a_bad_file_is_named(tmp_path):
     plan = plan_of("ml_lr", PlanModel(id="x"), llama_topology(), ModuleSet.parse(["0.q"]), rest_lr_mult=0.1)
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan
+    (tmp_path / "06-plan-ml_lr.json").write_text(json.dumps({"stage": "plan", "data": plan.model_dump()}))
+    assert Plan.load(tmp_path / "06-plan-ml_lr.json") == plan
+    (tmp_path / "cut.json").write_text('{"method": "x"')
+    with pytest.raises(PlanError, match="Expected JSON in"):
+        Plan.load(tmp_path / "cut.json")
     with pytest.raises(PlanError, match="found none"):
         Plan.load(tmp_path / "absent.json")
     (tmp_path / "bad.json").write_text('{"method": "x", "model": {"id": "x"}, "entries": [{"pattern": "("}]}')
