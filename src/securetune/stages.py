@@ -24,6 +24,7 @@ from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
 from securetune.probe import LinearProbe, fit_probe, split_prompts
+from securetune.progress import progress_bar
 from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
 from securetune.scan.scanner import Scanner, ScanResult
@@ -129,10 +130,13 @@ def search(session: Session, topology: Artifact, features: Artifact, probe: Arti
         def score(modules: ModuleSet) -> float:
             measure = functools.partial(joint, modules, strength=result.strength)
             value: float = journal.once(",".join(modules.names()), measure)
+            bar.advance(task)
             return value
 
         problem = _problem(session, topology, result, score)
-        robust = SEARCHES.get(config.method)(problem)
+        with progress_bar() as bar:
+            task = bar.add_task("Search", total=len(problem.ranking))
+            robust = SEARCHES.get(config.method)(problem)
         evaluated = [{"size": len(m), "drop": drop, "modules": m.names()} for m, drop in problem.evaluated.items()]
         return {
             "robust": robust.names(),

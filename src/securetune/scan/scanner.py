@@ -139,11 +139,16 @@ class Scanner:
         """
         sample = self._sample()
         tried: dict[float, float] = {}
-        for strength in STRENGTHS:
-            found = [self.drop(ModuleSet.of([ref]), strength=strength, draw=0) for ref in sample]
-            tried[strength] = statistics.fmean(value[self._config.signal] for value in found)
-            if tried[strength] >= TARGET_DROP:
-                break
+        with progress_bar() as bar:
+            task = bar.add_task("Calibrate (at most)", total=len(STRENGTHS) * len(sample))
+            for strength in STRENGTHS:
+                found = []
+                for ref in sample:
+                    found.append(self.drop(ModuleSet.of([ref]), strength=strength, draw=0)[self._config.signal])
+                    bar.advance(task)
+                tried[strength] = statistics.fmean(found)
+                if tried[strength] >= TARGET_DROP:
+                    break
         return strength, tried
 
     def _sample(self) -> ModuleSet:
