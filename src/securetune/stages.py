@@ -17,7 +17,8 @@ from securetune.artifacts import Artifact, Journal, digest, installed_versions, 
 from securetune.controls import READABLE_AUROC, control_labels
 from securetune.defences import DEFENCES
 from securetune.defences.interface import PlanInputs
-from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
+from securetune.evaluate.runner import Benchmark, evaluate_benchmark, evaluate_task
+from securetune.evaluate.statistics import proportion
 from securetune.features import PromptBatch, batch_prompts, extract_features
 from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
@@ -57,7 +58,7 @@ def features(session: Session, topology: Artifact) -> Artifact:
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         prompts = session.prompts
-        found = extract_features(session.base_model(), _batches(session, range(len(prompts.all))))
+        found = extract_features(session.base_model(), _batches(session, [prompt.text for prompt in prompts.all]))
         split = len(prompts.malicious)
         openings = find_openings(session.tokenizer, found.logits[:split], found.logits[split:])
         companion = session.folder.file("features", suffix=".safetensors")
@@ -96,9 +97,21 @@ def probe(session: Session, features: Artifact) -> Artifact:
             control = fit_probe(hidden[split.train], concept[split.train].astype(int))
             auroc = control.auroc(hidden[unseen], concept[unseen])
             controls[name] = {"auroc": auroc, "labels": concept.tolist(), "probe": control.to_dict()}
-        return {"tests": tests, "split": asdict(split), "probe": fitted.to_dict(), "controls": controls}, []
+        transfer = [_transfer(session, fitted, benchmark) for benchmark in session.benchmarks]
+        return {
+            "tests": tests,
+            "transfer": transfer,
+            "split": asdict(split),
+            "probe": fitted.to_dict(),
+            "controls": controls,
+        }, []
 
-    inputs = {"features": features.digest, "seed": str(session.config.seed)}
+    inputs = {
+        "features": features.digest,
+        "model": session.model_digest,
+        "benchmarks": session.prompts_digest(session.config.benchmarks),
+        "seed": str(session.config.seed),
+    }
     return session.folder.produce("probe", inputs, compute, seed=session.config.seed)
 
 
@@ -287,7 +300,8 @@ def _scan_inputs(session: Session, topology: Artifact, features: Artifact, probe
         "model": session.model_digest,
         "topology": topology.digest,
         "features": features.digest,
-        "probe": probe.digest,
+        # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
+        "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
         "scan": digest(session.config.scan.model_dump()),
     }
 
@@ -298,7 +312,7 @@ def scanner(session: Session, topology: Artifact, features: Artifact, probe: Art
     labels = np.array(session.prompts.labels)
     unseen = sorted(i for rows in probe.data["split"]["tests"].values() for i in rows)
     chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
-    batches = _batches(session, chosen)
+    batches = _batches(session, [session.prompts.all[i].text for i in chosen])
     readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
     signals = Signals(
         probe=LinearProbe.from_dict(probe.data["probe"]),
@@ -313,8 +327,15 @@ def scanner(session: Session, topology: Artifact, features: Artifact, probe: Art
     return Scanner(session.base_model(), Topology.from_dict(topology.data), batches, signals, config)
 
 
-def _batches(session: Session, rows: Sequence[int]) -> list[PromptBatch]:
-    texts = [session.prompts.all[i].text for i in rows]
+def _transfer(session: Session, probe: LinearProbe, benchmark: Benchmark) -> dict[str, Any]:
+    """How the probe does on prompts from elsewhere: the share it puts on the right side."""
+    texts = [prompt.text for prompt in benchmark.prompts]
+    hidden = extract_features(session.base_model(), _batches(session, texts)).hidden.numpy()
+    right = (probe.score(hidden) > 0) == (benchmark.kind == "harmful")
+    return {"benchmark": benchmark.name, "kind": benchmark.kind, "accuracy": asdict(proportion(right.tolist()))}
+
+
+def _batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
     return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
 
 

@@ -69,6 +69,17 @@ def test_changing_the_defence_redoes_plans_and_what_follows_but_not_the_scan(fin
     assert "skipped" not in lines["plan ml_lr"]
 
 
+def test_other_benchmarks_redo_the_probe_but_not_the_scan(finished):
+    path, _, _ = finished
+    raw = yaml.safe_load(path.read_text())
+    done = cli(
+        "search", path, "--set", f"benchmarks={yaml.safe_dump(raw['benchmarks'][::-1], default_flow_style=True)}"
+    )
+    lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines()}
+    assert "skipped" not in lines["probe"]
+    assert "skipped" in lines["scan"] and "skipped" in lines["search"]
+
+
 def test_the_adapter_opens_with_plain_peft(finished, model_folder):
     _, folder, _ = finished
     base = AutoModelForCausalLM.from_pretrained(model_folder)

@@ -87,6 +87,14 @@ def test_the_report_is_one_file_without_outside_references(finished):
         assert title in html
 
 
+def test_the_probe_is_tested_on_every_benchmark(finished):
+    folder, _, _ = finished
+    found = {entry["benchmark"]: entry for entry in folder.read("probe").data["transfer"]}
+    assert set(found) == {"harmful", "benign"}
+    assert found["harmful"]["accuracy"]["n"] == 12 and found["harmful"]["accuracy"]["value"] > 0.8
+    assert "prompts from elsewhere" in folder.file("report", suffix=".html").read_text(encoding="utf-8")
+
+
 def test_the_table_has_a_row_per_model_with_n_and_interval(finished):
     folder, _, _ = finished
     lines = folder.file("report", suffix=".md").read_text(encoding="utf-8").splitlines()

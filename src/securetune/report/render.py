@@ -46,6 +46,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         topology=by_stage["topology"][0].data,
         agreements=agreements,
         patterns=tested_patterns(scan["draws"], search["signal"], search["evaluated"]),
+        transfer=by_stage["probe"][0].data.get("transfer", []),
         controls=by_stage["probe"][0].data.get("controls", {}),
         repeats=repeat_agreement(scan["draws"]),
         disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
