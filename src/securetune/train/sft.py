@@ -122,6 +122,17 @@ class StopAtLoss(TrainerCallback):
             control.should_training_stop = True
 
 
+class NoCheckpointAtTheEnd(TrainerCallback):
+    """Keeps no checkpoint of the last step: the trainer, resuming from one, would train a step too many."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Take back the save that the trainer plans for its last step."""
+        control.should_save = control.should_save and not control.should_training_stop
+
+    on_evaluate = on_step_end
+    """The same where a measurement has ended training; the save comes after it."""
+
+
 class StopAtNaN(TrainerCallback):
     """Stops with an error at the first loss that is not a finite number."""
 
@@ -204,6 +215,7 @@ def train(
     trainer.add_callback(ShowProgress(f"Tune {output.name}"))
     if target is not None:
         trainer.add_callback(StopAtLoss(target, config.eval_every))
+    trainer.add_callback(NoCheckpointAtTheEnd())
     if plan is not None:
         attach(trainer, plan, total_steps=config.steps)
     start_loss = target.start if target is not None else trainer.evaluate()["eval_loss"]

@@ -1,0 +1,74 @@
+"""A killed tuning run goes on to the very result of an uninterrupted one, wherever the kill came."""
+
+import random
+
+import pytest
+from transformers import TrainerCallback
+
+from securetune.matching import LossTarget
+from securetune.testbed.tasks import TASKS
+from securetune.train.sft import TrainConfig, train
+from tests.conftest import tiny_llama
+
+CONFIG = TrainConfig(steps=6, save_every=2, eval_every=2, learning_rate=1e-2, batch_size=4, warmup_steps=2)
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(TrainerCallback):
+    """Stands in for a kill: at the end of a step, after a checkpoint, or between the last step and the result."""
+
+    def __init__(self, moment, step):
+        self.moment, self.step = moment, step
+
+    def on_step_end(self, args, state, control, **_):
+        self.strike("step", state.global_step)
+
+    def on_save(self, args, state, control, **_):
+        self.strike("save", state.global_step)
+
+    def on_train_end(self, args, state, control, **_):
+        self.strike("end", self.step)
+
+    def strike(self, moment, step):
+        if (moment, step) == (self.moment, self.step):
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def tune(tokenizer):
+    examples = [
+        {
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            "completion": [{"role": "assistant", "content": row["answer"]}],
+        }
+        for row in TASKS["letters"](40, random.Random(0))
+    ]
+
+    def run(output, config=CONFIG, **options):
+        return train(tiny_llama(len(tokenizer)), tokenizer, examples, examples[:8], config, output=output, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["all steps", "up to a loss"])
+def whole(request, tune, tmp_path_factory):
+    """An uninterrupted run, of all its steps or up to the loss of a shorter one, and its target."""
+    folder = tmp_path_factory.mktemp("whole")
+    target = None
+    if request.param == "up to a loss":
+        plain = tune(folder / "plain", CONFIG.model_copy(update={"steps": 4}))
+        target = LossTarget(start=plain.start_loss, plain=plain.task_loss)
+    return tune(folder / "whole", target=target), target
+
+
+@pytest.mark.parametrize(("moment", "step"), [("step", 3), ("save", 2), ("end", 0)])
+def test_a_killed_run_ends_as_an_uninterrupted_one(moment, step, whole, tune, tmp_path):
+    result, target = whole
+    assert result.steps == (6 if target is None else 4)
+    with pytest.raises(Killed):
+        tune(tmp_path / "killed", target=target, callbacks=[Kill(moment, step)])
+    resumed = tune(tmp_path / "killed", target=target)
+    assert (resumed.steps, resumed.task_loss) == (result.steps, result.task_loss)
