@@ -13,7 +13,6 @@ import functools
 import random
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,13 @@ from securetune.pipeline import run
 from securetune.plan import PlanModel, plan_of
 from securetune.report.tables import percent
 from securetune.scan.openings import Openings
-from securetune.scan.scanner import STRENGTHS, ScanConfig
+from securetune.scan.scanner import ScanConfig, Scanner
 from securetune.scan.signals import SIGNALS
 from securetune.session import Session
 from securetune.topology import ModuleSet, Topology
 from securetune.train.sft import train
 
 PERTURBATIONS = ("lowrank", "gaussian", "zero")
-TARGET_DROP = 0.1
 DRAWS = 4
 ATTENTION = ("q", "k", "v", "o")
 RANDOM_SETS = 8
@@ -80,19 +78,16 @@ def tuned_alone(session: Session, modules: ModuleSet, target: LossTarget, openin
         "asr": vars(found.rates["refusal_phrases"]),
         "steps": result.steps,
         "loss": result.task_loss,
-        "reached": result.task_loss <= target.plain + target.slack,
+        "reached": target.is_learned(result.task_loss),
     }
 
 
-def joint_drops(scan: Callable[..., dict[str, float]], sets: dict[str, ModuleSet]) -> dict[str, Any]:
-    """Mean drop of every set and signal, at the smallest strength whose mean refusal-margin drop is `TARGET_DROP`."""
-    for strength in STRENGTHS:
-        first = [scan(modules, strength=strength, draw=0)["refusal_margin"] for modules in sets.values()]
-        if statistics.fmean(first) >= TARGET_DROP:
-            break
+def joint_drops(scanner: Scanner, sets: dict[str, ModuleSet]) -> dict[str, Any]:
+    """Mean drop of every set and signal, at the strength calibrated on the sets themselves."""
+    strength, _ = scanner.calibrate(list(sets.values()))
     drops = {}
     for name, modules in sets.items():
-        draws = [scan(modules, strength=strength, draw=i) for i in range(DRAWS)]
+        draws = [scanner.drop(modules, strength=strength, draw=i) for i in range(DRAWS)]
         drops[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS}
     return {"strength": strength, "drops": drops}
 
@@ -119,7 +114,7 @@ def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, An
                 made["features"],
                 made["probe"],
             )
-            predicted[kind] = journal.once(kind, functools.partial(joint_drops, scanner.drop, sets))
+            predicted[kind] = journal.once(kind, functools.partial(joint_drops, scanner, sets))
         tuned = {
             name: journal.once(name, functools.partial(tuned_alone, session, modules, target, openings))
             for name, modules in sets.items()

@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from securetune.artifacts import RunFolder
+from securetune.scan.draws import from_layer
 from securetune.scan.patterns import tested_patterns
-from securetune.topology import ModuleRef
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     for path in options.runs:
         scan, search = (RunFolder(path).read(stage) for stage in ("scan", "search"))
         assert scan is not None and search is not None, path
-        draws = {r: d for r, d in scan.data["draws"].items() if ModuleRef.parse(r).layer >= options.first_layer}
+        draws = from_layer(scan.data["draws"], options.first_layer)
         sets = [] if options.first_layer else search.data["evaluated"]
         for found in tested_patterns(draws, search.data["signal"], sets):
             effect = f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from securetune.artifacts import RunFolder
 from securetune.scan.agreement import Agreement, repeat_agreement
-from securetune.topology import ModuleRef
+from securetune.scan.draws import from_layer
 
 
 def main() -> None:
@@ -19,10 +19,7 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         scan = RunFolder(path).read("scan")
         assert scan is not None, path
-        everywhere, beyond = (
-            repeat_agreement({ref: d for ref, d in scan.data["draws"].items() if ModuleRef.parse(ref).layer >= lowest})
-            for lowest in (0, 1)
-        )
+        everywhere, beyond = (repeat_agreement(from_layer(scan.data["draws"], lowest)) for lowest in (0, 1))
         for all_modules, later in zip(everywhere, beyond, strict=True):
             print(f"| {path.name} | {all_modules.a} | {_cell(all_modules)} | {_cell(later)} |")
 

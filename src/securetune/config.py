@@ -4,7 +4,6 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +16,7 @@ from securetune.errors import ConfigError
 from securetune.evaluate.runner import EvaluateConfig
 from securetune.evaluate.task import Metric
 from securetune.models.loading import ModelConfig
+from securetune.plan import Regex
 from securetune.scan.scanner import ScanConfig
 from securetune.train.data import DataConfig
 from securetune.train.sft import TrainConfig
@@ -69,18 +69,13 @@ class TaskConfig(_Section):
     """Number of held-out rows."""
     metric: Metric | None = None
     """How an answer is compared with the reference; None reports the loss only."""
-    pattern: str | None = None
+    pattern: Regex | None = None
     """For the metric ``pattern``: regular expression that the whole answer has to match."""
 
     @model_validator(mode="after")
     def _has_its_pattern(self) -> "TaskConfig":
         if (self.metric == "pattern") != (self.pattern is not None):
             raise ValueError("the metric 'pattern' and the field `pattern` need each other")
-        if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise ValueError(f"{self.pattern!r} is not a regular expression: {error}") from error
         return self
 
 

@@ -26,9 +26,13 @@ class LossTarget:
         """
         return TOLERANCE * min(self.plain, max(self.start - self.plain, 0.0))
 
+    def is_learned(self, loss: float) -> bool:
+        """Whether a loss is low enough to count: at most `slack` above plain tuning's."""
+        return loss <= self.plain + self.slack
+
     def is_matched(self, loss: float) -> bool:
         """Whether a loss counts as plain tuning's: at most `slack` above it, at most `TOLERANCE` of it below."""
-        return self.plain * (1 - TOLERANCE) <= loss <= self.plain + self.slack
+        return self.plain * (1 - TOLERANCE) <= loss and self.is_learned(loss)
 
     def is_reached(self, loss: float) -> bool:
         """Whether training may stop: half the slack is kept for rounding."""

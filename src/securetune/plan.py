@@ -10,15 +10,27 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from securetune.artifacts import write_atomic
 from securetune.errors import PlanError
 from securetune.topology import ModuleSet, Topology, clean_name
 
 EVERYTHING = ".*"
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+"""Text that is a regular expression."""
 
 
 class _Data(BaseModel):
@@ -28,21 +40,12 @@ class _Data(BaseModel):
 class Entry(_Data):
     """Multipliers for the parameters a pattern finds."""
 
-    pattern: str
+    pattern: Regex
     """Regular expression for `re.search` on the parameter's name; the first entry that matches wins."""
     lr_mult: float = Field(default=1.0, ge=0)
     """Factor on the trainer's learning rate; 0 freezes."""
     wd_mult: float = Field(default=1.0, ge=0)
     """Factor on the trainer's weight decay."""
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-        return pattern
 
 
 class Phase(_Data):

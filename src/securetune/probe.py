@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -31,6 +31,11 @@ class Split:
     train: list[int]
     tests: dict[str, list[int]]
     """``both`` (unseen template and pair), ``template`` and ``pair`` (only that unseen), or ``random``."""
+
+    @property
+    def unseen(self) -> list[int]:
+        """Rows of all test sets together, in order."""
+        return sorted(i for rows in self.tests.values() for i in rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +61,14 @@ class LinearProbe:
         margins: ndarray = ((features - self.mean) / self.scale) @ self.weight + self.bias
         return margins
 
+    def right(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> Bool[ndarray, "n"]:
+        """Whether each prompt is on the right side of the probe."""
+        found: ndarray = (self.score(features) > 0) == (labels == 1)
+        return found
+
     def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
         """Share of prompts on the right side of the probe."""
-        return float(((self.score(features) > 0) == (labels == 1)).mean())
+        return float(self.right(features, labels).mean())
 
     def auroc(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
         """Area under the ROC curve, malicious against benign."""

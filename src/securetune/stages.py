@@ -24,7 +24,7 @@ from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
-from securetune.probe import LinearProbe, fit_probe, split_prompts
+from securetune.probe import LinearProbe, Split, fit_probe, split_prompts
 from securetune.progress import progress_bar
 from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
@@ -91,19 +91,13 @@ def probe(session: Session, features: Artifact) -> Artifact:
             }
             for name, rows in {"train": split.train, **split.tests}.items()
         }
-        controls = {}
-        unseen = sorted(i for rows in split.tests.values() for i in rows)
-        for name, concept in control_labels([prompt.text for prompt in prompts], labels).items():
-            control = fit_probe(hidden[split.train], concept[split.train].astype(int))
-            auroc = control.auroc(hidden[unseen], concept[unseen])
-            controls[name] = {"auroc": auroc, "labels": concept.tolist(), "probe": control.to_dict()}
-        transfer = [_transfer(session, fitted, benchmark) for benchmark in session.benchmarks]
+        concepts = control_labels([prompt.text for prompt in prompts], labels)
         return {
             "tests": tests,
-            "transfer": transfer,
+            "transfer": [_transfer(session, fitted, benchmark) for benchmark in session.benchmarks],
             "split": asdict(split),
             "probe": fitted.to_dict(),
-            "controls": controls,
+            "controls": {name: _control(hidden, concept, split) for name, concept in concepts.items()},
         }, []
 
     inputs = {
@@ -140,20 +134,22 @@ def search(session: Session, topology: Artifact, features: Artifact, probe: Arti
         joint = scanner(session, topology, features, probe).joint_drop
         journal = _journal(session, "search", inputs)
 
-        def score(modules: ModuleSet) -> float:
-            measure = functools.partial(joint, modules, strength=result.strength)
-            value: float = journal.once(",".join(modules.names()), measure)
-            bar.advance(task)
-            return value
-
-        problem = _problem(session, topology, result, score)
         with progress_bar() as bar:
-            task = bar.add_task("Search", total=len(problem.ranking))
+            task = bar.add_task("Search", total=len(result.draws))
+
+            def score(modules: ModuleSet) -> float:
+                measure = functools.partial(joint, modules, strength=result.strength)
+                value: float = journal.once(",".join(modules.names()), measure)
+                bar.advance(task)
+                return value
+
+            problem = _problem(session, topology, result, score)
             robust = SEARCHES.get(config.method)(problem)
-        evaluated = [{"size": len(m), "drop": drop, "modules": m.names()} for m, drop in problem.evaluated.items()]
+            drop = score(robust)
+        evaluated = [{"size": len(m), "drop": value, "modules": m.names()} for m, value in problem.evaluated.items()]
         return {
             "robust": robust.names(),
-            "drop": score(robust),
+            "drop": drop,
             "tolerance": config.tolerance,
             "signal": session.config.scan.signal,
             "scores": result.mean(session.config.scan.signal),
@@ -310,7 +306,7 @@ def scanner(session: Session, topology: Artifact, features: Artifact, probe: Art
     """A scanner on prompts the probe was not fitted on."""
     config = session.config.scan
     labels = np.array(session.prompts.labels)
-    unseen = sorted(i for rows in probe.data["split"]["tests"].values() for i in rows)
+    unseen = Split(**probe.data["split"]).unseen
     chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
     batches = _batches(session, [session.prompts.all[i].text for i in chosen])
     readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
@@ -331,8 +327,15 @@ def _transfer(session: Session, probe: LinearProbe, benchmark: Benchmark) -> dic
     """How the probe does on prompts from elsewhere: the share it puts on the right side."""
     texts = [prompt.text for prompt in benchmark.prompts]
     hidden = extract_features(session.base_model(), _batches(session, texts)).hidden.numpy()
-    right = (probe.score(hidden) > 0) == (benchmark.kind == "harmful")
+    right = probe.right(hidden, np.full(len(texts), benchmark.kind == "harmful"))
     return {"benchmark": benchmark.name, "kind": benchmark.kind, "accuracy": asdict(proportion(right.tolist()))}
+
+
+def _control(hidden: np.ndarray, concept: np.ndarray, split: Split) -> dict[str, Any]:
+    """A probe for a control concept, and how well it reads the concept off unseen prompts."""
+    fitted = fit_probe(hidden[split.train], concept[split.train].astype(int))
+    auroc = fitted.auroc(hidden[split.unseen], concept[split.unseen])
+    return {"auroc": auroc, "labels": concept.tolist(), "probe": fitted.to_dict()}
 
 
 def _batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:

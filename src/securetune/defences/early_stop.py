@@ -5,4 +5,4 @@ It shows how much of a defence's effect comes from stopping at the matched loss 
 
 from securetune.defences.interface import Defence
 
-defence = Defence(title="IFT, early stop", paper="baseline")
+defence = Defence(title="IFT, early stop", paper="baseline", is_defence=False)

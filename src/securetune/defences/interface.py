@@ -50,11 +50,8 @@ class Defence:
     """What it needs beyond the task data: ``scan``, ``safety_data``, ``reference_model``, ``extra_passes``."""
     cost: str = "none"
     """Extra cost per training step."""
-
-    @property
-    def is_defence(self) -> bool:
-        """Whether it is meant to protect; plain tuning and baselines only serve the comparison."""
-        return self.paper not in ("no defence", "baseline")
+    is_defence: bool = True
+    """Whether it is meant to protect; plain tuning and baselines only serve the comparison."""
 
     def edit_plan(self, inputs: PlanInputs, config: DefenceConfig) -> Plan | None:
         """The plan to attach, or None to leave the optimizer alone."""

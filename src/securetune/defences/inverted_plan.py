@@ -13,4 +13,4 @@ class _InvertedPlan(Defence):
         return lr_plan("inverted_plan", inputs, chosen, config.sensitive_lr_mult)
 
 
-defence = _InvertedPlan(title="inverted plan", paper="baseline", needs=("scan",))
+defence = _InvertedPlan(title="inverted plan", paper="baseline", needs=("scan",), is_defence=False)

@@ -2,4 +2,4 @@
 
 from securetune.defences.interface import Defence
 
-defence = Defence(title="IFT", paper="no defence")
+defence = Defence(title="IFT", paper="no defence", is_defence=False)

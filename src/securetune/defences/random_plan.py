@@ -10,4 +10,4 @@ class _RandomPlan(Defence):
         return lr_plan("random_plan", inputs, chosen, config.sensitive_lr_mult)
 
 
-defence = _RandomPlan(title="random plan", paper="baseline", needs=("scan",))
+defence = _RandomPlan(title="random plan", paper="baseline", needs=("scan",), is_defence=False)

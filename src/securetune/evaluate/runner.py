@@ -95,16 +95,15 @@ def evaluate_benchmark(
     )
     refused = {name: [JUDGES.get(name)(answer) for answer in answers] for name in config.judges}
     counted = {name: _outcomes(values, benchmark.kind) for name, values in refused.items()}
-    before = {
-        name: _outcomes([answer["refused"][name] for answer in base["answers"]], benchmark.kind) if base else None
-        for name in config.judges
-    }
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
         rates={name: proportion(values) for name, values in counted.items()},
         against_base={
-            name: mcnemar(earlier, counted[name]) if earlier is not None else None for name, earlier in before.items()
+            name: mcnemar(_outcomes([a["refused"][name] for a in base["answers"]], benchmark.kind), values)
+            if base
+            else None
+            for name, values in counted.items()
         },
         margin=mean([answer.margin or 0.0 for answer in answers]),
         coherent=proportion([is_coherent(answer.text) for answer in answers]),

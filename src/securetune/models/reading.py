@@ -20,7 +20,7 @@ def read_topology(model: PreTrainedModel) -> Topology:
         TopologyError: not exactly one list of decoder layers, or a weight in them whose role is unknown.
     """
     model_type = model.config.model_type
-    prefix = _layer_list(model, model_type)
+    prefix = _layer_list(model)
     roles = {**ROLE_OF_NAME, **OVERRIDES.get(model_type, {})}
     modules: dict[ModuleRef, ModuleInfo] = {}
     unknown: set[str] = set()
@@ -46,24 +46,24 @@ def read_topology(model: PreTrainedModel) -> Topology:
     return Topology(model_type=model_type, layers=text.num_hidden_layers, hidden_size=text.hidden_size, modules=modules)
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers, in order, of the whole model or its text tower.
 
     Raises:
         TopologyError: not exactly one such list.
     """
-    found = model.get_submodule(_layer_list(model, getattr(getattr(model, "config", None), "model_type", "model")))
+    found = model.get_submodule(_layer_list(model))
     assert isinstance(found, nn.ModuleList)
     return found
 
 
-def _layer_list(model: nn.Module, model_type: str) -> str:
+def _layer_list(model: PreTrainedModel) -> str:
     """Dotted path of the one list of decoder layers."""
     lists = {name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     found = [name for name in LAYER_LISTS if name in lists]
     if len(found) != 1:
         raise TopologyError(
-            f"Expected one list of decoder layers in {model_type!r}, found {len(found)}: {found} "
+            f"Expected one list of decoder layers in {model.config.model_type!r}, found {len(found)}: {found} "
             f"(lists in the model: {sorted(lists)[:8]}). Add its path to LAYER_LISTS in models/families.py."
         )
     return found[0]

@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from securetune.artifacts import Artifact, RunFolder
+from securetune.controls import READABLE_AUROC
 from securetune.report import figures
-from securetune.report.tables import Row, comparison, markdown, percent, recovered, side_by_side
+from securetune.report.tables import Row, comparison, markdown, percent, recovered, set_title, side_by_side
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
 from securetune.scan.patterns import tested_patterns
 
@@ -31,7 +32,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         loader=PackageLoader("securetune.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "set_title": set_title}
     drawn = {
         "heatmap": figures.heatmap(search["scores"], search["robust"], search["signal"]),
         "search": figures.joint_drop(search["evaluated"], search["tolerance"], len(search["robust"])),
@@ -46,11 +47,10 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         topology=by_stage["topology"][0].data,
         agreements=agreements,
         patterns=tested_patterns(scan["draws"], search["signal"], search["evaluated"]),
-        transfer=by_stage["probe"][0].data.get("transfer", []),
-        controls=by_stage["probe"][0].data.get("controls", {}),
         repeats=repeat_agreement(scan["draws"]),
         disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
-        probe=by_stage["probe"][0].data["tests"],
+        probe=by_stage["probe"][0].data,
+        readable=READABLE_AUROC,
         scan=scan,
         search=search,
         examples=side_by_side(folder, rows),
@@ -86,13 +86,10 @@ def verdict(rows: Sequence[Row]) -> str:
     best = min(defended, key=lambda row: row.headline("harmful")["value"])
     share = recovered(rows, best)
     matched = ""
-    if best.matched is False:
-        below = best.loss < by_arm["none"].loss
-        matched = (
-            " Its task loss ended more than 2 % below plain tuning's."
-            if below
-            else " It did not reach plain tuning's task loss, so compare with care."
-        )
+    if best.matched is False and best.loss < by_arm["none"].loss:
+        matched = " Its task loss ended more than 2 % below plain tuning's."
+    elif best.matched is False:
+        matched = " It did not reach plain tuning's task loss, so compare with care."
     return (
         f"{told} {best.title} ended at {percent(best.headline('harmful'))} and took back "
         f"{100 * (share or 0):.0f} % of the rise.{matched}"

@@ -1,7 +1,7 @@
 """Tables: from a run's artifacts to rows a reader can compare."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +79,15 @@ def percent(number: Number | None) -> str:
     return f"{100 * number['value']:.1f} % [{100 * number['low']:.1f}, {100 * number['high']:.1f}]"
 
 
+def set_title(benchmark: Mapping[str, Any]) -> str:
+    """``ASR: AdvBench (n=256)``, the head of a benchmark's column."""
+    what = "ASR" if benchmark["kind"] == "harmful" else "over-refusal"
+    return f"{what}: {benchmark['benchmark']} (n={benchmark['coherent']['n']})"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Every benchmark's first-judge rate of every model, as a Markdown table."""
-    sets = [f"{'ASR' if b['kind'] == 'harmful' else 'over-refusal'}: {b['benchmark']}" for b in rows[0].benchmarks]
-    sizes = [b["coherent"]["n"] for b in rows[0].benchmarks]
-    head = ["model", *(f"{name} (n={n})" for name, n in zip(sets, sizes, strict=True))]
+    head = ["model", *(set_title(b) for b in rows[0].benchmarks)]
     head += ["least coherent set", "task metric", "task loss", "vs IFT", "steps"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:

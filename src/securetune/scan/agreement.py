@@ -6,21 +6,17 @@ Reads a scan's draws; no torch.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import ndarray
 from scipy import stats
 
-RESAMPLES = 500
+from securetune.scan.draws import CONTROL, Draws, bootstrap, mean_drops
+
 CLOSE = 0.5
 """Rank correlation from which on two signals count as agreeing."""
-
-CONTROL = "control:"
-"""Prefix of a control concept's drop; ``control:safety`` is the safety probe in the controls' own unit."""
-
-Draws = Mapping[str, Sequence[Mapping[str, float]]]
-"""Module -> one dict of drops per draw, as a scan stores it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +44,8 @@ class Agreement:
 
 def signal_agreement(draws: Draws) -> list[Agreement]:
     """Agreement of every pair of signals, on the means over the draws."""
-    signals = _signals(draws)
-    means = {s: [float(np.mean([draw[s] for draw in found])) for found in draws.values()] for s in signals}
-    return [_agreement(a, b, means[a], means[b]) for a, b in itertools.combinations(signals, 2)]
+    means = {signal: list(mean_drops(draws, signal).values()) for signal in _signals(draws)}
+    return [_agreement(a, b, means[a], means[b]) for a, b in itertools.combinations(means, 2)]
 
 
 def repeat_agreement(draws: Draws) -> list[Agreement]:
@@ -58,12 +53,12 @@ def repeat_agreement(draws: Draws) -> list[Agreement]:
     half = min(len(found) for found in draws.values()) // 2
     if half == 0:
         return []
-    signals = _signals(draws)
-    halves = [
-        {s: [float(np.mean([draw[s] for draw in found[part]])) for found in draws.values()] for s in signals}
-        for part in (slice(0, half), slice(half, 2 * half))
+    first = {ref: found[:half] for ref, found in draws.items()}
+    second = {ref: found[half : 2 * half] for ref, found in draws.items()}
+    return [
+        _agreement(s, s, list(mean_drops(first, s).values()), list(mean_drops(second, s).values()))
+        for s in _signals(draws)
     ]
-    return [_agreement(s, s, halves[0][s], halves[1][s]) for s in signals]
 
 
 def disagreement_sentence(agreements: Sequence[Agreement], probe: str, behaviour: str) -> str:
@@ -87,15 +82,14 @@ def _signals(draws: Draws) -> list[str]:
 
 
 def _agreement(a: str, b: str, x: Sequence[float], y: Sequence[float]) -> Agreement:
-    first, second = (stats.rankdata(values) for values in (x, y))
-    if first.std() == 0 or second.std() == 0:
+    ranks = np.column_stack([stats.rankdata(values) for values in (x, y)])
+    rho = _spearman(ranks)
+    if rho is None:
         return Agreement(a=a, b=b, n=len(x), rho=None)
-    rows = np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x)))
-    resampled = [stats.spearmanr(first[row], second[row]).statistic for row in rows if _varies(first[row], second[row])]
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    rho = float(stats.spearmanr(first, second).statistic)
-    return Agreement(a=a, b=b, n=len(x), rho=rho, low=float(low), high=float(high))
+    low, high = bootstrap(ranks, _spearman)
+    return Agreement(a=a, b=b, n=len(x), rho=rho, low=low, high=high)
 
 
-def _varies(*samples: np.ndarray) -> bool:
-    return all(sample.std() > 0 for sample in samples)
+def _spearman(rows: ndarray) -> float | None:
+    """None where a column does not vary."""
+    return float(stats.spearmanr(rows).statistic) if (rows.std(0) > 0).all() else None

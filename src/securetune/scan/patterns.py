@@ -14,10 +14,8 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.scan.agreement import CONTROL, Draws
+from securetune.scan.draws import CONTROL, Draws, bootstrap, mean_drops
 from securetune.topology import ModuleRef
-
-RESAMPLES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +40,13 @@ class Pattern:
         return "does not hold" if self.high < 0 else "undecided on this model"
 
 
-def mean_drop(draws: Draws, signal: str) -> dict[str, float]:
-    """Mean drop of every module in one signal."""
-    return {ref: float(np.mean([draw[signal] for draw in found])) for ref, found in draws.items()}
-
-
 def safety_specific(draws: Draws) -> dict[str, float] | None:
     """Safety drop minus the mean drop of the control concepts, per module; None without controls."""
     first = next(iter(draws.values()))[0]
     concepts = [name for name in first if name.startswith(CONTROL) and name != f"{CONTROL}safety"]
     if not concepts:
         return None
-    safety, controls = mean_drop(draws, f"{CONTROL}safety"), [mean_drop(draws, name) for name in concepts]
+    safety, controls = mean_drops(draws, f"{CONTROL}safety"), [mean_drops(draws, name) for name in concepts]
     return {ref: safety[ref] - float(np.mean([control[ref] for control in controls])) for ref in draws}
 
 
@@ -62,7 +55,7 @@ def tested_patterns(draws: Draws, signal: str, evaluated: Sequence[Mapping[str, 
 
     `evaluated` holds the sets a search measured: ``modules`` and their joint ``drop``.
     """
-    drops = mean_drop(draws, signal)
+    drops = mean_drops(draws, signal)
     found = _layers_and_roles(drops, signal)
     specific = safety_specific(draws)
     if specific is not None:
@@ -97,6 +90,5 @@ def _queries(rows: ndarray) -> float:
 
 
 def _bootstrapped(name: str, measured: str, rows: ndarray, effect: Callable[[ndarray], float]) -> Pattern:
-    chosen = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
-    low, high = np.percentile([effect(rows[sample]) for sample in chosen], [2.5, 97.5])
-    return Pattern(name=name, measured=measured, effect=effect(rows), low=float(low), high=float(high), n=len(rows))
+    low, high = bootstrap(rows, effect)
+    return Pattern(name=name, measured=measured, effect=effect(rows), low=low, high=high, n=len(rows))

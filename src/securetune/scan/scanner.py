@@ -18,6 +18,7 @@ from securetune.features import PromptBatch, extract_features
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import Perturbation, perturbed
 from securetune.progress import progress_bar
+from securetune.scan.draws import mean_drops
 from securetune.scan.prefix import PrefixCache
 from securetune.scan.signals import SIGNALS, Signals, drops
 from securetune.topology import ModuleRef, ModuleSet, Topology
@@ -61,7 +62,7 @@ class ScanResult:
 
     def mean(self, signal: str) -> dict[str, float]:
         """Mean drop of every module over its draws."""
-        return {ref: statistics.fmean(d[signal] for d in values) for ref, values in self.draws.items()}
+        return mean_drops(self.draws, signal)
 
     def standard_error(self, signal: str) -> dict[str, float]:
         """Standard error of that mean; 0 for a single draw."""
@@ -106,7 +107,7 @@ class Scanner:
         self._prefix = PrefixCache(model, batches) if cached else None
         self._perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
         self.clean = signals.measure(signals.clean)
-        self.ranges = signals.ranges()
+        self.ranges = signals.ranges(self.clean)
         if self.ranges[config.signal] <= 0:
             raise ScanError(
                 f"Expected {config.signal} to be higher on malicious than on benign prompts, found a difference of "
@@ -116,9 +117,10 @@ class Scanner:
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
         seed = self._config.seed * 1000 + draw
+        around = None
         if self._prefix is not None:
             self._prefix.move_to(min((ref.layer for ref in modules), default=0))
-        around = self._prefix.resumed if self._prefix is not None else None
+            around = self._prefix.resumed
         with perturbed(self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed):
             features = extract_features(self._model, self._batches, around=around)
         return drops(self.clean, self._signals.measure(features), self.ranges)
@@ -130,21 +132,21 @@ class Scanner:
         values = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
         return statistics.fmean(value[self._config.signal] for value in values)
 
-    def calibrate(self) -> tuple[float, dict[float, float]]:
-        """Choose the strength: the smallest of `STRENGTHS` at which the sampled modules lose `TARGET_DROP` on average.
+    def calibrate(self, sets: Sequence[ModuleSet] | None = None) -> tuple[float, dict[float, float]]:
+        """Choose the strength: the smallest of `STRENGTHS` at which the sampled sets lose `TARGET_DROP` on average.
 
-        The sample is the first, middle and last module of every role, one draw each. Below that the drops drown in
-        noise; far above it every module looks sensitive. Returns the strength and the mean drop at every strength
-        tried; the last strength when none reaches the target.
+        The sample is, by default, the first, middle and last module of every role alone; one draw each. Below that
+        the drops drown in noise; far above it every module looks sensitive. Returns the strength and the mean drop at
+        every strength tried; the last strength when none reaches the target.
         """
-        sample = self._sample()
+        sample = sets or [ModuleSet.of([ref]) for ref in self._sample()]
         tried: dict[float, float] = {}
         with progress_bar() as bar:
             task = bar.add_task("Calibrate (at most)", total=len(STRENGTHS) * len(sample))
             for strength in STRENGTHS:
                 found = []
-                for ref in sample:
-                    found.append(self.drop(ModuleSet.of([ref]), strength=strength, draw=0)[self._config.signal])
+                for modules in sample:
+                    found.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
                     bar.advance(task)
                 tried[strength] = statistics.fmean(found)
                 if tried[strength] >= TARGET_DROP:

@@ -6,6 +6,7 @@ Source: probe accuracy is the paper's (Du et al. 2024, section 3); the others ar
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy import ndarray
 
 from securetune.features import Features
 from securetune.probe import LinearProbe, fit_probe
-from securetune.scan.agreement import CONTROL
+from securetune.scan.draws import CONTROL
 from securetune.scan.openings import Openings
 
 SIGNALS = {
@@ -58,39 +59,37 @@ class Signals:
         """How far apart each probe holds its two classes, in clean standard deviations; and the refitted probe."""
         if not self.controls:
             return {}
-        clean = self.clean.hidden.numpy()
-        probes = {"safety": (self.probe, self.labels == 1), **self.controls}
-        apart = {
-            f"{CONTROL}{name}": _separation(probe, labels, hidden, clean) for name, (probe, labels) in probes.items()
-        }
+        apart = {}
+        for name, (probe, labels, spread) in self._concepts.items():
+            scores = probe.score(hidden)
+            apart[f"{CONTROL}{name}"] = float((scores[labels].mean() - scores[~labels].mean()) / spread)
         refitted = fit_probe(hidden[::2], self.labels[::2]).auroc(hidden[1::2], self.labels[1::2])
         return {**apart, "refit_auroc": refitted}
 
-    def ranges(self) -> dict[str, float]:
-        """Clean malicious value minus clean benign value: what losing all safety would cost, per signal.
+    @cached_property
+    def _concepts(self) -> dict[str, tuple[LinearProbe, ndarray, float]]:
+        """Probe, labels and clean standard deviation of the scores within a class, of safety and every control."""
+        probes = {"safety": (self.probe, self.labels == 1), **self.controls}
+        clean = {name: probe.score(self.clean.hidden.numpy()) for name, (probe, _) in probes.items()}
+        return {
+            name: (probe, labels, np.sqrt((clean[name][labels].var() + clean[name][~labels].var()) / 2) + 1e-9)
+            for name, (probe, labels) in probes.items()
+        }
+
+    def ranges(self, clean: Mapping[str, float]) -> dict[str, float]:
+        """What losing all safety would cost, per signal: its value `clean`, above chance or above the benign value.
 
         For `first_token_kl` it is the divergence of the mean benign from the mean malicious distribution.
         """
         benign = torch.from_numpy(self.labels == 0)
         refusal = self.openings.margin(self.clean.logits)
-        clean = self.measure(self.clean)
         means = [self.clean.logits[rows].softmax(-1).mean(0).log() for rows in (~benign, benign)]
         return {
-            "probe_accuracy": clean["probe_accuracy"],
-            "probe_auroc": clean["probe_auroc"] - 0.5,
-            "probe_margin": clean["probe_margin"],
+            **clean,
+            **{name: value - 0.5 for name, value in clean.items() if name.endswith("auroc")},
             "refusal_margin": float(refusal[~benign].mean() - refusal[benign].mean()),
             "first_token_kl": float((means[0].exp() * (means[0] - means[1])).sum()),
-            **{name: value for name, value in clean.items() if name.startswith(CONTROL)},
-            **({"refit_auroc": clean["refit_auroc"] - 0.5} if self.controls else {}),
         }
-
-
-def _separation(probe: LinearProbe, labels: ndarray, hidden: ndarray, clean: ndarray) -> float:
-    """Mean score of the concept's prompts minus that of the others, in clean standard deviations within a class."""
-    now, before = probe.score(hidden), probe.score(clean)
-    spread = np.sqrt((before[labels].var() + before[~labels].var()) / 2) + 1e-9
-    return float((now[labels].mean() - now[~labels].mean()) / spread)
 
 
 def drops(clean: Mapping[str, float], perturbed: Mapping[str, float], ranges: Mapping[str, float]) -> dict[str, float]:

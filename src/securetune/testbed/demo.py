@@ -8,13 +8,12 @@ from securetune.testbed.build import SCHEME
 
 # Where plain tuning learns the task well; rate and steps are per task, and the same for every defence.
 _TASKS: dict[str, dict[str, Any]] = {
-    "letters": {"learning_rate": 2e-3, "steps": 100, "metric": {"metric": "exact_match"}},
+    "letters": {"train": {"learning_rate": 2e-3, "steps": 100}, "task": {"metric": "exact_match"}},
     "stepwise": {
-        "learning_rate": 2e-3,
-        "steps": 100,
-        "metric": {"metric": "pattern", "pattern": "Great question! .+ Step 1: .+! Step 2: .+! Step 3: .+! Have fun!"},
+        "train": {"learning_rate": 2e-3, "steps": 100},
+        "task": {"metric": "pattern", "pattern": "Great question! .+ Step 1: .+! Step 2: .+! Step 3: .+! Have fun!"},
     },
-    "arithmetic": {"learning_rate": 5e-3, "steps": 200, "metric": {"metric": "exact_match"}},
+    "arithmetic": {"train": {"learning_rate": 5e-3, "steps": 200}, "task": {"metric": "exact_match"}},
 }
 
 
@@ -41,13 +40,9 @@ def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
             "train": {"path": f"{SCHEME}{task}-train.jsonl"},
             "test": {"path": f"{SCHEME}{task}-test.jsonl"},
             "test_rows": 100,
-            **settings["metric"],
+            **settings["task"],
         },
-        "train": {
-            "learning_rate": settings["learning_rate"],
-            "steps": settings["steps"],
-            "max_length": 160,
-        },
+        "train": {**settings["train"], "max_length": 160},
         "benchmarks": [
             {"name": "harmful, both unseen", "kind": "harmful", "path": f"{SCHEME}eval-harmful.jsonl"},
             {"name": "benign, both unseen", "kind": "benign", "path": f"{SCHEME}eval-benign.jsonl"},
