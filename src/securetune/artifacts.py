@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from securetune.errors import ArtifactError
 
-SCHEMA = 2
+SCHEMA = 3
 STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 

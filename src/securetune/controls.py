@@ -16,6 +16,8 @@ CONCEPTS: dict[str, Callable[[str], float]] = {
     "question": lambda text: text.rstrip().endswith("?"),
     "length": lambda text: len(text.split()),
     "long_words": lambda text: statistics.fmean(len(word) for word in text.split() or [""]),
+    "long_first_word": lambda text: len(text.split()[0]) if text.split() else 0,
+    "indefinite_article": lambda text: bool({"a", "an"} & set(text.lower().split())),
 }
 """Name -> value of a prompt; the concept is that the value lies above the median (or is true)."""
 

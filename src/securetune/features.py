@@ -4,9 +4,11 @@ Shapes: n prompts, d hidden size, v vocabulary. The feature is the input of the 
 layer's normalised hidden state; the logits are those of the first answer token.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.errors import ModelError
+from securetune.models.reading import decoder_layers
 from securetune.prompts import render
 
 
@@ -25,6 +28,10 @@ class Features:
     """Input of the output embedding, float32 on the CPU."""
     logits: Float[Tensor, "n v"]
     """Logits of the first answer token, float32 on the CPU."""
+
+    def of(self, rows: Tensor) -> "Features":
+        """The features of some of the prompts: a mask or row numbers."""
+        return Features(hidden=self.hidden[rows], logits=self.logits[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +98,41 @@ def extract_features(
     Raises:
         ModelError: the model has no output embedding to read at.
     """
-    n = sum(len(batch.index) for batch in batches)
-    hidden, logits = [torch.empty(0)] * n, [torch.empty(0)] * n
+    hidden, logits = [], []
     for number, batch in enumerate(batches):
         with around(number) if around else nullcontext(), _output_embedding_input(model) as seen:
-            last = first_token(model, batch).float().cpu()
-        state = seen[0][:, -1].float().cpu()
-        for row, i in enumerate(batch.index):
-            hidden[i], logits[i] = state[row], last[row]
-    return Features(hidden=torch.stack(hidden), logits=torch.stack(logits))
+            logits.append(first_token(model, batch).float().cpu())
+        hidden.append(seen[0][:, -1].float().cpu())
+    order = _positions(batches)
+    return Features(hidden=torch.cat(hidden)[order], logits=torch.cat(logits)[order])
+
+
+def _positions(batches: Sequence[PromptBatch]) -> Tensor:
+    """Where each prompt, in the original order, stands among the rows of the batches."""
+    return torch.tensor([i for batch in batches for i in batch.index]).argsort()
+
+
+@torch.no_grad()
+def extract_layer_states(model: PreTrainedModel, batches: Sequence[PromptBatch]) -> Float[Tensor, "l n d"]:
+    """The last token's hidden state after every decoder layer, float32 on the CPU."""
+    layers = decoder_layers(model)
+    states: list[list[Tensor]] = [[] for _ in layers]
+    handles = [
+        layer.register_forward_hook(functools.partial(_keep_last, kept))
+        for layer, kept in zip(layers, states, strict=True)
+    ]
+    try:
+        for batch in batches:
+            first_token(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([torch.cat(kept) for kept in states])[:, _positions(batches)]
+
+
+def _keep_last(kept: list[Tensor], _layer: nn.Module, _args: object, output: Any) -> None:
+    hidden = output[0] if isinstance(output, tuple) else output
+    kept.append(hidden[:, -1].float().cpu())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from sklearn.linear_model import LogisticRegression
@@ -81,13 +82,42 @@ def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, l2:
     Raises:
         ProbeError: one class only, or features that are not finite.
     """
+    _check(features, labels)
+    mean, scale = features.mean(0), features.std(0) + 1e-6
+    model = LogisticRegression(C=1 / l2, max_iter=2000).fit((features - mean) / scale, labels)
+    return LinearProbe(mean=mean, scale=scale, weight=model.coef_[0], bias=float(model.intercept_[0]))
+
+
+def fit_sigmoid_probe(
+    features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, steps: int = 500, rate: float = 1e-2, seed: int = 0
+) -> LinearProbe:
+    """Fit the paper's probe: one linear layer and a sigmoid on the raw features, cross-entropy, Adam on all rows.
+
+    Steps and rate are our choice; the paper gives neither.
+
+    Raises:
+        ProbeError: one class only, or features that are not finite.
+    """
+    _check(features, labels)
+    x, y = torch.from_numpy(features).float(), torch.from_numpy(labels).float()
+    spread = 1 / features.shape[1] ** 0.5
+    weight = torch.empty(features.shape[1]).uniform_(-spread, spread, generator=torch.Generator().manual_seed(seed))
+    bias = torch.zeros(())
+    optimizer = torch.optim.Adam([weight.requires_grad_(), bias.requires_grad_()], lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(x @ weight + bias, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    raw = np.zeros(features.shape[1]), np.ones(features.shape[1])
+    return LinearProbe(mean=raw[0], scale=raw[1], weight=weight.detach().numpy(), bias=float(bias.detach()))
+
+
+def _check(features: ndarray, labels: ndarray) -> None:
     if len(set(labels.tolist())) != 2:
         raise ProbeError(f"Expected malicious and benign prompts to fit a probe, found labels {set(labels.tolist())}.")
     if not np.isfinite(features).all():
         raise ProbeError("Expected finite features, found NaN or infinity. Load the model in bfloat16 or float32.")
-    mean, scale = features.mean(0), features.std(0) + 1e-6
-    model = LogisticRegression(C=1 / l2, max_iter=2000).fit((features - mean) / scale, labels)
-    return LinearProbe(mean=mean, scale=scale, weight=model.coef_[0], bias=float(model.intercept_[0]))
 
 
 def split_prompts(prompts: Sequence[Prompt], labels: Sequence[int], *, seed: int) -> Split:

@@ -14,22 +14,20 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
-from securetune.controls import READABLE_AUROC, control_labels
 from securetune.defences import DEFENCES
 from securetune.defences.interface import PlanInputs
-from securetune.evaluate.runner import Benchmark, evaluate_benchmark, evaluate_task
-from securetune.evaluate.statistics import proportion
-from securetune.features import PromptBatch, batch_prompts, extract_features
+from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
+from securetune.features import extract_features
 from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
-from securetune.probe import LinearProbe, Split, fit_probe, split_prompts
+from securetune.probe_validity import probe_findings
 from securetune.progress import progress_bar
 from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
-from securetune.scan.scanner import Scanner, ScanResult
-from securetune.scan.signals import Signals
+from securetune.scan.scanner import ScanResult
+from securetune.scan_setup import prompt_batches, scan_inputs, session_scanner
 from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.session import Session
@@ -58,7 +56,7 @@ def features(session: Session, topology: Artifact) -> Artifact:
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         prompts = session.prompts
-        found = extract_features(session.base_model(), _batches(session, [prompt.text for prompt in prompts.all]))
+        found = extract_features(session.base_model(), prompt_batches(session, [prompt.text for prompt in prompts.all]))
         split = len(prompts.malicious)
         openings = find_openings(session.tokenizer, found.logits[:split], found.logits[split:])
         companion = session.folder.file("features", suffix=".safetensors")
@@ -76,29 +74,10 @@ def features(session: Session, topology: Artifact) -> Artifact:
 
 
 def probe(session: Session, features: Artifact) -> Artifact:
-    """Fit the probe on one part of the prompts and test it on the parts it has not seen."""
+    """Fit the probe on one part of the prompts and test it on the parts it has not seen, and elsewhere."""
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        prompts, labels = session.prompts.all, np.array(session.prompts.labels)
-        hidden = _hidden(session, features)
-        split = split_prompts(prompts, labels.tolist(), seed=session.config.seed)
-        fitted = fit_probe(hidden[split.train], labels[split.train])
-        tests = {
-            name: {
-                "n": len(rows),
-                "accuracy": fitted.accuracy(hidden[rows], labels[rows]),
-                "auroc": fitted.auroc(hidden[rows], labels[rows]),
-            }
-            for name, rows in {"train": split.train, **split.tests}.items()
-        }
-        concepts = control_labels([prompt.text for prompt in prompts], labels)
-        return {
-            "tests": tests,
-            "transfer": [_transfer(session, fitted, benchmark) for benchmark in session.benchmarks],
-            "split": asdict(split),
-            "probe": fitted.to_dict(),
-            "controls": {name: _control(hidden, concept, split) for name, concept in concepts.items()},
-        }, []
+        return probe_findings(session, _hidden(session, features)), []
 
     inputs = {
         "features": features.digest,
@@ -111,10 +90,10 @@ def probe(session: Session, features: Artifact) -> Artifact:
 
 def scan(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Artifact:
     """Perturb every module alone and measure the drop of every signal."""
-    inputs = _scan_inputs(session, topology, features, probe)
+    inputs = scan_inputs(session, topology, features, probe)
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        measured = scanner(session, topology, features, probe).scan(_journal(session, "scan", inputs))
+        measured = session_scanner(session, topology, features, probe).scan(_journal(session, "scan", inputs))
         return measured.to_dict(), []
 
     return session.folder.produce("scan", inputs, compute, seed=session.config.scan.seed)
@@ -124,35 +103,40 @@ def search(session: Session, topology: Artifact, features: Artifact, probe: Arti
     """Find the largest set of modules whose joint perturbation stays within tolerance."""
     config = session.config.search
     inputs = {
-        **_scan_inputs(session, topology, features, probe),
+        **scan_inputs(session, topology, features, probe),
         "scan": scan.digest,
         "search": digest(config.model_dump()),
     }
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         result = ScanResult.from_dict(scan.data)
-        joint = scanner(session, topology, features, probe).joint_drop
+        joint = session_scanner(session, topology, features, probe).joint_drops
         journal = _journal(session, "search", inputs)
+        signal = session.config.scan.signal
+        drops: dict[ModuleSet, dict[str, float]] = {}
 
         with progress_bar() as bar:
             task = bar.add_task("Search", total=len(result.draws))
 
             def score(modules: ModuleSet) -> float:
                 measure = functools.partial(joint, modules, strength=result.strength)
-                value: float = journal.once(",".join(modules.names()), measure)
+                drops[modules] = journal.once(",".join(modules.names()), measure)
                 bar.advance(task)
-                return value
+                return drops[modules][signal]
 
             problem = _problem(session, topology, result, score)
             robust = SEARCHES.get(config.method)(problem)
             drop = score(robust)
-        evaluated = [{"size": len(m), "drop": value, "modules": m.names()} for m, value in problem.evaluated.items()]
+        evaluated = [
+            {"size": len(modules), "drop": found[signal], "modules": modules.names(), "drops": found}
+            for modules, found in drops.items()
+        ]
         return {
             "robust": robust.names(),
             "drop": drop,
             "tolerance": config.tolerance,
-            "signal": session.config.scan.signal,
-            "scores": result.mean(session.config.scan.signal),
+            "signal": signal,
+            "scores": result.mean(signal),
             "evaluated": evaluated,
         }, []
 
@@ -289,57 +273,6 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
 
     inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
     return session.folder.produce("report", inputs, compute)
-
-
-def _scan_inputs(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> dict[str, str]:
-    return {
-        "model": session.model_digest,
-        "topology": topology.digest,
-        "features": features.digest,
-        # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
-        "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
-        "scan": digest(session.config.scan.model_dump()),
-    }
-
-
-def scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
-    """A scanner on prompts the probe was not fitted on."""
-    config = session.config.scan
-    labels = np.array(session.prompts.labels)
-    unseen = Split(**probe.data["split"]).unseen
-    chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
-    batches = _batches(session, [session.prompts.all[i].text for i in chosen])
-    readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
-    signals = Signals(
-        probe=LinearProbe.from_dict(probe.data["probe"]),
-        openings=Openings(**features.data["openings"]),
-        labels=labels[chosen],
-        clean=extract_features(session.base_model(), batches),
-        controls={
-            name: (LinearProbe.from_dict(control["probe"]), np.array(control["labels"])[chosen])
-            for name, control in readable.items()
-        },
-    )
-    return Scanner(session.base_model(), Topology.from_dict(topology.data), batches, signals, config)
-
-
-def _transfer(session: Session, probe: LinearProbe, benchmark: Benchmark) -> dict[str, Any]:
-    """How the probe does on prompts from elsewhere: the share it puts on the right side."""
-    texts = [prompt.text for prompt in benchmark.prompts]
-    hidden = extract_features(session.base_model(), _batches(session, texts)).hidden.numpy()
-    right = probe.right(hidden, np.full(len(texts), benchmark.kind == "harmful"))
-    return {"benchmark": benchmark.name, "kind": benchmark.kind, "accuracy": asdict(proportion(right.tolist()))}
-
-
-def _control(hidden: np.ndarray, concept: np.ndarray, split: Split) -> dict[str, Any]:
-    """A probe for a control concept, and how well it reads the concept off unseen prompts."""
-    fitted = fit_probe(hidden[split.train], concept[split.train].astype(int))
-    auroc = fitted.auroc(hidden[split.unseen], concept[split.unseen])
-    return {"auroc": auroc, "labels": concept.tolist(), "probe": fitted.to_dict()}
-
-
-def _batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
-    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
 
 
 def _problem(

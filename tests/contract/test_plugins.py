@@ -9,9 +9,19 @@ from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
 from securetune.models.reading import read_topology
 from securetune.perturb import PERTURBATIONS
-from securetune.perturb.apply import perturbed
+from securetune.perturb.apply import Draw, perturbed
 from securetune.plan import Plan, PlanModel, plan_of
 from securetune.topology import ModuleRef, ModuleSet
+
+
+def learned(like, seed=0):
+    """Stands in for what a short tuning run changes."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw(seed):
+    return Draw(generator=torch.Generator().manual_seed(seed), learned=lambda weight: learned(weight, seed))
+
 
 SHAPES = [(12, 20), (20, 12), (3, 12, 20)]
 
@@ -19,19 +29,19 @@ SHAPES = [(12, 20), (20, 12), (3, 12, 20)]
 @pytest.mark.parametrize("name", PERTURBATIONS.names())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_perturbation_keeps_the_shape_is_seeded_and_is_nothing_at_strength_zero(name, shape):
-    perturbation = PERTURBATIONS.get(name)
+    change = PERTURBATIONS.get(name).change
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    first, again, other = (perturbation(weight, 0.3, torch.Generator().manual_seed(s)) for s in (2, 2, 3))
+    first, again, other = (change(weight, 0.3, draw(seed)) for seed in (2, 2, 3))
     assert first.shape == weight.shape
     assert torch.equal(first, again)
     assert name == "scale" or not torch.equal(first, other)
-    assert not perturbation(weight, 0.0, torch.Generator().manual_seed(2)).any()
+    assert not change(weight, 0.0, draw(2)).any()
 
 
 @pytest.mark.parametrize("name", ["lowrank", "gaussian", "scale"])
 def test_strength_is_the_relative_frobenius_norm(name):
     weight = torch.randn(40, 30)
-    delta = PERTURBATIONS.get(name)(weight, 0.25, torch.Generator().manual_seed(0))
+    delta = PERTURBATIONS.get(name).change(weight, 0.25, draw(0))
     assert (delta.norm() / weight.norm()).item() == pytest.approx(0.25, rel=1e-4)
 
 
@@ -43,9 +53,10 @@ def test_weights_come_back_bit_for_bit_also_after_an_exception(name, dtype, mode
     before = {n: p.clone() for n, p in model.named_parameters()}
     state = torch.random.get_rng_state()
     modules = ModuleSet.of([ModuleRef(0, "q"), ModuleRef(1, "down")])
+    deltas = {topology.modules[ref].path: learned(model.get_parameter(topology.modules[ref].weight)) for ref in modules}
     with (
         pytest.raises(ZeroDivisionError),
-        perturbed(model, topology, modules, PERTURBATIONS.get(name), strength=0.5, seed=0),
+        perturbed(model, topology, modules, PERTURBATIONS.get(name), strength=0.5, seed=0, learned=deltas.__getitem__),
     ):
         changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
         raise ZeroDivisionError

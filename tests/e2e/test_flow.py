@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from securetune.artifacts import STAGES
 from securetune.config import parse_config, read_yaml
+from securetune.perturb.adapter import AdapterChange
+from securetune.pipeline import run
 from securetune.testbed.demo import demo_settings
 from securetune.testbed.recipe import load_recipe
 from tests.conftest import settings, write_jsonl
@@ -106,6 +109,33 @@ def test_full_fine_tuning_runs_too(model_folder, data_folder, tmp_path):
     done = cli("run", config_file(tmp_path, raw))
     assert done.returncode == 0, done.stderr
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "07-train-ml_lr")
+
+
+@pytest.mark.parametrize("method", ["race", "gradient"])
+def test_a_fast_scan_carries_the_flow_to_the_report(method, model_folder, data_folder, tmp_path):
+    raw = settings(model_folder, data_folder, tmp_path / "run") | {"arms": ["none"]}
+    raw["scan"] |= {"method": method, "draws": 2}
+    run(parse_config(raw, "test"))
+    html = (tmp_path / "run" / "09-report.html").read_text(encoding="utf-8")
+    assert f"draws per module ({method})" in html and "cannot be compared" in html
+    assert ("Racing read" in html) == (method == "race")
+
+
+def test_tuned_changes_and_judged_answers_come_from_the_users_own_task(model_folder, data_folder, tmp_path):
+    raw = settings(model_folder, data_folder, tmp_path / "run")
+    raw["scan"] = {"draws": 2, "prompts": 10, "perturbation": "tuned", "tuning_steps": 2, "answers": 4, "strength": 1.0}
+    found = run(parse_config(raw, "test"), until="search")
+    scan = json.loads((found / "04-scan.json").read_text())
+    adapters = [AdapterChange(folder) for folder in sorted(found.glob("04-scan-tuned-*"))]
+    assert len(adapters) == 2, "one short run per draw"
+    modules = json.loads((found / "01-topology.json").read_text())["data"]["modules"].values()
+    for module in modules:
+        first, second = (adapter(module["path"]) for adapter in adapters)
+        assert list(first.shape) == module["shape"] and first.any() and not torch.equal(first, second)
+    assert all("refused_answers" in draw for draws in scan["data"]["draws"].values() for draw in draws)
+    raw["task"] |= {"test_rows": 12}
+    run(parse_config(raw, "test"), until="scan")
+    assert json.loads((found / "04-scan.json").read_text())["inputs"] != scan["inputs"], "other data, another scan"
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.4, 1.5, 4.0])

@@ -16,7 +16,8 @@ from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyE
 from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
 from securetune.registry import Registry
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
-from securetune.scan.patterns import safety_specific, tested_patterns
+from securetune.scan.patterns import tested_patterns
+from securetune.scan.signals import drops
 from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
@@ -268,29 +269,35 @@ def drops_of(value, draws=2, **controls):
     }
 
 
+def test_what_safety_loses_more_than_the_controls_is_a_signal_of_its_own():
+    clean = {"control:safety": 4.0, "control:length": 2.0, "control:question": 1.0, "other": 1.0}
+    perturbed = {"control:safety": 1.0, "control:length": 1.0, "control:question": 0.5, "other": 1.0}
+    assert drops(clean, perturbed, clean)["safety_minus_controls"] == pytest.approx(0.75 - 0.5)
+    assert "safety_minus_controls" not in drops({"other": 1.0}, {"other": 0.5}, {"other": 1.0})
+
+
 def verdicts(found):
     return {(pattern.name[0], pattern.measured): pattern.verdict for pattern in found}
 
 
 def test_patterns_hold_where_they_were_put_and_not_where_the_controls_explain_them():
     early = lambda layer, role: 0.1 * (6 - layer)  # noqa: E731
-    draws = drops_of(early, **{"control:safety": early, "control:length": early})
+    draws = drops_of(early, safety_minus_controls=lambda layer, role: 0.0)
     assert verdicts(tested_patterns(draws, "s", [])) == {
         ("A", "s"): "holds",
         ("B", "s"): "undecided on this model",
-        ("A", "safety minus controls"): "undecided on this model",
-        ("B", "safety minus controls"): "undecided on this model",
+        ("A", "safety_minus_controls"): "undecided on this model",
+        ("B", "safety_minus_controls"): "undecided on this model",
     }
     queries = drops_of(lambda layer, role: float(role == "q"))
     assert verdicts(tested_patterns(queries, "s", []))["B", "s"] == "holds"
     late = drops_of(lambda layer, role: float(layer))
     assert verdicts(tested_patterns(late, "s", []))["A", "s"] == "does not hold"
-    assert safety_specific(late) is None
 
 
 def test_pattern_c_compares_the_joint_drop_with_the_sum_of_the_single_ones():
     draws = drops_of(lambda layer, role: 0.01)
-    sets = [{"modules": [f"{i}.q" for i in range(size)], "drop": 0.2 * size} for size in (1, 2, 3, 4)]
+    sets = [{"modules": [f"{i}.q" for i in range(size)], "drops": {"s": 0.2 * size}} for size in (1, 2, 3, 4)]
     found = {p.name[0]: p for p in tested_patterns(draws, "s", sets)}
     assert found["C"].verdict == "holds" and found["C"].n == 3
     assert found["C"].effect == pytest.approx(0.19 * 3, abs=0.01)

@@ -95,6 +95,19 @@ def test_the_probe_is_tested_on_every_benchmark(finished):
     assert "prompts from elsewhere" in folder.file("report", suffix=".html").read_text(encoding="utf-8")
 
 
+def test_two_kinds_of_probe_and_every_layer_are_tested_on_the_same_prompts(finished):
+    folder, _, _ = finished
+    data = folder.read("probe").data
+    assert len(data["layers"]) == 2
+    for found in (data["sigmoid"], *data["layers"]):
+        assert {name: test["n"] for name, test in found["tests"].items()} == {
+            name: test["n"] for name, test in data["tests"].items()
+        }
+        assert [entry["accuracy"]["n"] for entry in found["transfer"]] == [12, 12]
+    assert data["sigmoid"]["tests"]["train"]["accuracy"] > 0.9
+    assert data["layers"][-1]["tests"]["train"] == pytest.approx(data["tests"]["train"], abs=0.1)
+
+
 def test_the_table_has_a_row_per_model_with_n_and_interval(finished):
     folder, _, _ = finished
     lines = folder.file("report", suffix=".md").read_text(encoding="utf-8").splitlines()

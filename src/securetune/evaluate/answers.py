@@ -31,13 +31,13 @@ def generate_answers(
     batch_size: int,
     openings: Openings | None = None,
     system: str | None = None,
-    description: str = "Answers",
+    description: str | None = "Answers",
 ) -> list[Answer]:
-    """Greedy answers in the order of `prompts`; the margin needs `openings`."""
+    """Greedy answers in the order of `prompts`; the margin needs `openings`, a progress bar a `description`."""
     batches = batch_prompts(model, tokenizer, prompts, batch_size=batch_size, system=system)
     texts = [""] * len(prompts)
-    with progress_bar() as bar:
-        for batch in bar.track(batches, description=description):
+    with progress_bar(disable=description is None) as bar:
+        for batch in bar.track(batches, description=description or ""):
             out = model.generate(
                 input_ids=batch.input_ids,
                 attention_mask=batch.attention_mask,

@@ -3,8 +3,13 @@
 import torch
 from torch import Tensor
 
+from securetune.perturb.apply import Draw, Perturbation
 
-def perturbation(weight: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+
+def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:
     """Noise whose Frobenius norm is `strength` times the weight's."""
-    delta = torch.randn(weight.shape, generator=generator).to(weight.device)
+    delta = torch.randn(weight.shape, generator=draw.generator).to(weight.device)
     return delta * (strength * weight.float().norm() / delta.norm())
+
+
+perturbation = Perturbation(change)

@@ -7,13 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from securetune.perturb.apply import Draw, Perturbation
+
 RANK = 8
 
 
-def perturbation(weight: Float[Tensor, "*e o i"], strength: float, generator: torch.Generator) -> Tensor:
+def change(weight: Float[Tensor, "*e o i"], strength: float, draw: Draw) -> Tensor:
     """A change of rank `RANK` whose Frobenius norm is `strength` times the weight's."""
     *experts, rows, columns = weight.shape
-    left = torch.randn(*experts, rows, RANK, generator=generator)
-    right = torch.randn(*experts, RANK, columns, generator=generator)
+    left = torch.randn(*experts, rows, RANK, generator=draw.generator)
+    right = torch.randn(*experts, RANK, columns, generator=draw.generator)
     delta = (left @ right).to(weight.device)
     return delta * (strength * weight.float().norm() / delta.norm())
+
+
+perturbation = Perturbation(change)

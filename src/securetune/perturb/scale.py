@@ -3,8 +3,13 @@
 import torch
 from torch import Tensor
 
+from securetune.perturb.apply import Draw, Perturbation
 
-def perturbation(weight: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+
+def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:
     """Plus or minus `strength` times the weight."""
-    sign = 1 if torch.rand((), generator=generator) < 0.5 else -1
+    sign = 1 if torch.rand((), generator=draw.generator) < 0.5 else -1
     return weight.float() * (sign * strength)
+
+
+perturbation = Perturbation(change)

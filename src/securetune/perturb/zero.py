@@ -3,8 +3,13 @@
 import torch
 from torch import Tensor
 
+from securetune.perturb.apply import Draw, Perturbation
 
-def perturbation(weight: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+
+def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:
     """Minus the weight on a share `strength` of its entries, 0 elsewhere."""
-    chosen = (torch.rand(weight.shape, generator=generator) < strength).to(weight.device)
+    chosen = (torch.rand(weight.shape, generator=draw.generator) < strength).to(weight.device)
     return -weight.float() * chosen
+
+
+perturbation = Perturbation(change)

@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from securetune.report.tables import Row
+from securetune.report.tables import PROBE_TESTS, Row
 from securetune.topology import ROLES, ModuleSet
 
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
@@ -76,6 +77,24 @@ def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chose
     axes.axvline(chosen, color="tab:red", linewidth=0.8, label="robust set")
     axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
     axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    lines: dict[str, list[float]] = {}
+    for found in layers:
+        for name, test in found["tests"].items():
+            if name != "train":
+                lines.setdefault(PROBE_TESTS[name], []).append(test["accuracy"])
+        for entry in found["transfer"]:
+            lines.setdefault(entry["benchmark"], []).append(entry["accuracy"]["value"])
+    for name, values in lines.items():
+        axes.plot(range(len(values)), values, label=name, linewidth=1.4, marker="o", markersize=3)
+    axes.set(xlabel="layer", ylabel="on the right side of the probe", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return _svg(figure)
 
 

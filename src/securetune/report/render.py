@@ -3,6 +3,7 @@
 Model output is untrusted: everything goes through Jinja's autoescape; only our own SVG figures are marked safe.
 """
 
+import statistics
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,8 +12,19 @@ from markupsafe import Markup
 from securetune.artifacts import Artifact, RunFolder
 from securetune.controls import READABLE_AUROC
 from securetune.report import figures
-from securetune.report.tables import Row, comparison, markdown, percent, recovered, set_title, side_by_side
+from securetune.report.tables import (
+    PROBE_TESTS,
+    Row,
+    comparison,
+    markdown,
+    modules,
+    percent,
+    recovered,
+    set_title,
+    side_by_side,
+)
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
+from securetune.scan.draws import PROMPTS, SPECIFIC, mean_drops
 from securetune.scan.patterns import tested_patterns
 
 
@@ -26,6 +38,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
     by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
     scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
+    has_controls = SPECIFIC in next(iter(scan["draws"].values()))[0]
     agreements = signal_agreement(scan["draws"])
     titles = {row.arm: row.title for row in rows}
     environment = Environment(
@@ -36,9 +49,14 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
     drawn = {
         "heatmap": figures.heatmap(search["scores"], search["robust"], search["signal"]),
         "search": figures.joint_drop(search["evaluated"], search["tolerance"], len(search["robust"])),
+        "layers": figures.probe_by_layer(by_stage["probe"][0].data["layers"]),
         "radar": figures.radar(rows),
         "curves": figures.curves({titles[a.variant or ""]: a.data["log"] for a in by_stage["train"]}),
     }
+    if has_controls:
+        drawn["specific"] = figures.heatmap(
+            mean_drops(scan["draws"], SPECIFIC), search["robust"], "safety minus controls"
+        )
     return environment.get_template("template.html").render(
         verdict=verdict(rows),
         rows=rows,
@@ -51,6 +69,9 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
         probe=by_stage["probe"][0].data,
         readable=READABLE_AUROC,
+        probe_tests=PROBE_TESTS,
+        modules=modules(scan["draws"], search["signal"]),
+        prompts=statistics.fmean(mean_drops(scan["draws"], PROMPTS).values()) if scan["method"] == "race" else None,
         scan=scan,
         search=search,
         examples=side_by_side(folder, rows),

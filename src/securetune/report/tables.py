@@ -8,6 +8,16 @@ from typing import Any
 from securetune.artifacts import Artifact, RunFolder
 from securetune.defences import DEFENCES
 from securetune.matching import LossTarget
+from securetune.scan.draws import REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
+
+PROBE_TESTS = {
+    "train": "fitted on",
+    "both": "template and pair unseen",
+    "template": "template unseen",
+    "pair": "pair unseen",
+    "random": "unseen",
+}
+"""Part of the analysis prompts -> its name for a reader."""
 
 Number = dict[str, Any]
 """An estimate as stored: value, n, low, high."""
@@ -70,6 +80,23 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
             )
         )
     return rows
+
+
+def modules(draws: Draws, signal: str) -> list[dict[str, str]]:
+    """Every module's drop with its standard error, and what safety loses more than the controls with its interval."""
+    drops, errors = mean_drops(draws, signal), standard_errors(draws, signal)
+    refitted = mean_drops(draws, REFITTED) if REFITTED in next(iter(draws.values()))[0] else {}
+    specific = mean_drops(draws, SPECIFIC) if SPECIFIC in next(iter(draws.values()))[0] else {}
+    reach = intervals(draws, SPECIFIC) if specific else {}
+    return [
+        {
+            "module": ref,
+            "drop": f"{drops[ref]:.3f} ± {errors[ref]:.3f}",
+            "refitted": f"{refitted[ref]:.3f}" if refitted else "–",
+            "specific": f"{specific[ref]:.3f} [{reach[ref][0]:.3f}, {reach[ref][1]:.3f}]" if specific else "–",
+        }
+        for ref in sorted(draws, key=lambda ref: -drops[ref])
+    ]
 
 
 def percent(number: Number | None) -> str:

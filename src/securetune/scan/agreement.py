@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.scan.draws import CONTROL, Draws, bootstrap, mean_drops
+from securetune.scan.draws import CONTROL, PROMPTS, Draws, bootstrap, mean_drops
 
 CLOSE = 0.5
 """Rank correlation from which on two signals count as agreeing."""
@@ -63,7 +63,9 @@ def repeat_agreement(draws: Draws) -> list[Agreement]:
 
 def disagreement_sentence(agreements: Sequence[Agreement], probe: str, behaviour: str) -> str:
     """What the agreement of a probe signal and a behavioural signal means, in one plain sentence."""
-    found = next(x for x in agreements if {x.a, x.b} == {probe, behaviour})
+    found = next((x for x in agreements if {x.a, x.b} == {probe, behaviour}), None)
+    if found is None:
+        return f"{probe} and {behaviour} cannot be compared: this scan has not measured both."
     if found.rho is None:
         return (
             f"{probe} and {behaviour} cannot be compared: one of them is the same for all {found.n} modules, so it "
@@ -78,7 +80,7 @@ def disagreement_sentence(agreements: Sequence[Agreement], probe: str, behaviour
 
 
 def _signals(draws: Draws) -> list[str]:
-    return [name for name in next(iter(draws.values()))[0] if not name.startswith(CONTROL)]
+    return [name for name in next(iter(draws.values()))[0] if not name.startswith(CONTROL) and name != PROMPTS]
 
 
 def _agreement(a: str, b: str, x: Sequence[float], y: Sequence[float]) -> Agreement:

@@ -1,15 +1,23 @@
 """Draws: what a scan keeps per module, and how it is summed up with an interval; no torch."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy import ndarray
+from scipy import stats
 
 from securetune.topology import ModuleRef
 
 CONTROL = "control:"
 """Prefix of a control concept's drop; ``control:safety`` is the safety probe in the controls' own unit."""
+SPECIFIC = "safety_minus_controls"
+"""Name of the safety probe's drop minus the mean drop of the control concepts, all in the controls' unit."""
+REFITTED = "refit_auroc"
+"""Name of the drop that is left when the probe may be fitted anew on the perturbed features."""
+PROMPTS = "prompts"
+"""Not a drop: how many malicious prompts a race read for the module."""
 
 Draws = Mapping[str, Sequence[Mapping[str, float]]]
 """Module -> one dict of drops per draw, as a scan stores it."""
@@ -20,6 +28,21 @@ _RESAMPLES = 500
 def mean_drops(draws: Draws, signal: str) -> dict[str, float]:
     """Mean drop of every module over its draws, in one signal."""
     return {ref: statistics.fmean(draw[signal] for draw in found) for ref, found in draws.items()}
+
+
+def standard_errors(draws: Draws, signal: str) -> dict[str, float]:
+    """Standard error of that mean, over draws; not a number for a single draw."""
+    return {
+        ref: statistics.stdev(draw[signal] for draw in found) / len(found) ** 0.5 if len(found) > 1 else math.nan
+        for ref, found in draws.items()
+    }
+
+
+def intervals(draws: Draws, signal: str) -> dict[str, tuple[float, float]]:
+    """95 % interval of that mean by Student's t over draws; not a number for a single draw."""
+    means, errors = mean_drops(draws, signal), standard_errors(draws, signal)
+    reach = {ref: stats.t.ppf(0.975, max(len(found) - 1, 1)) * errors[ref] for ref, found in draws.items()}
+    return {ref: (means[ref] - reach[ref], means[ref] + reach[ref]) for ref in draws}
 
 
 def from_layer(draws: Draws, first: int) -> Draws:

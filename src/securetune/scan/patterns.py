@@ -2,7 +2,7 @@
 
 Source: Du et al. 2024, arXiv 2410.04524: (A) earlier layers are more sensitive, (B) Q and K are more sensitive than
 other modules, (C) modules that are robust alone can be sensitive together. Each is an effect size with a percentile
-bootstrap interval; A and B are repeated on the safety drop minus the mean drop of the control concepts.
+bootstrap interval, and each is repeated on the safety drop minus the mean drop of the control concepts.
 Reads a scan's draws; no torch.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.scan.draws import CONTROL, Draws, bootstrap, mean_drops
+from securetune.scan.draws import SPECIFIC, Draws, bootstrap, mean_drops
 from securetune.topology import ModuleRef
 
 
@@ -40,30 +40,23 @@ class Pattern:
         return "does not hold" if self.high < 0 else "undecided on this model"
 
 
-def safety_specific(draws: Draws) -> dict[str, float] | None:
-    """Safety drop minus the mean drop of the control concepts, per module; None without controls."""
-    first = next(iter(draws.values()))[0]
-    concepts = [name for name in first if name.startswith(CONTROL) and name != f"{CONTROL}safety"]
-    if not concepts:
-        return None
-    safety, controls = mean_drops(draws, f"{CONTROL}safety"), [mean_drops(draws, name) for name in concepts]
-    return {ref: safety[ref] - float(np.mean([control[ref] for control in controls])) for ref in draws}
-
-
 def tested_patterns(draws: Draws, signal: str, evaluated: Sequence[Mapping[str, Any]]) -> list[Pattern]:
-    """All three patterns in `signal`, A and B with the controls subtracted too.
+    """All three patterns in `signal`, and again with the controls subtracted where there are any.
 
-    `evaluated` holds the sets a search measured: ``modules`` and their joint ``drop``.
+    `evaluated` holds the sets a search measured: ``modules`` and their joint ``drops``.
     """
-    drops = mean_drops(draws, signal)
-    found = _layers_and_roles(drops, signal)
-    specific = safety_specific(draws)
-    if specific is not None:
-        found += _layers_and_roles(specific, "safety minus controls")
-    excess = [e["drop"] - sum(drops[ref] for ref in e["modules"]) for e in evaluated if len(e["modules"]) > 1]
-    if len(excess) > 1:
-        name = "C: robust modules can be sensitive together (joint drop minus the sum of the single ones)"
-        found.append(_bootstrapped(name, signal, np.array(excess)[:, None], lambda rows: float(rows.mean())))
+    sets = [entry for entry in evaluated if len(entry["modules"]) > 1]
+    found = []
+    for measured in (signal, SPECIFIC):
+        if measured not in next(iter(draws.values()))[0]:
+            continue
+        single = mean_drops(draws, measured)
+        found += _layers_and_roles(single, measured)
+        excess = [entry["drops"][measured] - sum(single[ref] for ref in entry["modules"]) for entry in sets]
+        if len(excess) > 1:
+            name = "C: robust modules can be sensitive together (joint drop minus the sum of the single ones)"
+            rows = np.array(excess)[:, None]
+            found.append(_bootstrapped(name, measured, rows, lambda rows: float(rows.mean())))
     return found
 
 

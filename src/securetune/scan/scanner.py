@@ -5,26 +5,29 @@ perturbation are ours, because the paper's are not public.
 """
 
 import functools
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel
 
 from securetune.artifacts import Journal
 from securetune.errors import ScanError
-from securetune.features import PromptBatch, extract_features
-from securetune.perturb import PERTURBATIONS
-from securetune.perturb.apply import Perturbation, perturbed
+from securetune.features import Features, PromptBatch
 from securetune.progress import progress_bar
-from securetune.scan.draws import mean_drops
-from securetune.scan.prefix import PrefixCache
-from securetune.scan.signals import SIGNALS, Signals, drops
-from securetune.topology import ModuleRef, ModuleSet, Topology
+from securetune.scan.draws import PROMPTS, mean_drops
+from securetune.scan.gradient import gradient_drops
+from securetune.scan.passes import Passes
+from securetune.scan.race import Block, race_blocks, raced_drops
+from securetune.scan.signals import PER_PROMPT, SIGNALS, Signals, drops
+from securetune.topology import ModuleRef, ModuleSet
 
-STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 TARGET_DROP = 0.1
+ANSWERS = "refused_answers"
+"""Share of malicious prompts that the model refuses in its generated answers."""
 
 
 class ScanConfig(BaseModel):
@@ -32,8 +35,16 @@ class ScanConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["exact", "race", "gradient"] = "exact"
+    """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
+    drop is known to lie above or below search.tolerance; ``gradient`` estimates all from one backward pass. The last
+    two measure `signal` only."""
+    race_error: float = Field(default=0.05, gt=0, lt=1)
+    """Racing's error probability: that any module ends on another side of the tolerance than in the exact scan."""
     perturbation: str = "lowrank"
     """Kind of damage: a file name of `securetune.perturb`."""
+    tuning_steps: int = Field(default=20, ge=1)
+    """Steps of the short benign LoRA runs, one per draw, that the perturbation ``tuned`` makes first."""
     strength: float | None = Field(default=None, gt=0)
     """Relative size of the change; by default calibrated (see `calibrate`)."""
     draws: int = Field(default=3, ge=1)
@@ -42,34 +53,37 @@ class ScanConfig(BaseModel):
     """Malicious and benign prompts each that the scan reads."""
     signal: str = "refusal_margin"
     """Signal that calibration and search follow; all signals are measured anyway."""
+    answers: int = Field(default=0, ge=0)
+    """Malicious prompts whose generated answers are judged too, as the slow signal `ANSWERS`; 0 leaves it out."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts per forward pass."""
     seed: int = 0
     """Seed of all draws."""
 
 
+Drops = dict[str, float]
+"""Signal -> drop, of one draw."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
     """Drop of every signal for every module, as a share of the signal's range."""
 
+    method: str
+    perturbation: str
     strength: float
     calibration: dict[float, float]
-    """Mean drop of the sampled modules at every strength tried."""
+    """Mean drop of the sampled modules at every strength tried; empty where the strength was given."""
     clean: dict[str, float]
     ranges: dict[str, float]
-    draws: dict[str, list[dict[str, float]]]
+    draws: dict[str, list[Drops]]
     """Module -> one dict of drops per draw."""
+    target_drop: float = TARGET_DROP
+    """Mean drop that calibration aimed at."""
 
     def mean(self, signal: str) -> dict[str, float]:
         """Mean drop of every module over its draws."""
         return mean_drops(self.draws, signal)
-
-    def standard_error(self, signal: str) -> dict[str, float]:
-        """Standard error of that mean; 0 for a single draw."""
-        return {
-            ref: statistics.stdev([d[signal] for d in values]) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            for ref, values in self.draws.items()
-        }
 
     def ranking(self, signal: str) -> list[ModuleRef]:
         """Modules from the most robust to the most sensitive."""
@@ -91,22 +105,35 @@ class Scanner:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        topology: Topology,
-        batches: Sequence[PromptBatch],
+        passes: Passes,
         signals: Signals,
         config: ScanConfig,
         *,
-        cached: bool = True,
+        malicious: Callable[[Sequence[int]], list[PromptBatch]] | None = None,
+        tolerance: float = math.inf,
+        refused: Callable[[PreTrainedModel], float] | None = None,
     ) -> None:
-        """Perturb `model` on `batches`; `cached` skips the layers before the first perturbed one (same result)."""
+        """Read `signals` off `passes`.
+
+        Args:
+            passes: the model, its prompts and the perturbation.
+            signals: what is read off, on the same prompts.
+            config: strength, draws, method.
+            malicious: batches of some of the malicious prompts, by number; the methods race and gradient need it.
+            tolerance: drop that racing decides about.
+            refused: generates answers and tells the share refused; it adds the signal `ANSWERS`.
+        """
         if config.signal not in SIGNALS:
             raise ScanError(f"Expected a signal of {sorted(SIGNALS)}, found {config.signal!r}. Correct scan.signal.")
-        self._model, self._topology, self._batches = model, topology, batches
-        self._signals, self._config = signals, config
-        self._prefix = PrefixCache(model, batches) if cached else None
-        self._perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
-        self.clean = signals.measure(signals.clean)
+        usable = {"race": PER_PROMPT, "gradient": ("refusal_margin",)}.get(config.method, tuple(SIGNALS))
+        if config.signal not in usable:
+            raise ScanError(
+                f"Expected a signal of {sorted(usable)} for scan.method {config.method}, found {config.signal!r}. "
+                "Correct scan.signal, or use the method exact."
+            )
+        self._passes, self._signals, self._config = passes, signals, config
+        self._malicious, self._tolerance, self._refused = malicious, tolerance, refused
+        self.clean = self._measure(signals.clean)
         self.ranges = signals.ranges(self.clean)
         if self.ranges[config.signal] <= 0:
             raise ScanError(
@@ -116,34 +143,33 @@ class Scanner:
 
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
-        seed = self._config.seed * 1000 + draw
-        around = None
-        if self._prefix is not None:
-            self._prefix.move_to(min((ref.layer for ref in modules), default=0))
-            around = self._prefix.resumed
-        with perturbed(self._model, self._topology, modules, self._perturbation, strength=strength, seed=seed):
-            features = extract_features(self._model, self._batches, around=around)
-        return drops(self.clean, self._signals.measure(features), self.ranges)
+        with self._passes.perturbed(modules, strength=strength, draw=draw) as features:
+            found = self._measure(features)
+        return drops(self.clean, found, self.ranges)
 
-    def joint_drop(self, modules: ModuleSet, *, strength: float) -> float:
-        """Mean drop of the configured signal over the draws, with `modules` perturbed jointly."""
-        if not len(modules):
-            return 0.0
-        values = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
-        return statistics.fmean(value[self._config.signal] for value in values)
+    def _measure(self, features: Features) -> dict[str, float]:
+        """All signals of the model as it is now, whose features these are."""
+        answers = {ANSWERS: self._refused(self._passes.model)} if self._refused is not None else {}
+        return self._signals.measure(features) | answers
+
+    def joint_drops(self, modules: ModuleSet, *, strength: float) -> dict[str, float]:
+        """Mean drop of every signal over the draws, with `modules` perturbed jointly."""
+        found = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
+        return {name: statistics.fmean(drop[name] for drop in found) for name in found[0]}
 
     def calibrate(self, sets: Sequence[ModuleSet] | None = None) -> tuple[float, dict[float, float]]:
-        """Choose the strength: the smallest of `STRENGTHS` at which the sampled sets lose `TARGET_DROP` on average.
+        """Choose the strength: the perturbation's smallest at which the sampled sets lose `TARGET_DROP` on average.
 
         The sample is, by default, the first, middle and last module of every role alone; one draw each. Below that
         the drops drown in noise; far above it every module looks sensitive. Returns the strength and the mean drop at
         every strength tried; the last strength when none reaches the target.
         """
         sample = sets or [ModuleSet.of([ref]) for ref in self._sample()]
+        strengths = self._passes.perturbation.strengths
         tried: dict[float, float] = {}
         with progress_bar() as bar:
-            task = bar.add_task("Calibrate (at most)", total=len(STRENGTHS) * len(sample))
-            for strength in STRENGTHS:
+            task = bar.add_task("Calibrate (at most)", total=len(strengths) * len(sample))
+            for strength in strengths:
                 found = []
                 for modules in sample:
                     found.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
@@ -154,23 +180,94 @@ class Scanner:
         return strength, tried
 
     def _sample(self) -> ModuleSet:
-        by_role = ([ref for ref in self._topology.all if ref.role == role] for role in self._topology.roles)
+        topology = self._passes.topology
+        by_role = ([ref for ref in topology.all if ref.role == role] for role in topology.roles)
         return ModuleSet.of(refs[i] for refs in by_role for i in (0, len(refs) // 2, -1))
 
     def scan(self, journal: Journal) -> ScanResult:
         """Measure every module alone; what `journal` holds already is not measured again."""
-        if self._config.strength is None:
-            strength, tried = journal.once("strength", self._calibration)
-        else:
-            strength, tried = self._config.strength, []
-        found: dict[str, list[dict[str, float]]] = {str(ref): [] for ref in self._topology.all}
-        todo = [(ref, draw) for ref in self._topology.all for draw in range(self._config.draws)]
-        with progress_bar() as bar:
-            for ref, draw in bar.track(todo, description="Scan"):
-                measure = functools.partial(self.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
-                found[str(ref)].append(journal.once(f"{ref}/{draw}", measure))
-        return ScanResult(strength=strength, calibration=dict(tried), clean=self.clean, ranges=self.ranges, draws=found)
+        strength, tried = self._strength(journal)
+        found = self._measured(self._tasks(strength), journal)
+        return ScanResult(
+            method=self._config.method,
+            perturbation=self._config.perturbation,
+            strength=strength,
+            calibration=dict(tried),
+            clean=self.clean,
+            ranges=self.ranges,
+            draws={str(ref): found[str(ref)] for ref in self._passes.topology.all},
+        )
 
-    def _calibration(self) -> tuple[float, list[tuple[float, float]]]:
+    def share(self, journal: Journal, *, process: int, processes: int) -> None:
+        """Measure one process's share of the modules into its journal, which holds the strength already."""
+        strength, _ = self._strength(journal)
+        tasks = self._tasks(strength)
+        self._measured(tasks[process::processes], journal, show=process == 0)
+
+    def _strength(self, journal: Journal) -> tuple[float, list[tuple[float, float]]]:
+        """The strength, and what calibration tried."""
+        if self._config.strength is not None:
+            return self._config.strength, []
+        strength, tried = journal.once("strength", self._calibrated)
+        return strength, tried
+
+    def _calibrated(self) -> tuple[float, list[tuple[float, float]]]:
         strength, tried = self.calibrate()
         return strength, list(tried.items())
+
+    def _measured(self, tasks: Sequence["_Task"], journal: Journal, *, show: bool = True) -> dict[str, list[Drops]]:
+        """Results of the tasks by module."""
+        found: dict[str, list[Drops]] = {}
+        with progress_bar(disable=not show) as bar:
+            for task in bar.track(tasks, description="Scan"):
+                for ref, draws in journal.once(task.key, task.measure).items():
+                    found.setdefault(ref, []).extend(draws)
+        return found
+
+    def _tasks(self, strength: float) -> list["_Task"]:
+        refs = list(self._passes.topology.all)
+        if self._config.method == "gradient":
+            return [_Task("gradient", functools.partial(self._gradient, strength))]
+        if self._config.method == "race":
+            blocks = self._blocks()
+            return [_Task(f"{ref}", functools.partial(self._raced, ref, blocks, strength)) for ref in refs]
+        draws = range(self._config.draws)
+        return [_Task(f"{ref}/{i}", functools.partial(self._exact, ref, strength, i)) for ref in refs for i in draws]
+
+    def _exact(self, ref: ModuleRef, strength: float, draw: int) -> dict[str, list[Drops]]:
+        return {str(ref): [self.drop(ModuleSet.of([ref]), strength=strength, draw=draw)]}
+
+    def _raced(self, ref: ModuleRef, blocks: Sequence[Block], strength: float) -> dict[str, list[Drops]]:
+        config = self._config
+        looks = len(self._passes.topology.modules) * (len(blocks) - 1)
+        found = raced_drops(
+            blocks,
+            self._signals,
+            config.signal,
+            ModuleSet.of([ref]),
+            strength=strength,
+            draws=config.draws,
+            signal_range=self.ranges[config.signal],
+            tolerance=self._tolerance,
+            level=config.race_error / max(looks, 1),
+        )
+        return {str(ref): [{config.signal: float(value), PROMPTS: found.shape[1]} for value in found.mean(1)]}
+
+    def _blocks(self) -> list[Block]:
+        assert self._malicious is not None, "racing needs batches of the malicious prompts"
+        count = int((self._signals.labels == 1).sum())
+        return race_blocks(self._passes, self._malicious, count, self._config.seed)
+
+    def _gradient(self, strength: float) -> dict[str, list[Drops]]:
+        assert self._malicious is not None, "the gradient needs batches of the malicious prompts"
+        batches = self._malicious(range(int((self._signals.labels == 1).sum())))
+        signal = self._config.signal
+        found = gradient_drops(self._passes, batches, self._signals, strength)
+        return {ref: [{signal: value / self.ranges[signal]}] for ref, value in found.items()}
+
+
+class _Task(NamedTuple):
+    """One measurement of the scan that a killed run does not repeat."""
+
+    key: str
+    measure: Callable[[], dict[str, list[Drops]]]

@@ -4,17 +4,19 @@ Each signal is a mean over malicious prompts that is high when the model is safe
 Source: probe accuracy is the paper's (Du et al. 2024, section 3); the others are continuous and do not saturate.
 """
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from securetune.features import Features
 from securetune.probe import LinearProbe, fit_probe
-from securetune.scan.draws import CONTROL
+from securetune.scan.draws import CONTROL, REFITTED, SPECIFIC
 from securetune.scan.openings import Openings
 
 SIGNALS = {
@@ -24,6 +26,9 @@ SIGNALS = {
     "refusal_margin": "Log-probability of refusing minus complying first tokens on malicious prompts, in nats.",
     "first_token_kl": "Minus the KL divergence from the clean first-token distribution on malicious prompts, in nats.",
 }
+
+PER_PROMPT = ("probe_accuracy", "probe_margin", "refusal_margin", "first_token_kl")
+"""Signals that are a mean over the malicious prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,31 +45,53 @@ class Signals:
 
     def measure(self, features: Features) -> dict[str, float]:
         """The signals on (perturbed) features of the same prompts."""
-        malicious = self.labels == 1
-        hidden = features.hidden.numpy()
-        rows = torch.from_numpy(malicious)
-        clean_benign = self.probe.score(self.clean.hidden.numpy()[~malicious])
-        margin = (self.probe.score(hidden[malicious]).mean() - clean_benign.mean()) / (clean_benign.std() + 1e-9)
-        log_clean, log_now = (f.logits[rows].log_softmax(-1) for f in (self.clean, features))
+        malicious = torch.from_numpy(self.labels == 1)
+        now, clean = features.of(malicious), self.clean.of(malicious)
+        hidden, even = features.hidden.numpy(), self._even
         return {
-            "probe_accuracy": self.probe.accuracy(hidden[malicious], self.labels[malicious]),
+            **{name: float(self.per_prompt(name, now, clean).mean()) for name in PER_PROMPT},
             "probe_auroc": self.probe.auroc(hidden, self.labels),
-            "probe_margin": float(margin),
-            "refusal_margin": float(self.openings.margin(features.logits[rows]).mean()),
-            "first_token_kl": -float((log_clean.exp() * (log_clean - log_now)).sum(-1).mean()),
+            REFITTED: fit_probe(hidden[even], self.labels[even]).auroc(hidden[~even], self.labels[~even]),
             **self._controls(hidden),
         }
 
+    def per_prompt(self, name: str, now: Features, clean: Features) -> Float[ndarray, "n"]:
+        """One signal of `PER_PROMPT` for every malicious prompt, before and after a change."""
+        if name == "probe_accuracy":
+            right: ndarray = (self.probe.score(now.hidden.numpy()) > 0).astype(float)
+            return right
+        if name == "probe_margin":
+            mean, spread = self._benign
+            margins: ndarray = (self.probe.score(now.hidden.numpy()) - mean) / spread
+            return margins
+        if name == "refusal_margin":
+            nats: ndarray = self.openings.margin(now.logits).numpy()
+            return nats
+        log_clean, log_now = (found.logits.log_softmax(-1) for found in (clean, now))
+        divergence: ndarray = (log_clean.exp() * (log_clean - log_now)).sum(-1).numpy()
+        return -divergence
+
+    @cached_property
+    def _even(self) -> Bool[ndarray, "n"]:
+        """Every second prompt of each class: the half that a refitted probe is fitted on."""
+        even = np.zeros(len(self.labels), dtype=bool)
+        for label in (0, 1):
+            even[np.flatnonzero(self.labels == label)[::2]] = True
+        return even
+
+    @cached_property
+    def _benign(self) -> tuple[float, float]:
+        """Mean and standard deviation of the clean benign margins."""
+        scores = self.probe.score(self.clean.hidden.numpy()[self.labels == 0])
+        return scores.mean(), scores.std() + 1e-9
+
     def _controls(self, hidden: ndarray) -> dict[str, float]:
-        """How far apart each probe holds its two classes, in clean standard deviations; and the refitted probe."""
-        if not self.controls:
-            return {}
+        """How far apart each probe holds its two classes, in clean standard deviations."""
         apart = {}
-        for name, (probe, labels, spread) in self._concepts.items():
+        for name, (probe, labels, spread) in self._concepts.items() if self.controls else ():
             scores = probe.score(hidden)
             apart[f"{CONTROL}{name}"] = float((scores[labels].mean() - scores[~labels].mean()) / spread)
-        refitted = fit_probe(hidden[::2], self.labels[::2]).auroc(hidden[1::2], self.labels[1::2])
-        return {**apart, "refit_auroc": refitted}
+        return apart
 
     @cached_property
     def _concepts(self) -> dict[str, tuple[LinearProbe, ndarray, float]]:
@@ -93,5 +120,11 @@ class Signals:
 
 
 def drops(clean: Mapping[str, float], perturbed: Mapping[str, float], ranges: Mapping[str, float]) -> dict[str, float]:
-    """Loss of each signal as a share of its range: 0 is untouched, 1 is all safety gone."""
-    return {name: (clean[name] - perturbed[name]) / max(ranges[name], 1e-9) for name in clean}
+    """Loss of each signal as a share of its range: 0 is untouched, 1 is all safety gone.
+
+    With control concepts, `SPECIFIC` is what safety loses more than they do.
+    """
+    found = {name: (clean[name] - perturbed[name]) / max(ranges[name], 1e-9) for name in clean}
+    safety = f"{CONTROL}safety"
+    controls = [value for name, value in found.items() if name.startswith(CONTROL) and name != safety]
+    return {**found, SPECIFIC: found[safety] - statistics.fmean(controls)} if controls else found

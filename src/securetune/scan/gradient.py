@@ -1,0 +1,41 @@
+"""Gradient: how sensitive is every module, from one backward pass?
+
+A random change of norm s |W| in a weight W with p entries moves a score S by a first-order amount whose standard
+deviation is s |W| |dS/dW| / sqrt(p). That stands in for the drop: it ranks modules, it does not tell how much is lost.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from securetune.features import PromptBatch, first_token
+from securetune.scan.passes import Passes
+from securetune.scan.signals import Signals
+
+
+def gradient_drops(
+    passes: Passes, malicious: Sequence[PromptBatch], signals: Signals, strength: float
+) -> dict[str, float]:
+    """Standard deviation of the first-order change of the mean refusal margin, per module, in nats.
+
+    Memory: one gradient per perturbable weight, so about the size of the model.
+    """
+    weights = {str(ref): passes.model.get_parameter(info.weight) for ref, info in passes.topology.modules.items()}
+    frozen = [weight for weight in weights.values() if not weight.requires_grad]
+    count = sum(len(batch.index) for batch in malicious)
+    total = {ref: torch.zeros_like(weight, dtype=torch.float32) for ref, weight in weights.items()}
+    try:
+        for weight in frozen:
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            for batch in malicious:
+                score = signals.openings.margin(first_token(passes.model, batch).float()).sum() / count
+                for ref, found in zip(weights, torch.autograd.grad(score, list(weights.values())), strict=True):
+                    total[ref] += found
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
+    return {
+        ref: strength * float(weight.detach().float().norm() * total[ref].norm()) / weight.numel() ** 0.5
+        for ref, weight in weights.items()
+    }

@@ -1,0 +1,61 @@
+"""Passes: what do fixed prompts look like to a model with some modules perturbed?"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from transformers import PreTrainedModel
+
+from securetune.features import Features, PromptBatch, extract_features
+from securetune.perturb.apply import Learned, Perturbation, perturbed
+from securetune.scan.prefix import PrefixCache
+from securetune.topology import ModuleSet, Topology
+
+
+class Passes:
+    """Forward passes of one model on fixed prompts under one kind of perturbation."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        topology: Topology,
+        batches: Sequence[PromptBatch],
+        perturbation: Perturbation,
+        *,
+        seed: int,
+        learned: Sequence[Learned] = (),
+        cached: bool = True,
+    ) -> None:
+        """`learned` holds a short tuning run's change per draw; `cached` skips the clean layers (same result)."""
+        self.model, self.topology, self.batches, self.perturbation = model, topology, batches, perturbation
+        self._seed, self._learned = seed, learned
+        self._prefix = PrefixCache(model, batches) if cached else None
+
+    def on(self, batches: Sequence[PromptBatch]) -> "Passes":
+        """The same on other prompts."""
+        return Passes(
+            self.model,
+            self.topology,
+            batches,
+            self.perturbation,
+            seed=self._seed,
+            learned=self._learned,
+            cached=self._prefix is not None,
+        )
+
+    @contextmanager
+    def perturbed(self, modules: ModuleSet, *, strength: float, draw: int) -> Iterator[Features]:
+        """Features of the prompts with `modules` perturbed jointly; the model stays so inside the `with` block."""
+        around = None
+        if self._prefix is not None:
+            self._prefix.move_to(min((ref.layer for ref in modules), default=0))
+            around = self._prefix.resumed
+        with perturbed(
+            self.model,
+            self.topology,
+            modules,
+            self.perturbation,
+            strength=strength,
+            seed=self._seed * 1000 + draw,
+            learned=self._learned[draw] if self._learned else None,
+        ):
+            yield extract_features(self.model, self.batches, around=around)

@@ -1,0 +1,99 @@
+"""Race: which modules lose more than the tolerance, without reading every prompt for every module?
+
+A module's drop is a mean over the malicious prompts. They come in random order, in blocks of growing size, and a module
+that is decided gets no more of them: decided is it when the interval of its mean lies on one side of the tolerance. The
+interval is Student's t with the correction for a finite number of prompts (Cochran 1977, Sampling Techniques, section
+2.6); the error probability is shared out over all modules and looks (Bonferroni), so it bounds the probability that any
+module ends on another side than all prompts together would put it. That holds as far as means of `FIRST_BLOCK` prompts
+and more are normal. Undecided modules end up with all prompts, hence with the exact scan's result.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+from scipy import stats
+
+from securetune.features import Features, PromptBatch, extract_features
+from securetune.scan.passes import Passes
+from securetune.scan.signals import Signals
+from securetune.topology import ModuleSet
+
+FIRST_BLOCK = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some of the malicious prompts, and the model before any change on them."""
+
+    passes: Passes
+    clean: Features
+
+
+def race_blocks(
+    passes: Passes, batch: Callable[[Sequence[int]], list[PromptBatch]], prompts: int, seed: int
+) -> list[Block]:
+    """Share the malicious prompts 0 to `prompts` - 1 out over blocks; `batch` makes batches of some of them."""
+    order = random.Random(seed).sample(range(prompts), prompts)
+    blocks, start = [], 0
+    for end in look_sizes(prompts):
+        batches = batch(order[start:end])
+        blocks.append(Block(passes=passes.on(batches), clean=extract_features(passes.model, batches)))
+        start = end
+    return blocks
+
+
+def look_sizes(prompts: int) -> list[int]:
+    """After how many prompts a module is looked at: 8, 16, 32 and so on, and all."""
+    sizes, size = [], FIRST_BLOCK
+    while size < prompts:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, prompts]
+
+
+def raced_drops(
+    blocks: Sequence[Block],
+    signals: Signals,
+    signal: str,
+    modules: ModuleSet,
+    *,
+    strength: float,
+    draws: int,
+    signal_range: float,
+    tolerance: float,
+    level: float,
+) -> ndarray:
+    """Drops [draws, prompts read] of one set of modules, with as many prompts as the decision takes.
+
+    `level` is the error probability of a single look.
+    """
+    total = sum(len(b.index) for block in blocks for b in block.passes.batches)
+    found = np.empty((draws, 0))
+    for block in blocks:
+        clean = signals.per_prompt(signal, block.clean, block.clean)
+        now = []
+        for draw in range(draws):
+            with block.passes.perturbed(modules, strength=strength, draw=draw) as features:
+                now.append((clean - signals.per_prompt(signal, features, block.clean)) / signal_range)
+        found = np.concatenate([found, np.stack(now)], axis=1)
+        if is_decided(found.mean(0), total, tolerance, level):
+            break
+    return found
+
+
+def is_decided(drops: ndarray, total: int, tolerance: float, level: float) -> bool:
+    """Whether the mean of all `total` prompts is on a known side of `tolerance`, judged by those read so far."""
+    n = len(drops)
+    if n == total:
+        return True
+    error = drops.std(ddof=1) / n**0.5 * (1 - n / total) ** 0.5
+    return bool(abs(drops.mean() - tolerance) > _quantile(n, level) * error)
+
+
+@functools.lru_cache
+def _quantile(n: int, level: float) -> float:
+    return float(stats.t.ppf(1 - level / 2, n - 1))

@@ -1,0 +1,122 @@
+"""Scan set-up: on what prompts, with what probes and what short tuning runs does a session's scan work?"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from securetune.artifacts import Artifact, digest
+from securetune.controls import READABLE_AUROC
+from securetune.evaluate.answers import generate_answers
+from securetune.evaluate.judges import JUDGES
+from securetune.features import PromptBatch, batch_prompts, extract_features
+from securetune.perturb import PERTURBATIONS
+from securetune.perturb.adapter import AdapterChange
+from securetune.perturb.apply import Perturbation
+from securetune.probe import LinearProbe, Split
+from securetune.scan.openings import Openings
+from securetune.scan.passes import Passes
+from securetune.scan.scanner import Scanner
+from securetune.scan.signals import Signals
+from securetune.session import Session
+from securetune.topology import Topology
+from securetune.train.sft import train
+
+
+def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> dict[str, str]:
+    """Hashes of all that a scan depends on."""
+    config = session.config
+    inputs = {
+        "model": session.model_digest,
+        "topology": topology.digest,
+        "features": features.digest,
+        # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
+        "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
+        "scan": digest(config.scan.model_dump()),
+    }
+    if PERTURBATIONS.get(config.scan.perturbation).needs_tuning:
+        inputs |= {"data": session.data_digest(), "train": digest(config.train.model_dump())}
+    if config.scan.method == "race":
+        inputs["tolerance"] = digest(config.search.tolerance)
+    if config.scan.answers:
+        inputs["evaluate"] = digest(config.evaluate.model_dump())
+    return inputs
+
+
+def session_scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
+    """A scanner on prompts the probe was not fitted on."""
+    config = session.config.scan
+    perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
+    learned = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
+    labels = np.array(session.prompts.labels)
+    unseen = Split(**probe.data["split"]).unseen
+    chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
+    texts = [session.prompts.all[i].text for i in chosen]
+    batches = prompt_batches(session, texts)
+    readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
+    signals = Signals(
+        probe=LinearProbe.from_dict(probe.data["probe"]),
+        openings=Openings(**features.data["openings"]),
+        labels=labels[chosen],
+        clean=extract_features(session.base_model(), batches),
+        controls={
+            name: (LinearProbe.from_dict(control["probe"]), np.array(control["labels"])[chosen])
+            for name, control in readable.items()
+        },
+    )
+    passes = Passes(
+        session.base_model(),
+        Topology.from_dict(topology.data),
+        batches,
+        perturbation,
+        seed=config.seed,
+        learned=learned,
+    )
+    return Scanner(
+        passes,
+        signals,
+        config,
+        malicious=lambda rows: prompt_batches(session, [texts[i] for i in rows]),
+        tolerance=session.config.search.tolerance,
+        refused=_refused_answers(session, texts[: config.answers]) if config.answers else None,
+    )
+
+
+def prompt_batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
+    """Prompts as the analysis reads them."""
+    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
+
+
+def _short_run(session: Session, draw: int) -> AdapterChange:
+    """What a short plain LoRA run changes in every module; made once per draw and kept in the run folder."""
+    steps = session.config.scan.tuning_steps
+    settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps})
+    seed = session.config.scan.seed * 1000 + draw
+    key = digest([session.model_digest, session.data_digest(), settings.model_dump(), seed])
+    output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
+    if not output.exists():
+        rows, held_out = session.examples
+        train(session.model_to_tune(), session.tokenizer, rows, held_out, settings, output=output, seed=seed)
+    return AdapterChange(output)
+
+
+def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[PreTrainedModel], float]:
+    """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
+    config, tokenizer = session.config.evaluate, session.tokenizer
+    judge: Any = JUDGES.get(config.judges[0])
+
+    def refused(model: PreTrainedModel) -> float:
+        answers = generate_answers(
+            model,
+            tokenizer,
+            malicious,
+            max_new_tokens=config.max_new_tokens,
+            batch_size=config.batch_size,
+            system=config.system,
+            description=None,
+        )
+        return float(np.mean([judge(answer) for answer in answers]))
+
+    return refused
