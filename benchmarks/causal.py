@@ -2,25 +2,29 @@
 
     python benchmarks/causal.py --tasks letters stepwise --seeds 0 1 2
 
-Every set (attention, MLP, half the depth, random halves) is tuned alone, the rest frozen, until it has plain tuning's
-task loss; the ASR it then has is compared with its joint drop in every perturbation and signal.
-Finished sets are kept in `--runs` and not repeated. A set that never reaches the loss is marked and left in: that a
-module cannot learn the task without losing safety is part of the answer.
+Every set (the searched robust one, the rest, random ones of its size, each role, each quarter of the depth, all but a
+quarter, halves) is tuned alone, the rest frozen, until it has plain tuning's task loss; the ASR it then has is compared
+with its joint drop in every perturbation and signal. The number of weights in the set stands beside them: a prediction
+that needs no scan. Finished sets are kept in `--runs` and not repeated. Sets that never reach the loss are marked and
+left out of the correlations.
 """
 
 import argparse
 import functools
+import math
 import random
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from embedded import cell_config
 from scipy.stats import spearmanr
 
 from securetune import stages
-from securetune.artifacts import Journal, RunFolder
+from securetune.artifacts import Journal, RunFolder, digest
 from securetune.evaluate.runner import evaluate_benchmark
 from securetune.matching import LossTarget
 from securetune.models.reading import read_topology
@@ -28,20 +32,25 @@ from securetune.pipeline import run
 from securetune.plan import PlanModel, plan_of
 from securetune.report.tables import percent
 from securetune.scan.openings import Openings
-from securetune.scan.scanner import ScanConfig, Scanner
+from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
+from securetune.scan_setup import session_scanner
 from securetune.session import Session
 from securetune.topology import ModuleSet, Topology
 from securetune.train.sft import train
 
-PERTURBATIONS = ("lowrank", "gaussian", "zero")
-DRAWS = 4
+PERTURBATIONS = ("lowrank", "tuned", "zero")
+DRAWS = 3
 ATTENTION = ("q", "k", "v", "o")
-RANDOM_SETS = 8
+HALVES = 8
+OF_ROBUST_SIZE = 5
+QUARTERS = ("first", "second", "third", "last")
+SIZE = "number of weights"
+RESAMPLES = 1000
 
 
-def module_sets(topology: Topology, seed: int) -> dict[str, ModuleSet]:
-    """The sets to tune alone, by name: all of about half the modules, so that each can learn the task."""
+def module_sets(topology: Topology, robust: ModuleSet, seed: int) -> dict[str, ModuleSet]:
+    """The sets to tune alone, by name."""
     refs = list(topology.all)
     found = {
         "attention": [ref for ref in refs if ref.role in ATTENTION],
@@ -49,8 +58,15 @@ def module_sets(topology: Topology, seed: int) -> dict[str, ModuleSet]:
         "first half of the depth": [ref for ref in refs if ref.layer < topology.layers / 2],
         "second half of the depth": [ref for ref in refs if ref.layer >= topology.layers / 2],
     }
-    for i in range(RANDOM_SETS):
+    for i in range(HALVES):
         found[f"random half {i + 1}"] = random.Random(100 * seed + i).sample(refs, len(refs) // 2)
+    found |= {"robust": list(robust), "all but robust": list(topology.all - robust)}
+    for i in range(OF_ROBUST_SIZE):
+        found[f"random of robust size {i + 1}"] = random.Random(100 * seed + 50 + i).sample(refs, len(robust))
+    found |= {role: [ref for ref in refs if ref.role == role] for role in topology.roles}
+    for i, name in enumerate(QUARTERS):
+        quarter = [ref for ref in refs if ref.layer * len(QUARTERS) // topology.layers == i]
+        found |= {f"{name} quarter": quarter, f"all but {name} quarter": [ref for ref in refs if ref not in quarter]}
     return {name: ModuleSet.of(members) for name, members in found.items()}
 
 
@@ -82,44 +98,70 @@ def tuned_alone(session: Session, modules: ModuleSet, target: LossTarget, openin
     }
 
 
-def joint_drops(scanner: Scanner, sets: dict[str, ModuleSet]) -> dict[str, Any]:
-    """Mean drop of every set and signal, at the strength calibrated on the sets themselves."""
+def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]) -> dict[str, dict[str, float]]:
+    """Mean drop of every set in every signal, at the strength calibrated on the sets themselves; and its weights."""
     strength, _ = scanner.calibrate(list(sets.values()))
-    drops = {}
+    found = {}
     for name, modules in sets.items():
         draws = [scanner.drop(modules, strength=strength, draw=i) for i in range(DRAWS)]
-        drops[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS}
-    return {"strength": strength, "drops": drops}
+        found[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS}
+        found[name][SIZE] = float(sum(math.prod(topology.modules[ref].shape) for ref in modules))
+    return found
 
 
 def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What tuning each set alone does, and what the scan says of it per perturbation."""
     config = cell_config(task, seed, runs)
-    run(config)
+    run(config, until="search")
     with RunFolder(config.output) as folder:
         session = Session(config, folder)
-        made = {name: folder.read(name) for name in ("topology", "features", "probe")}
-        plain = folder.read("train", "none")
-        assert all(made.values()) and plain is not None
-        sets = module_sets(Topology.from_dict(made["topology"].data), seed)
-        journal = Journal(folder.path / f"causal-{plain.digest}.journal")
+        plain = stages.train(session, "none", None, None)
+        made = {name: folder.read(name) for name in ("topology", "features", "probe", "search")}
+        topology = Topology.from_dict(made["topology"].data)
+        sets = module_sets(topology, ModuleSet.parse(made.pop("search").data["robust"]), seed)
         target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
+        journal = Journal(folder.path / f"causal-{digest(vars(target))}.journal")
         openings = Openings(**made["features"].data["openings"])
         predicted = {}
         for kind in PERTURBATIONS:
-            scan = ScanConfig(perturbation=kind, prompts=config.scan.prompts, seed=seed)
-            scanner = stages.scanner(
-                Session(config.model_copy(update={"scan": scan}), folder),
-                made["topology"],
-                made["features"],
-                made["probe"],
-            )
-            predicted[kind] = journal.once(kind, functools.partial(joint_drops, scanner, sets))
+            scan = config.scan.model_copy(update={"perturbation": kind, "draws": DRAWS})
+            perturbing = Session(config.model_copy(update={"scan": scan}), folder)
+            scanner = session_scanner(perturbing, **made)
+            key = digest([kind, {name: modules.names() for name, modules in sets.items()}])
+            predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
         tuned = {
-            name: journal.once(name, functools.partial(tuned_alone, session, modules, target, openings))
+            name: journal.once(
+                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, openings)
+            )
             for name, modules in sets.items()
         }
     return tuned, predicted
+
+
+def correlation(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], kind: str, signal: str, halves: bool) -> str:
+    """Mean over cells of Spearman's rho between drop and ASR, with a bootstrap interval over the sets of each cell."""
+    rows = []
+    for tuned, predicted in cells:
+        names = [name for name, found in tuned.items() if found["reached"] and (not halves or is_half(name))]
+        rows.append(np.array([[predicted[kind][name][signal], tuned[name]["asr"]["value"]] for name in names]))
+    rho = mean_rho(rows)
+    if rho is None:
+        return "no variation"
+    rng = np.random.default_rng(0)
+    drawn = [mean_rho([table[rng.integers(len(table), size=len(table))] for table in rows]) for _ in range(RESAMPLES)]
+    low, high = np.percentile([value for value in drawn if value is not None], [2.5, 97.5])
+    return f"{rho:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def mean_rho(tables: Sequence[np.ndarray]) -> float | None:
+    """Mean rank correlation over the tables in which both columns vary; None without one."""
+    found = [spearmanr(table).statistic for table in tables if (table.std(0) > 0).all()]
+    return float(np.mean(found)) if found else None
+
+
+def is_half(name: str) -> bool:
+    """Whether a set holds about half the modules, so that its size does not tell it from the others."""
+    return name in ("attention", "MLP") or "half" in name
 
 
 def main() -> None:
@@ -129,24 +171,21 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["letters", "stepwise"])
     parser.add_argument("--runs", type=Path, default=Path("runs/embedded"))
     options = parser.parse_args()
-    cells = {(task, seed): cell(task, seed, options.runs) for task in options.tasks for seed in options.seeds}
-    print("| task | seed | tuned alone | ASR (95 % interval) | steps | task loss | reached |")
-    print("|---|---|---|---|---|---|---|")
-    for (task, seed), (tuned, _) in cells.items():
-        for name, found in tuned.items():
-            fields = percent(found["asr"]), found["steps"], f"{found['loss']:.4f}", "yes" if found["reached"] else "no"
-            print(f"| {task} | {seed} | {name} | " + " | ".join(map(str, fields)) + " |")
-    seeds = " | ".join(f"seed {seed}" for seed in options.seeds)
-    print(f"\n| task | perturbation | signal | {seeds} |\n|---|---|---|" + "---|" * len(options.seeds))
-    for task in options.tasks:
+    cells = {task: [cell(task, seed, options.runs) for seed in options.seeds] for task in options.tasks}
+    heads = " | ".join(f"{task}, seed {seed}" for task in options.tasks for seed in options.seeds)
+    print(f"| tuned alone | {heads} |\n|---|" + "---|" * len(options.tasks) * len(options.seeds))
+    columns = [tuned for found in cells.values() for tuned, _ in found]
+    for name in columns[0]:
+        fields = (
+            percent(tuned[name]["asr"]) + ("" if tuned[name]["reached"] else " (loss not reached)") for tuned in columns
+        )
+        print(f"| {name} | " + " | ".join(fields) + " |")
+    print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")
+    for task, found in cells.items():
         for kind in PERTURBATIONS:
-            for signal in SIGNALS:
-                row = []
-                for tuned, predicted in (cells[task, seed] for seed in options.seeds):
-                    drops = [predicted[kind]["drops"][name][signal] for name in tuned]
-                    rho = spearmanr(drops, [found["asr"]["value"] for found in tuned.values()]).statistic
-                    row.append(f"{rho:.2f} (n={len(drops)})" if rho == rho else "no variation")
-                print(f"| {task} | {kind} | {signal} | " + " | ".join(row) + " |")
+            for signal in (*SIGNALS, SIZE):
+                fields = (correlation(found, kind, signal, halves) for halves in (False, True))
+                print(f"| {task} | {kind} | {signal} | " + " | ".join(fields) + " |")
 
 
 if __name__ == "__main__":
