@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -56,10 +56,11 @@ def write_atomic(path: Path, text: str) -> None:
 class Journal:
     """Finished measurements of a long stage, one JSON line each, so that a killed run repeats none of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, others: Iterable[Path] = ()) -> None:
+        """Go on with `path`; what other processes keep in `others` counts as done too."""
         self._path = path
         self._done: dict[str, Any] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = [line for kept in (path, *others) if kept.exists() for line in kept.read_text("utf-8").splitlines()]
         for line in lines:
             try:
                 key, value = json.loads(line)
@@ -106,8 +107,11 @@ class Artifact:
 class RunFolder:
     """A folder of artifacts, locked while in use."""
 
-    def __init__(self, path: str | Path, announce: Callable[[Artifact, bool], None] | None = None) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, path: str | Path, announce: Callable[[Artifact, bool], None] | None = None, *, locks: bool = True
+    ) -> None:
+        """Open or make the folder; of several processes that share the work, only one `locks` it."""
+        self.path, self._locks = Path(path), locks
         self._announce = announce or (lambda artifact, stored: None)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -116,6 +120,8 @@ class RunFolder:
         self._lock = FileLock(self.path / ".lock")
 
     def __enter__(self) -> "RunFolder":
+        if not self._locks:
+            return self
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:

@@ -106,12 +106,15 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
     from securetune.pipeline import run as run_pipeline
+    from securetune.processes import processes
     from securetune.testbed.build import resolve
 
     _quiet()
     config = parse_config(raw, source)
     config = parse_config(resolve(raw, config.seed), source)
     folder = run_pipeline(config, until=until, announce=_announce)
+    if not processes().is_main_process:
+        return
     if until == "report":
         from securetune.report.terminal import print_summary
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from securetune import stages
 from securetune.artifacts import STAGES, Artifact, RunFolder, write_atomic
 from securetune.config import RunConfig, dump_config
+from securetune.errors import ConfigError
+from securetune.perturb import PERTURBATIONS
+from securetune.processes import processes
 from securetune.session import Session
 
 
@@ -22,14 +25,37 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
         announce: called with each artifact when it is there, and whether it was stored already.
     """
     assert until in STAGES, until
-    with RunFolder(config.output, announce) as folder:
+    peers = processes()
+    is_shared, is_main = peers.num_processes > 1, peers.is_main_process
+    if is_shared:
+        _check_shared(config, until)
+    with RunFolder(config.output, announce if is_main else None, locks=is_main) as folder:
         session = Session(config, folder)
         session.check()
-        write_atomic(folder.path / "config.yaml", dump_config(config))
-        for stage, _ in zip(STAGES, flow(session), strict=False):
-            if stage == until:
-                break
+        if is_main:
+            write_atomic(folder.path / "config.yaml", dump_config(config))
+        steps = flow(session)
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            if stage == "scan" and is_shared:
+                stages.share_scan(session, peers.process_index, peers.num_processes)
+                peers.wait_for_everyone()
+            with peers.main_process_first():  # the others find the artifact and compute nothing
+                next(steps)
     return folder.path
+
+
+def _check_shared(config: RunConfig, until: str) -> None:
+    """Several processes share the scan; they cannot share what comes after it, or a tuning run before it."""
+    if STAGES.index(until) > STAGES.index("scan"):
+        raise ConfigError(
+            f"Expected one process for the stage {until}, found {processes().num_processes}. Launch `securetune "
+            "scan` with several processes, which shares the scan out, and then this one without."
+        )
+    if PERTURBATIONS.get(config.scan.perturbation).needs_tuning:
+        raise ConfigError(
+            f"Expected one process for the perturbation {config.scan.perturbation}, which tunes first, found "
+            f"{processes().num_processes}. Launch `securetune scan` without accelerate."
+        )
 
 
 def flow(session: Session) -> Iterator[None]:

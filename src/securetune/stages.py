@@ -23,6 +23,7 @@ from securetune.models.loading import tokenizer_hash
 from securetune.models.reading import read_topology
 from securetune.plan import Plan, PlanModel
 from securetune.probe_validity import probe_findings
+from securetune.processes import processes
 from securetune.progress import progress_bar
 from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
@@ -97,6 +98,23 @@ def scan(session: Session, topology: Artifact, features: Artifact, probe: Artifa
         return measured.to_dict(), []
 
     return session.folder.produce("scan", inputs, compute, seed=session.config.scan.seed)
+
+
+def share_scan(session: Session, process: int, count: int) -> None:
+    """Measure the share of one of `count` processes; the stage `scan` then finds everything in the journals.
+
+    Call it in every process, after the stage `probe`; it does nothing where the scan is there already.
+    """
+    stored = {stage: session.folder.read(stage) for stage in ("topology", "features", "probe")}
+    made = {stage: artifact for stage, artifact in stored.items() if artifact is not None}
+    inputs = scan_inputs(session, **made)
+    if session.folder.is_current(session.folder.read("scan"), inputs):
+        return
+    scanner = session_scanner(session, **made)
+    with processes().main_process_first():
+        journal = _journal(session, "scan", inputs, process)
+        scanner.strength(journal)
+    scanner.share(journal, process=process, processes=count)
 
 
 def search(session: Session, topology: Artifact, features: Artifact, probe: Artifact, scan: Artifact) -> Artifact:
@@ -293,9 +311,11 @@ def _hidden(session: Session, features: Artifact) -> np.ndarray:
     return hidden
 
 
-def _journal(session: Session, stage: str, inputs: Mapping[str, str]) -> Journal:
-    """A journal that belongs to exactly these inputs."""
-    return Journal(session.folder.file(stage, suffix=f".{digest(dict(inputs))[:8]}.journal"))
+def _journal(session: Session, stage: str, inputs: Mapping[str, str], process: int = 0) -> Journal:
+    """A journal that belongs to exactly these inputs, one per process; each starts with what all of them hold."""
+    path = session.folder.file(stage, suffix=f".{digest(dict(inputs))[:8]}.journal")
+    others = sorted(path.parent.glob(f"{path.stem}.process-*.journal"))
+    return Journal(path, others) if process == 0 else Journal(path.with_suffix(f".process-{process}.journal"), [path])
 
 
 def _load_answers(session: Session, evaluated: Artifact) -> list[dict[str, Any]]:

@@ -111,6 +111,39 @@ def test_full_fine_tuning_runs_too(model_folder, data_folder, tmp_path):
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "07-train-ml_lr")
 
 
+def launched(*words):
+    """The command line in two processes, as accelerate starts them."""
+    return subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
+         "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "securetune",
+         *map(str, words)],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+
+
+def test_two_processes_share_a_scan_and_find_what_one_finds(model_folder, data_folder, tmp_path):
+    found = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        config = config_file(tmp_path / name, settings(model_folder, data_folder, tmp_path / name / "run"))
+        done = (
+            launched("scan", config)
+            if name == "two"
+            else cli("scan", config, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / name / "run" / "04-scan.json").read_text())["data"]
+    assert found["one"] == found["two"]
+    journals = sorted((tmp_path / "two" / "run").glob("04-scan.*.journal"))
+    shares = [path.read_text().count(".q/0") for path in journals]
+    assert len(journals) == 2 and all(shares), "both processes have measured something"
+
+
+def test_what_cannot_be_shared_is_refused_in_several_processes(model_folder, data_folder, tmp_path):
+    done = launched("train", config_file(tmp_path, settings(model_folder, data_folder, tmp_path / "run")))
+    assert done.returncode != 0 and "Expected one process for the stage train, found 2" in done.stderr
+
+
 @pytest.mark.parametrize("method", ["race", "gradient"])
 def test_a_fast_scan_carries_the_flow_to_the_report(method, model_folder, data_folder, tmp_path):
     raw = settings(model_folder, data_folder, tmp_path / "run") | {"arms": ["none"]}

@@ -15,6 +15,7 @@ from transformers import (
 
 from securetune.artifacts import digest
 from securetune.errors import ModelError
+from securetune.processes import processes
 
 
 class ModelConfig(BaseModel):
@@ -79,7 +80,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
         options["attn_implementation"] = config.attn_implementation
     if config.load_in_4bit:
         options["quantization_config"] = _four_bit()
-    options["device_map"] = config.device_map or ("cuda:0" if torch.cuda.is_available() else None)
+    options["device_map"] = config.device_map or _own_device()
     try:
         model = AutoModelForCausalLM.from_pretrained(config.path, **options)
     except (OSError, ValueError, KeyError) as error:
@@ -112,6 +113,11 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of vocabulary and chat template: equal tokenizers put prompts alike."""
     return digest([tokenizer.get_vocab(), tokenizer.chat_template])
+
+
+def _own_device() -> str | None:
+    """One GPU per process where there is one."""
+    return f"cuda:{processes().local_process_index}" if torch.cuda.is_available() else None
 
 
 def _four_bit() -> object:

@@ -186,7 +186,7 @@ class Scanner:
 
     def scan(self, journal: Journal) -> ScanResult:
         """Measure every module alone; what `journal` holds already is not measured again."""
-        strength, tried = self._strength(journal)
+        strength, tried = self.strength(journal)
         found = self._measured(self._tasks(strength), journal)
         return ScanResult(
             method=self._config.method,
@@ -200,12 +200,12 @@ class Scanner:
 
     def share(self, journal: Journal, *, process: int, processes: int) -> None:
         """Measure one process's share of the modules into its journal, which holds the strength already."""
-        strength, _ = self._strength(journal)
+        strength, _ = self.strength(journal)
         tasks = self._tasks(strength)
         self._measured(tasks[process::processes], journal, show=process == 0)
 
-    def _strength(self, journal: Journal) -> tuple[float, list[tuple[float, float]]]:
-        """The strength, and what calibration tried."""
+    def strength(self, journal: Journal) -> tuple[float, list[tuple[float, float]]]:
+        """The strength, configured or calibrated, and what calibration tried."""
         if self._config.strength is not None:
             return self._config.strength, []
         strength, tried = journal.once("strength", self._calibrated)
