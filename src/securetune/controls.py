@@ -27,7 +27,7 @@ READABLE_AUROC = 0.7
 """A control probe that does worse on unseen prompts has nothing to lose, and is not used."""
 
 
-def control_labels(texts: Sequence[str], malicious: Int[ndarray, "n"]) -> dict[str, Bool[ndarray, "n"]]:
+def control_labels(texts: Sequence[str], malicious: Int[ndarray, " n"]) -> dict[str, Bool[ndarray, " n"]]:
     """Labels of every concept that can serve as a control for these prompts.
 
     Left out is a concept with fewer than `SMALLEST_SHARE` of the prompts on one side, and one that goes along with

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from securetune.errors import ProbeError
 from securetune.prompts import Prompt
@@ -43,9 +43,9 @@ class Split:
 class LinearProbe:
     """Logistic regression on standardised features; class 1 is malicious."""
 
-    mean: Float[ndarray, "d"]
-    scale: Float[ndarray, "d"]
-    weight: Float[ndarray, "d"]
+    mean: Float[ndarray, " d"]
+    scale: Float[ndarray, " d"]
+    weight: Float[ndarray, " d"]
     bias: float
 
     def to_dict(self) -> dict[str, object]:
@@ -57,26 +57,28 @@ class LinearProbe:
         """Inverse of `to_dict`."""
         return cls(bias=data["bias"], **{name: np.array(data[name]) for name in ("mean", "scale", "weight")})
 
-    def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, "n"]:
+    def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, " n"]:
         """Signed margin (logit) of each prompt; positive means malicious."""
         margins: ndarray = ((features - self.mean) / self.scale) @ self.weight + self.bias
         return margins
 
-    def right(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> Bool[ndarray, "n"]:
+    def right(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> Bool[ndarray, " n"]:
         """Whether each prompt is on the right side of the probe."""
         found: ndarray = (self.score(features) > 0) == (labels == 1)
         return found
 
-    def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
+    def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
         """Share of prompts on the right side of the probe."""
         return float(self.right(features, labels).mean())
 
-    def auroc(self, features: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> float:
-        """Area under the ROC curve, malicious against benign."""
-        return float(roc_auc_score(labels, self.score(features)))
+    def auroc(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
+        """Area under the ROC curve, malicious against benign: Mann and Whitney's U over the number of pairs."""
+        malicious = labels == 1
+        ranks, n = rankdata(self.score(features)), malicious.sum()
+        return float((ranks[malicious].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
 
 
-def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, l2: float = 1.0) -> LinearProbe:
+def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, l2: float = 1.0) -> LinearProbe:
     """Fit by L2-regularised maximum likelihood (scikit-learn's `C` = 1 / `l2`).
 
     Raises:
@@ -89,7 +91,7 @@ def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, l2:
 
 
 def fit_sigmoid_probe(
-    features: Float[ndarray, "n d"], labels: Int[ndarray, "n"], *, steps: int = 500, rate: float = 1e-2, seed: int = 0
+    features: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, steps: int = 500, rate: float = 1e-2, seed: int = 0
 ) -> LinearProbe:
     """Fit the paper's probe: one linear layer and a sigmoid on the raw features, cross-entropy, Adam on all rows.
 

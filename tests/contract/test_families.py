@@ -1,5 +1,7 @@
 """Every model family through one suite, on tiny random models made from its configuration class."""
 
+import functools
+
 import pytest
 import torch
 import transformers as hf
@@ -13,7 +15,7 @@ from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import perturbed
 from securetune.plan import PlanModel, plan_of
 from securetune.scan.prefix import PrefixCache
-from securetune.topology import ModuleSet
+from securetune.topology import ModuleRef, ModuleSet
 
 BASE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 64, "pad_token_id": 0}
 SMALL = BASE | {"intermediate_size": 48, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}
@@ -152,15 +154,29 @@ def test_the_cached_scan_equals_the_full_pass_for_every_module(family):
     topology, prompts = read_topology(model), batches()
     cache, clean = PrefixCache(model, prompts), extract_features(model, prompts)
     for ref in topology.all:
-        cache.move_to(ref.layer)
+        skipping = cache.skipping(ref.layer, [topology.modules[ref].path])
         with perturbed(model, topology, ModuleSet.of([ref]), PERTURBATIONS.get("gaussian"), strength=0.5, seed=0):
             full = extract_features(model, prompts)
-            resumed = extract_features(model, prompts, around=cache.resumed)
+            resumed = extract_features(model, prompts, around=skipping)
         assert torch.equal(resumed.hidden, full.hidden) and torch.equal(resumed.logits, full.logits), ref
         assert not torch.equal(full.logits, clean.logits), ref
-    cache.move_to(0)
-    assert torch.equal(extract_features(model, prompts, around=cache.resumed).hidden, clean.hidden)
-    assert not any("forward" in vars(layer) for layer in decoder_layers(model))
+    assert torch.equal(extract_features(model, prompts, around=cache.skipping(0, [])).hidden, clean.hidden)
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+def test_nothing_that_ran_before_the_perturbed_module_runs_again():
+    model = hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL)).eval()
+    topology, prompts = read_topology(model), batches()
+    cache, ran = PrefixCache(model, prompts), []
+    for ref, info in topology.modules.items():
+        part = model.get_submodule(info.path)
+        part.forward = functools.partial(lambda ref, forward, x: ran.append(ref) or forward(x), ref, part.forward)
+    order = ["q", "k", "v", "o", "gate", "up", "down"]
+    for i, role in enumerate(order):
+        skipping = cache.skipping(1, [topology.modules[ModuleRef(1, role)].path])
+        ran.clear()
+        extract_features(model, prompts, around=skipping)
+        assert ran == [*(ModuleRef(1, r) for r in order[i:]), *(ModuleRef(2, r) for r in order)] * len(prompts)
 
 
 def test_a_plan_on_a_family_gives_its_robust_modules_the_full_rate_and_nothing_else(family):

@@ -32,7 +32,7 @@ class Openings:
     refusal: tuple[int, ...]
     affirmative: tuple[int, ...]
 
-    def margin(self, logits: Float[Tensor, "n v"]) -> Float[Tensor, "n"]:
+    def margin(self, logits: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
         """Log-probability that the answer opens like a refusal minus that it opens like compliance, in nats."""
         log_probs = logits.log_softmax(-1)
         refuse = log_probs[:, list(self.refusal)].logsumexp(-1)

@@ -47,8 +47,8 @@ class Passes:
         """Features of the prompts with `modules` perturbed jointly; the model stays so inside the `with` block."""
         around = None
         if self._prefix is not None:
-            self._prefix.move_to(min((ref.layer for ref in modules), default=0))
-            around = self._prefix.resumed
+            first = min((ref.layer for ref in modules), default=0)
+            around = self._prefix.skipping(first, [self.topology.modules[r].path for r in modules if r.layer == first])
         with perturbed(
             self.model,
             self.topology,

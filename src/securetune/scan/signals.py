@@ -55,7 +55,7 @@ class Signals:
             **self._controls(hidden),
         }
 
-    def per_prompt(self, name: str, now: Features, clean: Features) -> Float[ndarray, "n"]:
+    def per_prompt(self, name: str, now: Features, clean: Features) -> Float[ndarray, " n"]:
         """One signal of `PER_PROMPT` for every malicious prompt, before and after a change."""
         if name == "probe_accuracy":
             right: ndarray = (self.probe.score(now.hidden.numpy()) > 0).astype(float)
@@ -72,7 +72,7 @@ class Signals:
         return -divergence
 
     @cached_property
-    def _even(self) -> Bool[ndarray, "n"]:
+    def _even(self) -> Bool[ndarray, " n"]:
         """Every second prompt of each class: the half that a refitted probe is fitted on."""
         even = np.zeros(len(self.labels), dtype=bool)
         for label in (0, 1):
