@@ -2,98 +2,111 @@
 
     python benchmarks/scan.py --layers 32 --seeds 20
 
-The model is a random Llama of small width with a prompt set of its own; no download. On the first `--timed` seeds the
-plain loop (every prompt through every layer, for every module and draw) and the cached exact scan take turns, module by
-module, and the race and the gradient follow; only ratios of times are claimed. On all seeds, each with a model, prompts
-and draws of its own, the race's robust set is compared with the exact one. Its tolerance is the exact drops' upper
-quartile: a hard case, because many modules lie close to it. A random model has no safety to lose, its drops are as
-often below 0 as above; so the gradient is compared with their size here, and with the drops of an aligned model in
-`benchmarks/reliability.py`.
+The model is an aligned Llama of small width in the testbed's world, trained on the first call (minutes) and kept in the
+cache folder. On the first `--timed` seeds the plain loop (every prompt through every layer, for every module and draw)
+and the cached exact scan take turns, module by module, and the race and the gradient follow; only ratios of times are
+claimed. On all seeds, each with prompts, draws, a probe and a calibrated strength of its own, the race's robust set is
+compared with the exact one, at the search's own tolerance and at a hard one: the exact drops' upper quartile, which
+many modules lie close to.
 """
 
 import argparse
+import os
+import random
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.artifacts import Journal
-from securetune.features import PromptBatch, extract_features
+from securetune.config import SearchConfig
+from securetune.features import PromptBatch, batch_prompts, extract_features
 from securetune.models.reading import read_topology
 from securetune.perturb import PERTURBATIONS
 from securetune.probe import fit_probe
-from securetune.scan.openings import Openings
+from securetune.scan.draws import PROMPTS
+from securetune.scan.openings import find_openings
 from securetune.scan.passes import Passes
 from securetune.scan.scanner import ScanConfig, Scanner, ScanResult
 from securetune.scan.signals import Signals
+from securetune.testbed.build import ALIGNMENT_ROWS, HELPFUL_ROWS, alignment_rows, cache_root, helpful_rows
+from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
+from securetune.testbed.world import sample_requests
 from securetune.topology import ModuleSet
 
-TOKENS = 16
-VOCABULARY = 256
-SIGNAL = "refusal_margin"
-STRENGTH = 0.4
+SIGNAL = ScanConfig().signal
+TOLERANCE = SearchConfig().tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """One random model with its prompts; makes scanners of it."""
+    """The model with the prompts of one seed; makes scanners of it."""
 
     passes: dict[bool, Passes]
     """Cached or not -> passes."""
     signals: Signals
-    ids: torch.Tensor
+    malicious: Callable[[Sequence[int]], list[PromptBatch]]
+    draws: int
 
-    def scanner(self, *, cached: bool = True, tolerance: float = 0.25, **config: Any) -> Scanner:
+    def scanner(
+        self, strength: float | None, *, cached: bool = True, tolerance: float = TOLERANCE, method: str = "exact"
+    ) -> Scanner:
         """A scanner of one method."""
-        settings = ScanConfig(strength=STRENGTH, **config)
+        settings = ScanConfig(strength=strength, method=method, draws=self.draws)
         return Scanner(self.passes[cached], self.signals, settings, malicious=self.malicious, tolerance=tolerance)
 
-    def malicious(self, rows: Sequence[int]) -> list[PromptBatch]:
-        """Some of the malicious prompts."""
-        return [batch(self.ids[np.flatnonzero(self.signals.labels)[list(rows)]])]
+
+def aligned_model(layers: int, width: int) -> Path:
+    """Folder of an aligned model of the testbed's world, trained on the first call."""
+    folder = cache_root() / f"scan-benchmark-{layers}x{width}"
+    if not folder.exists():
+        rng = random.Random(0)
+        config = ChatModelConfig(layers=layers, hidden_size=width, intermediate_size=width * 11 // 4)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            new = Path(temporary) / "new"
+            rows = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
+            train_chat_model(*rows, config, new, name=f"{layers} layers of width {width}")
+            os.replace(new, folder)
+    return folder
 
 
-def batch(ids: torch.Tensor) -> PromptBatch:
-    """Prompts of one length as a batch."""
-    mask = torch.ones_like(ids)
-    return PromptBatch(
-        index=list(range(len(ids))), input_ids=ids, attention_mask=mask, position_ids=mask.cumsum(-1) - 1
-    )
+def setup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace, seed: int) -> Setup:
+    """Prompts of one seed: the probe and the openings are found on one half, the scan reads the other."""
+    rng = random.Random(seed)
+    texts: list[list[str]] = [[], []]
+    for intent in ("harmful", "benign"):
+        requests = sample_requests(intent, 20 * options.prompts, rng, held_out_pairs=False, held_out_phrasings=False)
+        distinct = list(dict.fromkeys(request.text for request in requests))
+        for half, start in zip(texts, (0, options.prompts), strict=True):
+            half += distinct[start : start + options.prompts]
+    labels = np.repeat([1, 0], options.prompts)
 
+    def batches(prompts: Sequence[str]) -> list[PromptBatch]:
+        return batch_prompts(model, tokenizer, prompts, batch_size=ScanConfig().batch_size)
 
-def setup(layers: int, width: int, prompts: int, seed: int) -> Setup:
-    """A model, and malicious and benign prompts whose tokens come from two halves of the vocabulary."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-    )
-    model = LlamaForCausalLM(config).eval()
-    labels = np.array([1, 0] * (prompts // 2))
-    ids = torch.randint(0, VOCABULARY // 2, (prompts, TOKENS)) + torch.from_numpy(labels)[:, None] * VOCABULARY // 2
-    clean = extract_features(model, [batch(ids)])
-    difference = clean.logits[labels == 1].mean(0) - clean.logits[labels == 0].mean(0)
-    order = difference.argsort(descending=True).tolist()
+    fitted, read = (batches(half) for half in texts)
+    known = extract_features(model, fitted)
     signals = Signals(
-        probe=fit_probe(clean.hidden.numpy(), labels),
-        openings=Openings(refusal=tuple(order[:5]), affirmative=tuple(order[-5:])),
+        probe=fit_probe(known.hidden.numpy(), labels),
+        openings=find_openings(tokenizer, known.logits[labels == 1], known.logits[labels == 0]),
         labels=labels,
-        clean=clean,
+        clean=extract_features(model, read),
     )
-    topology, perturbation = read_topology(model), PERTURBATIONS.get("lowrank")
-    passes = {c: Passes(model, topology, [batch(ids)], perturbation, seed=seed, cached=c) for c in (False, True)}
-    return Setup(passes=passes, signals=signals, ids=ids)
+    topology, perturbation = read_topology(model), PERTURBATIONS.get(ScanConfig().perturbation)
+    return Setup(
+        passes={c: Passes(model, topology, read, perturbation, seed=seed, cached=c) for c in (False, True)},
+        signals=signals,
+        malicious=lambda rows: batches([texts[1][i] for i in rows]),
+        draws=options.draws,
+    )
 
 
 def timed(measure: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
@@ -103,15 +116,15 @@ def timed(measure: Callable[..., Any], *arguments: Any, **options: Any) -> tuple
     return time.perf_counter() - start, found
 
 
-def paired(made: Setup, draws: int) -> tuple[float, float, float, dict[str, list[float]]]:
+def paired(made: Setup, strength: float) -> tuple[float, float, float, dict[str, list[float]]]:
     """Seconds of the plain and of the cached scan, their largest difference, and the drops."""
-    plain, cached = made.scanner(cached=False), made.scanner()
+    plain, cached = made.scanner(strength, cached=False), made.scanner(strength)
     seconds, difference, found = [0.0, 0.0], 0.0, {}
     for ref in made.passes[True].topology.all:
-        for draw in range(draws):
-            spent, expected = timed(plain.drop, ModuleSet.of([ref]), strength=STRENGTH, draw=draw)
+        for draw in range(made.draws):
+            spent, expected = timed(plain.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
             seconds[0] += spent
-            spent, drops = timed(cached.drop, ModuleSet.of([ref]), strength=STRENGTH, draw=draw)
+            spent, drops = timed(cached.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
             seconds[1] += spent
             difference = max(difference, *(abs(expected[signal] - drops[signal]) for signal in expected))
             found.setdefault(str(ref), []).append(drops[SIGNAL])
@@ -129,53 +142,90 @@ def robust(means: dict[str, float], tolerance: float) -> set[str]:
     return {ref for ref, drop in means.items() if drop <= tolerance}
 
 
-def main() -> None:
-    """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--prompts", type=int, default=256)
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=ScanConfig().prompts, help="malicious and benign ones each")
+    parser.add_argument("--draws", type=int, default=ScanConfig().draws)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--timed", type=int, default=3)
-    options = parser.parse_args()
-    ratios: dict[str, list[float]] = {"cached, all signals": [], "race": [], "gradient": []}
-    difference, spearman, read, same = 0.0, [], [], 0
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Race:
+    """What the races with one tolerance found, seed by seed."""
+
+    ratios: list[float] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+
+    def add(self, made: Setup, strength: float, exact: dict[str, float], tolerance: float, plain: float | None) -> None:
+        """One race; `plain` is the plain loop's seconds, where it was timed."""
+        seconds, result = timed(scanned, made.scanner(strength, method="race", tolerance=tolerance))
+        if plain is not None:
+            self.ratios.append(plain / seconds)
+        expected = robust(exact, tolerance)
+        self.same.append(robust(result.mean(SIGNAL), tolerance) == expected)
+        self.sizes.append(len(expected))
+        self.read.append(float(np.mean(list(result.mean(PROMPTS).values()))))
+
+    def finding(self) -> str:
+        """The robust sets and the prompts read, in words."""
+        return (
+            f"same robust set in {sum(self.same)} of {len(self.same)} seeds ({min(self.sizes)} to {max(self.sizes)} "
+            f"modules); {np.mean(self.read):.0f} malicious prompts read on average"
+        )
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    options = parse()
+    folder = aligned_model(options.layers, options.width)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    cached, gradient, difference, spearman, strengths = [], [], 0.0, [], []
+    race, hard = Race(), Race()
     for seed in range(options.seeds):
-        made = setup(options.layers, options.width, options.prompts, seed)
+        made = setup(model, tokenizer, options, seed)
+        strength, _ = made.scanner(None).calibrate()
+        strengths.append(strength)
+        plain = None
         if seed < options.timed:
-            plain, cached, found, drops = paired(made, options.draws)
+            plain, spent, found, drops = paired(made, strength)
             difference = max(difference, found)
-            ratios["cached, all signals"].append(plain / cached)
-            estimated, approximate = timed(scanned, made.scanner(method="gradient"))
-            ratios["gradient"].append(plain / estimated)
-            sizes = [np.sqrt(np.mean(np.square(values))) for values in drops.values()]
-            values = approximate.mean(SIGNAL)
-            spearman.append(spearmanr(sizes, [values[ref] for ref in drops]).statistic)
+            cached.append(plain / spent)
+            spent, estimated = timed(scanned, made.scanner(strength, method="gradient"))
+            gradient.append(plain / spent)
             means = {ref: float(np.mean(values)) for ref, values in drops.items()}
+            values = estimated.mean(SIGNAL)
+            spearman.append(spearmanr(list(means.values()), [values[ref] for ref in means]).statistic)
         else:
-            means = scanned(made.scanner(draws=options.draws)).mean(SIGNAL)
-        tolerance = float(np.percentile(list(means.values()), 75))
-        raced, result = timed(scanned, made.scanner(method="race", draws=options.draws, tolerance=tolerance))
-        if seed < options.timed:
-            ratios["race"].append(plain / raced)
-        same += robust(result.mean(SIGNAL), tolerance) == robust(means, tolerance)
-        read.append(np.mean(list(result.mean("prompts").values())))
-    findings = {
-        "cached, all signals": f"max abs difference {difference:.1g}",
-        "race": f"same robust set in {same} of {options.seeds} seeds; {np.mean(read):.0f} of {options.prompts // 2} "
-        "malicious prompts read",
-        "gradient": f"Spearman with the size of the drops {np.mean(spearman):.2f} ({min(spearman):.2f} to "
-        f"{max(spearman):.2f})",
-    }
-    print(f"{options.layers} layers of width {options.width}, {len(means)} modules x {options.draws} draws, "
-          f"{options.prompts} prompts of {TOKENS} tokens; n = {options.timed} models timed\n")  # fmt: skip
+            means = scanned(made.scanner(strength)).mean(SIGNAL)
+        race.add(made, strength, means, TOLERANCE, plain)
+        hard.add(made, strength, means, float(np.percentile(list(means.values()), 75)), plain)
+    rows = [
+        ("cached, all signals", cached, f"max abs difference {difference:.1g}"),
+        (f"race, tolerance {TOLERANCE}", race.ratios, race.finding()),
+        ("race, tolerance at the upper quartile", hard.ratios, hard.finding()),
+        ("gradient", gradient, f"Spearman with the drops {np.mean(spearman):.2f} ({spread(spearman)})"),
+    ]
+    print(
+        f"{options.layers} layers of width {options.width}, {len(means)} modules x {options.draws} draws, "
+        f"{options.prompts} malicious and as many benign prompts, strengths {sorted(set(strengths))}; "
+        f"n = {options.timed} seeds timed\n"
+    )
     print("| way | plain loop / this, median (min to max) | what it finds |\n|---|---|---|")
-    for way, measured in ratios.items():
-        print(f"| {way} | {np.median(measured):.2f} ({min(measured):.2f} to {max(measured):.2f}) | {findings[way]} |")
-    kept = options.prompts * TOKENS * options.width * 4 / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(f"\nPeak memory of the process {peak:.0f} MiB, of which {kept:.1f} MiB the kept layer outputs.")
+    for way, ratios, finding in rows:
+        print(f"| {way} | {np.median(ratios):.2f} ({spread(ratios)}) | {finding} |")
+    print(f"\nPeak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB.")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Smallest to largest."""
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 if __name__ == "__main__":

@@ -150,3 +150,11 @@ def test_layer_states_are_the_last_tokens_and_in_the_prompts_order(make_scanner)
     assert states.shape == (3, 5, 32)
     for layer, hidden in enumerate(expected):
         assert torch.allclose(states[layer], hidden[:, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "strength"), [(2.5, 0.05), (0.2, 0.8), (0.01, 1.6)])
+def test_calibration_finds_the_smallest_strength_that_reaches_the_target(make_scanner, monkeypatch, loss, strength):
+    scanner = make_scanner()
+    monkeypatch.setattr(scanner, "drop", lambda _, *, strength, draw: {"refusal_margin": loss * strength})
+    found, tried = scanner.calibrate()
+    assert found == strength and list(tried) == sorted(tried) and len(tried) <= 3

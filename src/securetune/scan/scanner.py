@@ -4,6 +4,7 @@ Source: "module robustness analysis", Du et al. 2024, arXiv 2410.04524, section 
 perturbation are ours, because the paper's are not public.
 """
 
+import bisect
 import functools
 import math
 import statistics
@@ -161,23 +162,26 @@ class Scanner:
         """Choose the strength: the perturbation's smallest at which the sampled sets lose `TARGET_DROP` on average.
 
         The sample is, by default, the first, middle and last module of every role alone; one draw each. Below that
-        the drops drown in noise; far above it every module looks sensitive. Returns the strength and the mean drop at
-        every strength tried; the last strength when none reaches the target.
+        the drops drown in noise; far above it every module looks sensitive. The strengths are bisected, so a stronger
+        change is taken to lose more. Returns the strength and the mean drop at every strength tried; the last strength
+        when none reaches the target.
         """
         sample = sets or [ModuleSet.of([ref]) for ref in self._sample()]
         strengths = self._passes.perturbation.strengths
         tried: dict[float, float] = {}
         with progress_bar() as bar:
-            task = bar.add_task("Calibrate (at most)", total=len(strengths) * len(sample))
-            for strength in strengths:
+            task = bar.add_task("Calibrate (at most)", total=len(strengths).bit_length() * len(sample))
+
+            def reached(strength: float) -> bool:
                 found = []
                 for modules in sample:
                     found.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
                     bar.advance(task)
                 tried[strength] = statistics.fmean(found)
-                if tried[strength] >= TARGET_DROP:
-                    break
-        return strength, tried
+                return tried[strength] >= TARGET_DROP
+
+            first = bisect.bisect_left(strengths, True, key=reached)
+        return strengths[min(first, len(strengths) - 1)], dict(sorted(tried.items()))
 
     def _sample(self) -> ModuleSet:
         topology = self._passes.topology
