@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from securetune.defences.interface import DefenceConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.runner import EvaluateConfig
 from securetune.evaluate.task import Metric
@@ -97,9 +96,14 @@ class RunConfig(_Section):
     analysis: AnalysisConfig
     scan: ScanConfig = ScanConfig()
     search: SearchConfig = SearchConfig()
-    defence: DefenceConfig = DefenceConfig()
+    defence: dict[str, dict[str, Any]] = {}
+    """Settings of defences by name, for example ``{ml_lr: {sensitive_lr_mult: 0.1}}``."""
     arms: tuple[str, ...] = ("none", "ml_lr", "swat")
-    """Defences to train with; ``none`` (plain tuning) is always the first."""
+    """Defences to train with, several at once joined by ``+``; ``none`` (plain tuning) is always the first."""
+    safety: DataConfig | None = None
+    """Prompts with safe answers, for the defences that need them; never the evaluation's."""
+    unaligned: ModelConfig | None = None
+    """The model before its alignment, for the defences that need it."""
     task: TaskConfig
     train: TrainConfig = TrainConfig()
     benchmarks: tuple[BenchmarkConfig, ...]
@@ -145,13 +149,13 @@ def override(raw: dict[str, Any], field: str, value: object) -> None:
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
-    """Validate a run's configuration; a plain string as `model` is its path.
+    """Validate a run's configuration; a plain string as `model` or `unaligned` is its path.
 
     Raises:
         ConfigError: a field is unknown, missing or out of range.
     """
-    model = raw.get("model")
-    return validated(RunConfig, {**raw, "model": {"path": model}} if isinstance(model, str) else raw, source)
+    paths = {name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}
+    return validated(RunConfig, {**raw, **paths}, source)
 
 
 def dump_config(config: RunConfig) -> str:

@@ -70,10 +70,11 @@ def flow(session: Session) -> Iterator[None]:
     yield
     search = stages.search(session, topology, features, probe, scan)
     yield
-    plans = {arm: stages.plan(session, arm, topology, scan, search) for arm in session.arms}
+    plans = {arm: stages.plan(session, arm, topology, features, scan, search) for arm in session.arms}
     yield
-    plain = stages.train(session, "none", None, None)
-    trained = {"none": plain} | {arm: stages.train(session, arm, plans[arm], plain) for arm in session.arms[1:]}
+    plain = stages.train(session, "none", features, None, None)
+    trained = {"none": plain}
+    trained |= {arm: stages.train(session, arm, features, plans[arm], plain) for arm in session.arms[1:]}
     yield
     base = stages.evaluate(session, "base", features, None, None)
     evaluated = [base, *(stages.evaluate(session, arm, features, trained[arm], base) for arm in session.arms)]

@@ -14,6 +14,10 @@ from securetune.errors import DataError
 
 PROMPT_FIELDS = ("prompt", "instruction", "question", "text")
 
+Message = dict[str, str]
+Example = dict[str, list[Message]]
+"""A row to tune on: ``prompt`` and ``completion``, lists of messages."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from securetune.artifacts import Artifact, digest
 from securetune.controls import READABLE_AUROC
+from securetune.defences.interface import Analysed
 from securetune.evaluate.answers import generate_answers
 from securetune.evaluate.judges import JUDGES
 from securetune.features import PromptBatch, batch_prompts, extract_features
@@ -87,6 +88,17 @@ def session_scanner(session: Session, topology: Artifact, features: Artifact, pr
 def prompt_batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
     """Prompts as the analysis reads them."""
     return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
+
+
+def analysed(session: Session, features: Artifact) -> Analysed:
+    """The model before tuning with the prompts of the analysis, as defences get them."""
+    malicious, benign = ([p.text for p in prompts] for prompts in (session.prompts.malicious, session.prompts.benign))
+    return Analysed(
+        model=session.base_model(),
+        malicious=prompt_batches(session, malicious),
+        benign=prompt_batches(session, benign),
+        openings=Openings(**features.data["openings"]),
+    )
 
 
 def _short_run(session: Session, draw: int) -> AdapterChange:

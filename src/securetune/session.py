@@ -1,5 +1,6 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
+import functools
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -9,15 +10,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.artifacts import RunFolder, digest, digest_path
 from securetune.config import PromptsConfig, RunConfig
-from securetune.defences import DEFENCES
+from securetune.defences import DEFENCES, parts
+from securetune.defences.combination import Combination
+from securetune.defences.training import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.runner import Benchmark
 from securetune.models.loading import load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
-from securetune.prompts import Prompt, PromptSet, load_prompts
+from securetune.prompts import Example, Prompt, PromptSet, load_prompts
 from securetune.search import SEARCHES
-from securetune.train.data import Example, load_examples
+from securetune.train.data import load_examples
 
 
 class Session:
@@ -33,8 +36,10 @@ class Session:
         Raises:
             SecuretuneError: the first thing that cannot be used.
         """
-        for arm in self.config.arms:
-            DEFENCES.get(arm)
+        for name in self.config.defence:
+            DEFENCES.get(name)
+        for arm in self.arms:
+            self.combination(arm).check(self.resources, self.config.train.adapter)
         for judge in self.config.evaluate.judges:
             JUDGES.get(judge)
         PERTURBATIONS.get(self.config.scan.perturbation)
@@ -44,7 +49,36 @@ class Session:
     @property
     def arms(self) -> list[str]:
         """The defences to train with, plain tuning first."""
-        return ["none", *(arm for arm in dict.fromkeys(self.config.arms) if arm != "none")]
+        named = ["+".join(parts(arm)) for arm in self.config.arms]
+        return ["none", *(arm for arm in dict.fromkeys(named) if arm != "none")]
+
+    def combination(self, arm: str) -> Combination:
+        """The defences of an arm, new for every run."""
+        return Combination.of(arm, self.config.defence)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """What defences may use beyond the task's rows."""
+        safety, unaligned = self.config.safety, self.config.unaligned
+        return Resources(
+            safety_rows=load_examples(safety, seed=self.config.seed) if safety is not None else (),
+            malicious=[prompt.text for prompt in self.prompts.malicious],
+            benign=[prompt.text for prompt in self.prompts.benign],
+            unaligned=functools.partial(load_model, unaligned) if unaligned is not None else None,
+        )
+
+    def resources_digest(self) -> str:
+        """Hash of all that `resources` gives."""
+        config = self.config
+        return digest(
+            [
+                [config.safety.model_dump(), _content(config.safety.path)] if config.safety is not None else None,
+                [config.unaligned.model_dump(), model_identity(config.unaligned)]
+                if config.unaligned is not None
+                else None,
+                self.prompts_digest((config.analysis.malicious, config.analysis.benign)),
+            ]
+        )
 
     @cached_property
     def model_digest(self) -> str:

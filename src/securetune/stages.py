@@ -6,7 +6,7 @@ One function per stage; each returns the stage's artifact, fresh or stored.
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
-from securetune.defences import DEFENCES
 from securetune.defences.interface import PlanInputs
 from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
 from securetune.features import extract_features
@@ -28,7 +27,7 @@ from securetune.progress import progress_bar
 from securetune.report.render import render_report, render_table
 from securetune.scan.openings import Openings, find_openings
 from securetune.scan.scanner import ScanResult
-from securetune.scan_setup import prompt_batches, scan_inputs, session_scanner
+from securetune.scan_setup import analysed, prompt_batches, scan_inputs, session_scanner
 from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.session import Session
@@ -161,45 +160,48 @@ def search(session: Session, topology: Artifact, features: Artifact, probe: Arti
     return session.folder.produce("search", inputs, compute, seed=session.config.seed)
 
 
-def plan(session: Session, arm: str, topology: Artifact, scan: Artifact, search: Artifact) -> Artifact | None:
-    """The plan of one defence; None for a defence that has none."""
-    config = session.config
+def plan(
+    session: Session, arm: str, topology: Artifact, features: Artifact, scan: Artifact, search: Artifact
+) -> Artifact | None:
+    """The plan of one arm; None where no defence of it decides the learning rates."""
+    config, combination = session.config, session.combination(arm)
+    if not combination.has_plan:
+        return None
     inputs = {
         "topology": topology.digest,
-        "scan": scan.digest,
-        "search": search.digest,
-        "defence": digest(config.defence.model_dump()),
-        "arm": arm,
+        "defences": combination.digest(),
         "seed": str(config.seed),
+        **({"scan": scan.digest, "search": search.digest} if combination.reads_scan else {"features": features.digest}),
     }
-    result = ScanResult.from_dict(scan.data)
-    made = DEFENCES.get(arm).edit_plan(
-        PlanInputs(
-            model=PlanModel(
-                id=config.model.path,
-                revision=config.model.revision,
-                fingerprint=topology.data["fingerprint"],
-                tokenizer=topology.data["tokenizer"],
-            ),
-            topology=Topology.from_dict(topology.data),
-            robust=ModuleSet.parse(search.data["robust"]),
-            search=lambda name, size: SEARCHES.get(name)(_problem(session, topology, result, None, size=size)),
-            scores=result.mean(config.scan.signal),
-            signal=config.scan.signal,
-            seed=config.seed,
-            versions=installed_versions(),
-        ),
-        config.defence,
-    )
-    if made is None:
-        return None
-    inputs["plan"] = digest(made.model_dump(exclude={"versions"}))
-    return session.folder.produce("plan", inputs, lambda: (made.model_dump(), []), variant=arm, seed=config.seed)
+
+    def compute() -> tuple[dict[str, Any], list[Path]]:
+        result = ScanResult.from_dict(scan.data)
+        made = combination.edit_plan(
+            PlanInputs(
+                model=PlanModel(
+                    id=config.model.path,
+                    revision=config.model.revision,
+                    fingerprint=topology.data["fingerprint"],
+                    tokenizer=topology.data["tokenizer"],
+                ),
+                topology=Topology.from_dict(topology.data),
+                robust=ModuleSet.parse(search.data["robust"]),
+                search=lambda name, size: SEARCHES.get(name)(_problem(session, topology, result, None, size=size)),
+                analysed=functools.partial(analysed, session, features),
+                scores=result.mean(config.scan.signal),
+                signal=config.scan.signal,
+                seed=config.seed,
+                versions=installed_versions(),
+            )
+        )
+        return made.model_dump(), []
+
+    return session.folder.produce("plan", inputs, compute, variant=arm, seed=config.seed)
 
 
-def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | None) -> Artifact:
-    """Tune with one defence; all but plain tuning stop at plain tuning's held-out task loss."""
-    config = session.config
+def train(session: Session, arm: str, features: Artifact, plan: Artifact | None, plain: Artifact | None) -> Artifact:
+    """Tune with the defences of an arm; all but plain tuning stop at plain tuning's held-out task loss."""
+    config, combination = session.config, session.combination(arm)
     target = None
     if plain is not None and config.train.match_task_loss:
         target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
@@ -208,9 +210,10 @@ def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | N
         "data": session.data_digest(),
         "train": digest(config.train.model_dump()),
         "plan": plan.digest if plan is not None else "none",
-        "arm": arm,
+        "defences": combination.digest(),
         "target": str(target),
         "seed": str(config.seed),
+        **({"resources": session.resources_digest(), "openings": digest(features.data["openings"])} if plain else {}),
     }
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
@@ -224,6 +227,8 @@ def train(session: Session, arm: str, plan: Artifact | None, plain: Artifact | N
             config.train,
             output=output,
             plan=Plan.model_validate(plan.data) if plan is not None else None,
+            defences=combination,
+            resources=replace(session.resources, openings=Openings(**features.data["openings"])),
             target=target,
             seed=config.seed,
             run_key=digest(inputs),
@@ -237,26 +242,30 @@ def evaluate(
     session: Session, arm: str, features: Artifact, trained: Artifact | None, base: Artifact | None
 ) -> Artifact:
     """Measure safety, over-refusal and the task; `trained` is None for the model before tuning."""
-    config = session.config
+    config, combination = session.config, session.combination(arm) if trained is not None else None
+    prompt = combination.inference_prompt() if combination is not None else None
+    settings = config.evaluate if prompt is None else config.evaluate.model_copy(update={"system": prompt})
     inputs = {
         "model": session.model_digest,
         "trained": trained.digest if trained is not None else "base",
         "benchmarks": session.prompts_digest(config.benchmarks),
         "openings": digest(features.data["openings"]),
         "data": session.data_digest(),
-        "evaluate": digest(config.evaluate.model_dump()),
+        "evaluate": digest(settings.model_dump()),
         "seed": str(config.seed),
     }
+    if combination is not None and combination.with_hook("steer"):
+        inputs["steering"] = digest([combination.digest(), features.digest])
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         model = session.base_model() if trained is None else session.tuned_model(arm)
+        if combination is not None and combination.with_hook("steer"):
+            combination.steer(analysed(session, features), model)
         openings = Openings(**features.data["openings"])
         before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
         results = [
             asdict(
-                evaluate_benchmark(
-                    model, session.tokenizer, b, config.evaluate, openings=openings, base=before.get(b.name)
-                )
+                evaluate_benchmark(model, session.tokenizer, b, settings, openings=openings, base=before.get(b.name))
             )
             for b in session.benchmarks
         ]
@@ -264,7 +273,8 @@ def evaluate(
             model,
             session.tokenizer,
             session.examples[1],
-            config.evaluate,
+            settings,
+            system=prompt,
             metric=config.task.metric,
             pattern=config.task.pattern,
             max_length=config.train.max_length,

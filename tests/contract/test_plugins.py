@@ -4,13 +4,16 @@ import pytest
 import torch
 
 from securetune.defences import DEFENCES
-from securetune.defences.interface import Defence, DefenceConfig, PlanInputs
+from securetune.defences.combination import Combination
+from securetune.defences.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
+from securetune.features import PromptBatch
 from securetune.models.reading import read_topology
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.apply import Draw, perturbed
 from securetune.plan import Plan, PlanModel, plan_of
+from securetune.scan.openings import Openings
 from securetune.topology import ModuleRef, ModuleSet
 
 
@@ -73,6 +76,19 @@ def test_a_modules_noise_does_not_depend_on_its_company(model):
     assert torch.equal(*kept)
 
 
+def analysed(model):
+    """The model on some made-up prompts of two kinds."""
+
+    def prompts(first):
+        ids = torch.randint(first, first + 100, (24, 7), generator=torch.Generator().manual_seed(first))
+        mask = torch.ones_like(ids)
+        positions = mask.cumsum(-1) - 1
+        return [PromptBatch(index=list(range(24)), input_ids=ids, attention_mask=mask, position_ids=positions)]
+
+    openings = Openings(refusal=(5, 6), affirmative=(7, 8))
+    return Analysed(model=model, malicious=prompts(10), benign=prompts(200), openings=openings)
+
+
 def plan_inputs(model):
     topology = read_topology(model)
     robust = ModuleSet.parse(["0.q", "1.down"])
@@ -81,6 +97,7 @@ def plan_inputs(model):
         topology=topology,
         robust=robust,
         search=lambda name, size: ModuleSet.parse(["0.k", "1.up"]),
+        analysed=lambda: analysed(model),
         scores={},
         signal="refusal_margin",
         seed=0,
@@ -88,23 +105,28 @@ def plan_inputs(model):
     )
 
 
+def make(name, settings=None):
+    return Combination.of(name, {name: settings or {}})
+
+
 @pytest.mark.parametrize("name", DEFENCES.names())
 def test_a_defence_declares_itself_and_its_plan_fits_the_model(name, model, tmp_path):
-    defence = DEFENCES.get(name)
-    assert isinstance(defence, Defence) and defence.title and defence.paper and defence.cost
+    kind = DEFENCES.get(name)
+    assert issubclass(kind, Defence) and kind.title and kind.paper and kind.cost
+    assert (RATES in kind.decides) == overrides(kind, "edit_plan")
+    assert not kind.section or DEFENCES.get(kind.section).Settings is kind.Settings
     inputs = plan_inputs(model)
-    mine = plan_of("mine", inputs.model, inputs.topology, inputs.robust, rest_lr_mult=0.5)
-    mine.save(tmp_path / "plan.json")
-    plan = defence.edit_plan(inputs, DefenceConfig(plan_file=str(tmp_path / "plan.json")))
-    if plan is None:
-        assert "scan" not in defence.needs
-        return
-    plan.check_patterns(n for n, _ in model.named_parameters())
-    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    plan_of("mine", inputs.model, inputs.topology, inputs.robust, rest_lr_mult=0.5).save(tmp_path / "plan.json")
+    combination = make(name, {"path": str(tmp_path / "plan.json")} if name == "plan_file" else None)
+    assert combination.has_plan or SCAN not in kind.needs
+    if combination.has_plan:
+        plan = combination.edit_plan(inputs)
+        plan.check_patterns(n for n, _ in model.named_parameters())
+        assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
 def test_swat_trains_only_the_robust_set_first_and_everything_later(model):
-    plan = DEFENCES.get("swat").edit_plan(plan_inputs(model), DefenceConfig())
+    plan = make("swat").edit_plan(plan_inputs(model))
     assert plan.lr_scale("model.layers.0.self_attn.q_proj.weight") == (1.0, 1.0)
     assert plan.lr_scale("model.layers.0.self_attn.k_proj.weight") == (0.0, 1.0)
 

@@ -66,7 +66,7 @@ def test_a_second_run_computes_nothing(finished):
 
 def test_changing_the_defence_redoes_plans_and_what_follows_but_not_the_scan(finished, tmp_path):
     path, _, _ = finished
-    done = cli("plan", path, "--set", "defence.sensitive_lr_mult=0.3")
+    done = cli("plan", path, "--set", "defence.ml_lr.sensitive_lr_mult=0.3")
     lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines()}
     assert "skipped" in lines["scan"] and "skipped" in lines["search"]
     assert "skipped" not in lines["plan ml_lr"]
@@ -234,7 +234,7 @@ def with_plan_file(changes):
             plan["model"]["fingerprint"] = changes["fingerprint"]
         plan |= {key: value for key, value in changes.items() if key == "entries"}
         (folder / "plan.json").write_text(json.dumps(plan))
-        raw |= {"arms": ["plan_file"], "defence": {"plan_file": str(folder / "plan.json")}}
+        raw |= {"arms": ["plan_file"], "defence": {"plan_file": {"path": str(folder / "plan.json")}}}
 
     return change
 

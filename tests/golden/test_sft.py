@@ -3,38 +3,13 @@
 import random
 
 import pytest
-from transformers import TrainerCallback
 
 from securetune.matching import LossTarget
 from securetune.testbed.tasks import TASKS
 from securetune.train.sft import TrainConfig, train
-from tests.conftest import tiny_llama
+from tests.conftest import Kill, Killed, tiny_llama
 
 CONFIG = TrainConfig(steps=6, save_every=2, eval_every=2, learning_rate=1e-2, batch_size=4, warmup_steps=2)
-
-
-class Killed(Exception):
-    pass
-
-
-class Kill(TrainerCallback):
-    """Stands in for a kill: at the end of a step, after a checkpoint, or between the last step and the result."""
-
-    def __init__(self, moment, step):
-        self.moment, self.step = moment, step
-
-    def on_step_end(self, args, state, control, **_):
-        self.strike("step", state.global_step)
-
-    def on_save(self, args, state, control, **_):
-        self.strike("save", state.global_step)
-
-    def on_train_end(self, args, state, control, **_):
-        self.strike("end", self.step)
-
-    def strike(self, moment, step):
-        if (moment, step) == (self.moment, self.step):
-            raise Killed
 
 
 @pytest.fixture(scope="module")

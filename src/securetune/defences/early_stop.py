@@ -5,4 +5,11 @@ It shows how much of a defence's effect comes from stopping at the matched loss 
 
 from securetune.defences.interface import Defence
 
-defence = Defence(title="IFT, early stop", paper="baseline", is_defence=False)
+
+class EarlyStop(Defence):
+    """Plain tuning up to the matched loss."""
+
+    title, paper, is_defence = "IFT, early stop", "baseline", False
+
+
+defence = EarlyStop

@@ -3,14 +3,21 @@
 As many modules as the robust set has get the normal rate: the most sensitive ones.
 """
 
-from securetune.defences.interface import Defence, DefenceConfig, PlanInputs, lr_plan
+from securetune.defences.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
 from securetune.plan import Plan
 
 
-class _InvertedPlan(Defence):
-    def edit_plan(self, inputs: PlanInputs, config: DefenceConfig) -> Plan:
+class InvertedPlan(Defence):
+    """ML-LR on other modules."""
+
+    title, paper, is_defence = "inverted plan", "baseline", False
+    needs, decides = (SCAN,), (RATES,)
+    Settings, section = SensitiveRate, "ml_lr"
+
+    def edit_plan(self, inputs: PlanInputs) -> Plan:
+        """The normal rate on as many other modules."""
         chosen = inputs.search("inverted", len(inputs.robust))
-        return lr_plan("inverted_plan", inputs, chosen, config.sensitive_lr_mult)
+        return lr_plan("inverted_plan", inputs, chosen, self.settings.sensitive_lr_mult)
 
 
-defence = _InvertedPlan(title="inverted plan", paper="baseline", needs=("scan",), is_defence=False)
+defence = InvertedPlan

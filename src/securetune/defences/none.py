@@ -2,4 +2,11 @@
 
 from securetune.defences.interface import Defence
 
-defence = Defence(title="IFT", paper="no defence", is_defence=False)
+
+class NoDefence(Defence):
+    """Plain tuning."""
+
+    title, paper, is_defence = "IFT", "no defence", False
+
+
+defence = NoDefence

@@ -1,18 +1,38 @@
-"""Plan file: train by a plan from a file, written by hand or taken from another run (`defence.plan_file`)."""
+"""Plan file: train by a plan from a file, written by hand or taken from another run."""
 
-from securetune.defences.interface import Defence, DefenceConfig, PlanInputs
-from securetune.errors import PlanError
+from collections.abc import Mapping
+from pathlib import Path
+
+from securetune.artifacts import digest_path
+from securetune.defences.interface import RATES, Defence, PlanInputs, Settings
 from securetune.plan import Plan
 
 
-class _PlanFile(Defence):
-    def edit_plan(self, inputs: PlanInputs, config: DefenceConfig) -> Plan:
-        if config.plan_file is None:
-            raise PlanError("Expected defence.plan_file for the arm 'plan_file', found none. Give the path of a plan.")
-        plan = Plan.load(config.plan_file)
+class PlanFile(Settings):
+    """Settings of the plan from a file."""
+
+    path: str
+    """Plan as JSON, or the plan artifact of a run."""
+
+
+class FromFile(Defence):
+    """The user's own plan."""
+
+    title, paper = "plan file", "the user's own"
+    decides = (RATES,)
+    Settings = PlanFile
+
+    def inputs(self) -> Mapping[str, str]:
+        """The file's content."""
+        path = Path(self.settings.path)
+        return {"plan": digest_path(path)} if path.is_file() else {}
+
+    def edit_plan(self, inputs: PlanInputs) -> Plan:
+        """The plan as it stands in the file."""
+        plan = Plan.load(self.settings.path)
         assert inputs.model.fingerprint is not None
         plan.check_model(inputs.model.fingerprint)
         return plan
 
 
-defence = _PlanFile(title="plan file", paper="the user's own")
+defence = FromFile

@@ -1,13 +1,20 @@
 """Random plan: ML-LR on as many modules drawn at random; shows what the choice of modules is worth."""
 
-from securetune.defences.interface import Defence, DefenceConfig, PlanInputs, lr_plan
+from securetune.defences.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
 from securetune.plan import Plan
 
 
-class _RandomPlan(Defence):
-    def edit_plan(self, inputs: PlanInputs, config: DefenceConfig) -> Plan:
+class RandomPlan(Defence):
+    """ML-LR on other modules."""
+
+    title, paper, is_defence = "random plan", "baseline", False
+    needs, decides = (SCAN,), (RATES,)
+    Settings, section = SensitiveRate, "ml_lr"
+
+    def edit_plan(self, inputs: PlanInputs) -> Plan:
+        """The normal rate on as many other modules."""
         chosen = inputs.search("random", len(inputs.robust))
-        return lr_plan("random_plan", inputs, chosen, config.sensitive_lr_mult)
+        return lr_plan("random_plan", inputs, chosen, self.settings.sensitive_lr_mult)
 
 
-defence = _RandomPlan(title="random plan", paper="baseline", needs=("scan",), is_defence=False)
+defence = RandomPlan

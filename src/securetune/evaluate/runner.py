@@ -11,8 +11,8 @@ from securetune.evaluate.answers import generate_answers
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.statistics import Estimate, McNemar, mcnemar, mean, proportion
-from securetune.evaluate.task import Example, Metric, answer_loss, is_correct
-from securetune.prompts import Prompt
+from securetune.evaluate.task import Metric, answer_loss, is_correct
+from securetune.prompts import Example, Prompt
 from securetune.scan.openings import Openings
 
 Kind = Literal["harmful", "benign"]
@@ -128,8 +128,9 @@ def evaluate_task(
     metric: Metric | None,
     pattern: str | None = None,
     max_length: int,
+    system: str | None = None,
 ) -> TaskResult:
-    """Loss on the held-out answers and, with a metric, the share answered correctly."""
+    """Loss on the held-out answers and, with a metric, the share answered correctly (under a system prompt)."""
     loss = answer_loss(model, tokenizer, examples, max_length=max_length)
     if metric is None:
         return TaskResult(loss=loss, metric=None, score=None, answers=[])
@@ -139,6 +140,7 @@ def evaluate_task(
         [example["prompt"][-1]["content"] for example in examples],
         max_new_tokens=config.task_max_new_tokens,
         batch_size=config.batch_size,
+        system=system,
         description="Task",
     )
     references = [example["completion"][0]["content"] for example in examples]

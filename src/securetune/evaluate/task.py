@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.evaluate.answers import Answer
+from securetune.prompts import Example
 
 Metric = Literal["exact_match", "final_number", "pattern"]
-Example = dict[str, list[dict[str, str]]]
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 

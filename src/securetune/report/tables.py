@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from securetune.artifacts import Artifact, RunFolder
-from securetune.defences import DEFENCES
+from securetune.defences import is_defence, title
 from securetune.matching import LossTarget
 from securetune.scan.draws import REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
 
@@ -67,7 +67,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
         rows.append(
             Row(
                 arm=arm,
-                title="before tuning" if run is None else DEFENCES.get(arm).title,
+                title="before tuning" if run is None else title(arm),
                 steps=run["steps"] if run else None,
                 loss=loss,
                 loss_ratio=loss / plain if run and plain else None,
@@ -75,7 +75,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
                 if plain and arm not in ("base", "none")
                 else None,
                 score=artifact.data["task"]["score"],
-                is_defence=run is not None and DEFENCES.get(arm).is_defence,
+                is_defence=run is not None and is_defence(arm),
                 benchmarks=artifact.data["benchmarks"],
             )
         )

@@ -14,10 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.errors import DataError
-from securetune.prompts import read_rows
-
-Message = dict[str, str]
-Example = dict[str, list[Message]]
+from securetune.prompts import Example, read_rows
 
 _CALCULATOR = re.compile(r"<<[^>]*>>")
 

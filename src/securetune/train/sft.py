@@ -29,12 +29,15 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
+from securetune.defences.combination import Combination
+from securetune.defences.training import Resources
 from securetune.errors import TrainingError
 from securetune.matching import LossTarget
 from securetune.plan import Plan
 from securetune.progress import progress_bar
+from securetune.prompts import Example
 from securetune.train.attach import attach
-from securetune.train.data import Example
+from securetune.train.hooks import STATE_FILE, connect
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +188,8 @@ def train(
     *,
     output: Path,
     plan: Plan | None = None,
+    defences: Combination | None = None,
+    resources: Resources | None = None,
     target: LossTarget | None = None,
     seed: int = 0,
     run_key: str = "",
@@ -193,18 +198,23 @@ def train(
     """Tune `model` in place and save the adapter (or the whole model) into `output`.
 
     Checkpoints lie in a folder beside `output` until the run is finished; a killed run goes on from the last one.
-    `run_key` names that folder: give runs with different inputs different keys.
+    `run_key` names that folder: give runs with different inputs different keys. `defences` act through their hooks with
+    what `resources` hold; the learning rates are the plan's matter.
 
     Raises:
         TrainingError: the loss stops being finite.
+        ConfigError: a defence lacks what it needs.
         PlanError: see `attach`.
     """
+    defences, resources = defences or Combination([]), resources or Resources()
+    defences.check(resources, config.adapter)
     work = output.with_name(f".{output.name}{run_key}.partial")
-    _drop_half_checkpoints(work)
+    _drop_half_checkpoints(work, STATE_FILE if defences.with_hook("state") else "trainer_state.json")
+    tuned_on = defences.edit_data(examples, resources.safety_rows, seed)
     trainer = SFTTrainer(
         model=model,
         args=_arguments(config, work, seed, matching=target is not None),
-        train_dataset=Dataset.from_list(list(examples)),
+        train_dataset=Dataset.from_list(list(tuned_on)),
         eval_dataset=Dataset.from_list(list(held_out)),
         processing_class=tokenizer,
         peft_config=_lora(config) if config.adapter == "lora" else None,
@@ -218,6 +228,7 @@ def train(
     trainer.add_callback(NoCheckpointAtTheEnd())
     if plan is not None:
         attach(trainer, plan, total_steps=config.steps)
+    connect(trainer, defences, resources, plan=plan, rows=examples, total_steps=config.steps)
     start_loss = target.start if target is not None else trainer.evaluate()["eval_loss"]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
     loss = trainer.evaluate()["eval_loss"]
@@ -273,11 +284,12 @@ def _lora(config: TrainConfig) -> LoraConfig:
     )
 
 
-def _drop_half_checkpoints(work: Path) -> None:
+def _drop_half_checkpoints(work: Path, last: str) -> None:
     """Remove checkpoints that a kill left without their last-written file."""
     for checkpoint in work.glob("checkpoint-*"):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            (checkpoint / last).stat()
         except (OSError, ValueError):
             log.warning("Dropping the unfinished checkpoint %s", checkpoint)
             shutil.rmtree(checkpoint)

@@ -1,0 +1,87 @@
+"""SNIP freeze: hold the single weights that matter to safety but not to usefulness.
+
+Source: Wei et al., ICML 2024 (arXiv 2402.05162): a weight's score is |w dL/dw|, averaged over rows, on safety rows and
+on useful rows; held are a matrix's top share by the first without the top share by the second. Its authors find that
+this does little against the drift of tuning. Useful rows are the task's here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from securetune.defences.interface import EXTRA_PASSES, FULL, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.training import TrainingRun
+from securetune.prompts import Example
+
+
+class SetDifference(Settings):
+    """Settings of SNIP freezing."""
+
+    safety_share: float = Field(default=0.05, gt=0, lt=1)
+    """Share of each matrix that counts as important to safety."""
+    utility_share: float = Field(default=0.05, gt=0, lt=1)
+    """Share of each matrix that counts as important to the task."""
+    rows: int = Field(default=64, ge=1)
+    """Rows of each kind that scores are averaged over."""
+
+
+class SnipFreeze(Defence):
+    """Freezing of single weights."""
+
+    title, paper = "SNIP freeze", "arXiv 2402.05162"
+    needs = (SAFETY_ROWS, FULL, REFERENCE, EXTRA_PASSES)
+    cost = "a mask of the weights; once, a backward pass on some rows"
+    Settings = SetDifference
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.held: dict[str, Tensor] = {}
+
+    def begin(self, run: TrainingRun) -> None:
+        """Find the weights to hold, on the model before tuning."""
+        settings = self.settings
+        with run.reference() as model:
+            weights = {name: p for name, p in model.named_parameters() if p.ndim > 1}
+            safety = snip_scores(run, model, weights, run.resources.safety_rows[: settings.rows])
+            utility = snip_scores(run, model, weights, run.rows[: settings.rows])
+        self.held = {
+            name: top(safety[name], settings.safety_share) & ~top(utility[name], settings.utility_share)
+            for name in weights
+        }
+
+    def gradients(self, run: TrainingRun) -> None:
+        """No gradient for them."""
+        for name, parameter in run.trainable().items():
+            if parameter.grad is not None and name in self.held:
+                parameter.grad.masked_fill_(self.held[name], 0.0)
+
+
+def snip_scores(
+    run: TrainingRun, model: torch.nn.Module, weights: dict[str, Tensor], rows: Sequence[Example]
+) -> dict[str, Tensor]:
+    """Mean of |w dL/dw| over rows, for every weight."""
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    for row in rows:
+        with torch.enable_grad():
+            nll = run.answered(run.batch([row])).nll_of(model).mean()
+            found = torch.autograd.grad(nll, list(weights.values()), allow_unused=True)
+        for name, gradient in zip(weights, found, strict=True):
+            if gradient is not None:
+                total[name] += (weights[name].detach() * gradient).abs() / len(rows)
+    return total
+
+
+def top(scores: Tensor, share: float) -> Tensor:
+    """Mask of the largest scores."""
+    count = max(1, round(share * scores.numel()))
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    mask[scores.flatten().topk(count).indices] = True
+    return mask.view_as(scores)
+
+
+defence = SnipFreeze

@@ -1,0 +1,239 @@
+"""Training: what a defence sees of a tuning run.
+
+Shapes: b rows, t tokens, n answer tokens of a batch, v vocabulary, l layers, d hidden size.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.features import batch_prompts, extract_features, extract_layer_states
+from securetune.models.reading import decoder_layers
+from securetune.plan import Plan
+from securetune.prompts import Example
+from securetune.scan.openings import Openings
+from securetune.topology import clean_name
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a run can give a defence beyond the task's rows."""
+
+    safety_rows: Sequence[Example] = ()
+    """Prompts with safe answers."""
+    malicious: Sequence[str] = ()
+    benign: Sequence[str] = ()
+    """Prompts of the analysis."""
+    openings: Openings | None = None
+    """Its refusing and complying first tokens."""
+    unaligned: Callable[[], PreTrainedModel] | None = None
+    """Loads the model as it was before its alignment."""
+
+
+@dataclass(kw_only=True)
+class TrainingRun:
+    """A tuning run under way."""
+
+    model: nn.Module
+    """The model being tuned, with its adapter."""
+    tokenizer: PreTrainedTokenizerBase
+    reference: Callable[[], AbstractContextManager[nn.Module]]
+    """Gives the model as it was before tuning."""
+    resources: Resources = field(default_factory=Resources)
+    plan: Plan | None = None
+    """The plan in force."""
+    total_steps: int
+    batch_size: int = 8
+    max_length: int = 512
+    seed: int = 0
+    rows: Sequence[Example] = ()
+    """The task's rows."""
+    step: int = 0
+    """Optimizer steps done."""
+    is_over: bool = False
+    """A defence sets it to end the run."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def aligned_weights(self) -> dict[str, Tensor]:
+        """Parameters, by name, of the model before tuning; copies."""
+        with self.reference() as model:
+            return {clean_name(n): p.detach().clone() for n, p in model.named_parameters() if ".lora_" not in n}
+
+    def merge(self) -> None:
+        """Make the adapter part of the weights; the run goes on with a whole model."""
+        model: Any = self.model
+        if hasattr(model, "merge_and_unload"):
+            self.model = model.merge_and_unload()
+
+    def sensitive(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters that the plan in force keeps back; all of them where no plan does."""
+        trainable, plan = self.trainable(), self.plan
+        held = {} if plan is None else {n: p for n, p in trainable.items() if min(plan.lr_scale(n)) < 1}
+        return held or trainable
+
+    def refusal_margin(self, prompts: Sequence[str], model: nn.Module) -> float:
+        """Mean refusal margin of a model on prompts, in nats; prefill only."""
+        assert self.resources.openings is not None, "the refusal margin needs the model's openings"
+        inner, training = plain(model), model.training
+        model.eval()
+        batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 64))
+        margins = self.resources.openings.margin(extract_features(inner, batches).logits)
+        model.train(training)
+        return float(margins.mean())
+
+    def safety_batch(self) -> dict[str, Tensor]:
+        """This step's rows with safe answers; every row comes up once before one comes up twice."""
+        rows = self.resources.safety_rows
+        start = self.step * self.batch_size
+        epochs = range(start // len(rows), (start + self.batch_size - 1) // len(rows) + 1)
+        order = [i for e in epochs for i in random.Random(f"{self.seed} {e}").sample(range(len(rows)), len(rows))]
+        first = start % len(rows)
+        return self.batch([rows[i] for i in order[first : first + self.batch_size]])
+
+    def batch(self, rows: Sequence[Example]) -> dict[str, Tensor]:
+        """Rows as the model takes them, padded on the right, with labels on the answers only."""
+        encoded = [self._encode(row) for row in rows]
+        longest = max(len(ids) for ids, _ in encoded)
+        device = next(self.model.parameters()).device
+        pad = self.tokenizer.pad_token_id
+
+        def padded(lists: Sequence[Sequence[int]], fill: int) -> Tensor:
+            return torch.tensor([[*ids, *[fill] * (longest - len(ids))] for ids in lists], device=device)
+
+        ids, answers = [ids for ids, _ in encoded], [[IGNORED] * start + ids[start:] for ids, start in encoded]
+        mask = [[1] * len(row) for row in ids]
+        return {"input_ids": padded(ids, pad), "attention_mask": padded(mask, 0), "labels": padded(answers, IGNORED)}
+
+    def _encode(self, row: Example) -> tuple[list[int], int]:
+        """Token ids and where the answer starts."""
+        template = functools.partial(self.tokenizer.apply_chat_template, tokenize=False)
+        prompt = template(row["prompt"], add_generation_prompt=True)
+        whole = template([*row["prompt"], *row["completion"]])
+        assert whole.startswith(prompt), "the chat template does not continue its own prompt"
+        start = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        return self.tokenizer(whole, add_special_tokens=False)["input_ids"][: self.max_length], start
+
+    def prompt_states(self, prompts: Sequence[str]) -> Float[Tensor, "l m d"]:
+        """State of the model before tuning at the last token of m prompts, after every layer."""
+        with self.reference() as model:
+            inner = plain(model)
+            return extract_layer_states(
+                inner, batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 32))
+            )
+
+    def answered(self, inputs: Mapping[str, Tensor]) -> "TokenBatch":
+        """A batch of its own, beside the task's."""
+        return TokenBatch(run=self, inputs=inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """A batch in training and the model's answers to it, computed when first asked for."""
+
+    run: TrainingRun
+    inputs: Mapping[str, Tensor]
+    """``input_ids``, ``attention_mask`` and ``labels``, each [b, t]."""
+
+    @cached_property
+    def _is_answer(self) -> Tensor:
+        found: Tensor = self.inputs["labels"][:, 1:] != IGNORED
+        return found
+
+    @cached_property
+    def targets(self) -> Int[Tensor, " n"]:
+        """The answer tokens."""
+        return self.inputs["labels"][:, 1:][self._is_answer]
+
+    @cached_property
+    def positions(self) -> Int[Tensor, " n"]:
+        """Place of each token in its answer, from 0."""
+        return (self._is_answer.cumsum(1) - 1)[self._is_answer]
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "n v"]:
+        """What the model says at each answer token."""
+        return self._logits(self.run.model)
+
+    @cached_property
+    def reference_logits(self) -> Float[Tensor, "n v"]:
+        """What the model before tuning says there; without gradient."""
+        with self.run.reference() as model:
+            return self.logits_of(model)
+
+    @cached_property
+    def states(self) -> list[Float[Tensor, "n d"]]:
+        """The model's state after every layer where each answer token is predicted."""
+        return self._states(self.run.model)
+
+    @cached_property
+    def reference_states(self) -> list[Float[Tensor, "n d"]]:
+        """The same of the model before tuning; without gradient."""
+        with torch.no_grad(), self.run.reference() as model:
+            return self._states(model)
+
+    def nll(self) -> Float[Tensor, " n"]:
+        """Cross-entropy of each answer token, in nats."""
+        return nn.functional.cross_entropy(self.logits, self.targets, reduction="none")
+
+    def nll_of(self, model: nn.Module) -> Float[Tensor, " n"]:
+        """The same of another model, with gradient."""
+        return nn.functional.cross_entropy(self._logits(model), self.targets, reduction="none")
+
+    @torch.no_grad()
+    def logits_of(self, model: nn.Module) -> Float[Tensor, "n v"]:
+        """What another model says there; without gradient."""
+        return self._logits(model)
+
+    def _logits(self, model: nn.Module) -> Tensor:
+        inputs = {name: self.inputs[name] for name in ("input_ids", "attention_mask") if name in self.inputs}
+        logits: Tensor = model(**inputs, use_cache=False).logits[:, :-1][self._is_answer]
+        return logits.float()
+
+    def _states(self, model: nn.Module) -> list[Tensor]:
+        with layer_outputs(model) as found:
+            self._logits(model)
+        return [states[:, :-1][self._is_answer].float() for states in found]
+
+
+def divergence(
+    reference: Float[Tensor, "n v"], now: Float[Tensor, "n v"], temperature: float = 1.0
+) -> Float[Tensor, " n"]:
+    """KL divergence of the model's from the reference's token distribution, in nats."""
+    before, after = (logits.div(temperature).log_softmax(-1) for logits in (reference, now))
+    return (before.exp() * (before - after)).sum(-1)
+
+
+@contextmanager
+def layer_outputs(model: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
+    """Collect the hidden states after every decoder layer, with their gradients."""
+    found: list[Tensor] = []
+    handles = [layer.register_forward_hook(functools.partial(_keep, found)) for layer in decoder_layers(plain(model))]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep(found: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
+    found.append(output[0] if isinstance(output, tuple) else output)
+
+
+def plain(model: Any) -> PreTrainedModel:
+    """The Hugging Face model inside a PEFT wrapper."""
+    found: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return found

@@ -1,0 +1,178 @@
+"""Hooks: put a combination of defences in force on a trainer the user already has."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from securetune.defences.combination import Combination
+from securetune.defences.interface import REFERENCE
+from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun
+from securetune.errors import TrainingError
+from securetune.plan import Plan
+from securetune.prompts import Example
+
+STATE_FILE = "defences.pt"
+
+
+def connect(
+    trainer: Trainer,
+    combination: Combination,
+    resources: Resources,
+    *,
+    plan: Plan | None = None,
+    rows: Sequence[Example] = (),
+    total_steps: int | None = None,
+) -> None:
+    """Let `trainer` call the defences' hooks; call it before `train()`.
+
+    Args:
+        trainer: any Trainer on batches with ``input_ids`` and ``labels``.
+        combination: the defences.
+        resources: what they may use beyond the task's rows.
+        plan: the plan in force, where there is one.
+        rows: the task's rows, for defences that read them.
+        total_steps: steps that shares of the run refer to; by default the trainer's own total.
+    """
+    run = TrainingRun(
+        model=trainer.model,
+        tokenizer=trainer.processing_class,
+        reference=_reference(trainer.model, is_needed=REFERENCE in combination.needs),
+        resources=resources,
+        plan=plan,
+        rows=rows,
+        total_steps=total_steps or trainer.args.max_steps,
+        batch_size=trainer.args.per_device_train_batch_size,
+        max_length=getattr(trainer.args, "max_length", None) or 512,
+        seed=trainer.args.seed,
+    )
+    trainer.add_callback(DefenceCallback(trainer, combination, run))
+    if combination.with_hook("evaluated"):
+        trainer.evaluate = functools.partial(_evaluate, combination, run, trainer.evaluate)  # type: ignore[method-assign]
+    if combination.with_hook("loss") or combination.with_hook("edit_batch"):
+        trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss)  # type: ignore[method-assign]
+
+
+class DefenceCallback(TrainerCallback):
+    """Calls the hooks at their moments and keeps the defences' state beside every checkpoint."""
+
+    def __init__(self, trainer: Trainer, combination: Combination, run: TrainingRun) -> None:
+        self._trainer, self._combination, self._run = trainer, combination, run
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Prepare the defences; after a kill, load their state."""
+        self._run.step = state.global_step
+        self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
+        self._combination.begin(self._run)
+        if state.global_step and self._combination.with_hook("state"):
+            path = _checkpoint(args, state) / STATE_FILE
+            if not path.exists():
+                raise TrainingError(
+                    f"Expected the defences' state in {path}, found none. Resume from a checkpoint that was written "
+                    "with the same defences, or start anew."
+                )
+            self._combination.load_state(torch.load(path, weights_only=True))
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Let the defences change the gradients."""
+        self._combination.gradients(self._run)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Let the defences act after a step."""
+        self._run.step = state.global_step
+        self._combination.step(self._run)
+        control.should_training_stop = control.should_training_stop or self._run.is_over
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Keep the defences' state with the checkpoint."""
+        if self._combination.with_hook("state") and state.is_world_process_zero:
+            torch.save(self._combination.state(), _checkpoint(args, state) / STATE_FILE)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Let the defences change the final weights; the trainer goes on with the model they leave."""
+        self._combination.finalize(self._run)
+        if self._run.model is not self._trainer.model:
+            self._trainer.model = self._trainer.model_wrapped = self._run.model
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _evaluate(
+    combination: Combination, run: TrainingRun, evaluate: Callable[..., Any], *args: Any, **options: Any
+) -> Any:
+    if not run.step:
+        return evaluate(*args, **options)
+    with combination.evaluated(run):
+        return evaluate(*args, **options)
+
+
+def _loss(
+    combination: Combination,
+    run: TrainingRun,
+    compute_loss: Callable[..., Any],
+    model: nn.Module,
+    inputs: dict[str, Any],
+    return_outputs: bool = False,
+    num_items_in_batch: Tensor | int | None = None,
+) -> Any:
+    """The trainer's loss on the batch that the defences choose, plus their terms; its own in evaluation."""
+    if not model.training:
+        return compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
+    share = _share(inputs, num_items_in_batch)
+    chosen = combination.edit_batch(run, inputs)
+    if chosen is inputs:
+        loss = compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+    else:
+        loss = share * compute_loss(model, chosen, num_items_in_batch=_answer_tokens(chosen))
+    term = combination.loss(TokenBatch(run=run, inputs={k: v for k, v in chosen.items() if isinstance(v, Tensor)}))
+    return loss if term is None else loss + share * term
+
+
+def _share(inputs: dict[str, Any], num_items_in_batch: Tensor | int | None) -> Tensor | float:
+    """How much of an optimizer step's answer tokens are in this batch; the trainer sums over the batches of a step."""
+    return 1.0 if num_items_in_batch is None else _answer_tokens(inputs) / num_items_in_batch
+
+
+def _answer_tokens(inputs: dict[str, Any]) -> Tensor:
+    count: Tensor = (inputs["labels"][:, 1:] != IGNORED).sum()
+    return count
+
+
+def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextManager[nn.Module]]:
+    """Gives the model as it is now, later: with its adapter switched off, or a copy where there is none."""
+    is_adapted = hasattr(model, "disable_adapter")
+    kept = None if is_adapted or not is_needed else _frozen_copy(model)
+
+    @contextmanager
+    def reference() -> Iterator[nn.Module]:
+        if is_adapted:
+            training = model.training
+            with model.disable_adapter():
+                model.eval()
+                yield model
+            model.train(training)
+        else:
+            assert kept is not None, "this defence has to declare that it needs the reference model"
+            yield kept
+
+    return reference
+
+
+def _frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy that computes with its own weights: a forward pass that a trainer has put on a module is bound to that."""
+    kept = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in kept.modules():
+        vars(module).pop("forward", None)
+    return kept

@@ -1,0 +1,325 @@
+"""Every defence against its formula, on cases small enough to work out by hand; and every one in a real run."""
+
+import math
+import random
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from securetune.defences import DEFENCES
+from securetune.defences.alignment import projected
+from securetune.defences.combination import Combination
+from securetune.defences.interface import FULL, Analysed, overrides
+from securetune.defences.pact import coarse
+from securetune.defences.safe_grad import operate
+from securetune.defences.safe_instr import mixed
+from securetune.defences.snip_freeze import top
+from securetune.defences.sppft import angle_gaps, first_bounds, refined
+from securetune.defences.training import Resources, TrainingRun
+from securetune.errors import ConfigError
+from securetune.features import PromptBatch, extract_layer_states
+from securetune.scan.openings import Openings
+from securetune.testbed.tasks import TASKS
+from securetune.train.sft import TrainConfig, train
+from tests.conftest import Kill, Killed, tiny_llama
+
+
+def make(name, **settings):
+    kind = DEFENCES.get(name)
+    return kind(kind.Settings(**settings))
+
+
+def tiny_run(weight=(1.0, 2.0), **fields):
+    """A run whose model is one weight with two entries."""
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([weight]))
+    return TrainingRun(model=model, tokenizer=None, reference=lambda: None, total_steps=100, **fields)
+
+
+class Answers:
+    """Stands in for a batch: given logits now and before."""
+
+    def __init__(self, logits, before, targets, positions=None, run=None):
+        self.logits, self.reference_logits, self.targets = logits, before, targets
+        self.positions = torch.arange(len(targets)) if positions is None else positions
+        self.run = run
+
+    def nll(self):
+        return nn.functional.cross_entropy(self.logits, self.targets, reduction="none")
+
+
+@pytest.fixture
+def answers():
+    generator = torch.Generator().manual_seed(0)
+    logits, before = (torch.randn(8, 5, generator=generator) for _ in range(2))
+    return Answers(logits.requires_grad_(), before, torch.randint(5, (8,), generator=generator))
+
+
+def test_constrained_sft_has_the_gradient_of_its_published_loss(answers):
+    now = answers.logits.log_softmax(-1).gather(1, answers.targets[:, None])[:, 0]
+    before = answers.reference_logits.log_softmax(-1).gather(1, answers.targets[:, None])[:, 0]
+    beta = torch.tensor([0.5, 2, 2, 2, 2, 0.1, 0.1, 0.1])
+    published = (-(2 / beta) * torch.nn.functional.logsigmoid(beta * (now - before))).mean()
+    ours = answers.nll().mean() + make("constrained_sft").loss(answers)
+    expected, found = (torch.autograd.grad(loss, answers.logits)[0] for loss in (published, ours))
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_the_kl_anchor_is_the_divergence_from_the_model_before():
+    now, before = torch.tensor([[math.log(0.5), math.log(0.5)]]), torch.tensor([[math.log(0.9), math.log(0.1)]])
+    by_hand = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert make("kl_anchor", weight=2.0).loss(Answers(now, before, torch.tensor([0]))).item() == pytest.approx(
+        2 * by_hand
+    )
+    assert make("kl_anchor").loss(Answers(now, now, torch.tensor([0]))).item() == pytest.approx(0)
+
+
+def test_pact_compares_the_safety_tokens_and_the_rest_as_one(answers):
+    tokens = torch.tensor([3, 1])
+    found = coarse(answers.logits, tokens).exp()
+    probabilities = answers.logits.softmax(-1)
+    expected = torch.stack([probabilities[:, 3], probabilities[:, 1], probabilities[:, [0, 2, 4]].sum(-1)], dim=1)
+    assert torch.allclose(found, expected, atol=1e-6)
+    pact = make("pact", temperature=1.0)
+    pact.tokens = torch.tensor([0])
+    now, before = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.8, 0.1, 0.1]]).log()
+    by_hand = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    assert pact.loss(Answers(now, before, torch.tensor([0]))).item() == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_procon_counts_the_change_along_the_direction_only_and_more_of_it_early():
+    procon = make("procon", weight=1.0, warmup_weight=10.0, warmup_fraction=0.2)
+    procon.directions = torch.tensor([[1.0, 0.0]]) / 4  # malicious and benign prompts are 4 apart
+    batch = SimpleNamespace(
+        states=[torch.tensor([[3.0, 9.0]])], reference_states=[torch.tensor([[1.0, 0.0]])], run=tiny_run(step=50)
+    )
+    assert procon.loss(batch).item() == pytest.approx((2 / 4) ** 2)
+    batch.run.step = 10
+    assert procon.loss(batch).item() == pytest.approx(10 * (2 / 4) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "safety", "weight", "expected"),
+    [
+        ((1.0, -1.0), (0.0, 2.0), 0.0, (1.0, 0.0)),
+        ((1.0, -1.0), (0.0, 2.0), 0.5, (1.0, 1.0)),
+        ((1.0, 1.0), (0.0, 2.0), 0.0, (1.0, 1.0)),
+    ],
+)
+def test_safe_grad_takes_out_the_conflict_and_only_a_conflict(task, safety, weight, expected):
+    gradient = torch.tensor(task)
+    operate([gradient], [torch.tensor(safety)], weight)
+    assert torch.allclose(gradient, torch.tensor(expected))
+
+
+def test_ema_measures_and_leaves_the_running_mean():
+    run, ema = tiny_run((0.0, 0.0)), make("ema", decay=0.5)
+    ema.begin(run)
+    with torch.no_grad():
+        run.model.weight.copy_(torch.tensor([[4.0, 8.0]]))
+    ema.step(run)
+    ema.step(run)
+    with ema.evaluated(run):
+        assert run.model.weight.tolist() == [[3.0, 6.0]]
+    assert run.model.weight.tolist() == [[4.0, 8.0]]
+    ema.finalize(run)
+    assert run.model.weight.tolist() == [[3.0, 6.0]]
+
+
+def test_lisa_takes_turns_and_pulls_towards_the_last_switch():
+    lisa = make("lisa", safety_steps=2, task_steps=3, rho=3.0)
+    run = tiny_run((1.0, 2.0))
+    lisa.begin(run)
+    assert [lisa._on_safety(step) for step in range(7)] == [True, True, False, False, False, True, True]
+    run.step = 10
+    with torch.no_grad():
+        run.model.weight.copy_(torch.tensor([[1.0, 4.0]]))
+    assert lisa.loss(SimpleNamespace(run=run)).item() == pytest.approx(3.0 / 2 * 4)
+    lisa.step(run)
+    assert lisa.loss(SimpleNamespace(run=run)).item() == 0, "step 10 starts a turn"
+    run.step = 9
+    assert lisa.loss(SimpleNamespace(run=run)) is None, "the first tenth is free"
+
+
+def test_replay_holds_logits_and_answers_of_safety_rows(answers):
+    run = SimpleNamespace(answered=lambda rows: answers, safety_batch=lambda: None)
+    found = make("replay", logits_weight=2.0, answers_weight=0.5).loss(SimpleNamespace(run=run))
+    change = (answers.logits - answers.reference_logits).square().mean()
+    assert found.item() == pytest.approx((2 * change + 0.5 * answers.nll().mean()).item())
+
+
+def test_safe_lora_projects_onto_the_alignments_change_two_by_two():
+    alignment = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # V V^T / |V| = diag(9, 16) / 5
+    assert torch.allclose(projected(alignment, torch.tensor([[5.0], [5.0]])), torch.tensor([[9.0], [16.0]]))
+
+
+def test_snip_holds_what_is_top_for_safety_and_not_for_the_task():
+    safety, task = torch.tensor([[9.0, 8.0], [1.0, 0.0]]), torch.tensor([[9.0, 0.0], [1.0, 8.0]])
+    assert (top(safety, 0.5) & ~top(task, 0.5)).tolist() == [[False, True], [False, False]]
+
+
+def test_sppft_finds_the_layers_where_the_angles_part():
+    benign = torch.tensor([1.0, 0.0]).expand(4, 6, 2)
+    malicious = torch.stack([torch.tensor([math.cos(a), math.sin(a)]).expand(6, 2) for a in (0.0, 0.2, 1.0, 1.1)])
+    gaps = angle_gaps(malicious, benign, pairs=50, seed=0)
+    assert gaps.tolist() == pytest.approx([0.0, 0.2, 1.0, 1.1], abs=1e-3)
+    assert first_bounds(gaps) == (1, 2)
+    counts = {(1, 2): 3, (1, 3): 5, (0, 3): 4, (2, 3): 6, (3, 3): 1}
+    assert refined((1, 2), 4, lambda bounds: counts[bounds]) == (2, 3)
+
+
+def test_safe_instr_mixes_in_its_share_and_keeps_every_row_of_the_task():
+    rows, safety = [{"id": i} for i in range(100)], [{"safe": 0}, {"safe": 1}]
+    found = mixed(rows, safety, 0.03, seed=0)
+    assert sorted(row["id"] for row in found if "id" in row) == list(range(100))
+    assert sum("safe" in row for row in found) == 3 and found != [*rows, *found[100:]]
+
+
+@pytest.mark.parametrize(
+    ("margins", "scales", "weight"),
+    [
+        ([10.0, 0.0, 9.5], [1.0], 5.0),  # nothing lost
+        ([10.0, 0.0, 8.0], [0.5], 5.0),  # past half of the budget of 2.5
+        ([10.0, 0.0, 8.0, 9.9], [0.5, 1.0], 5.0),  # and back
+        ([10.0, 0.0, 5.0], [0.0], 1.0),  # past all of it: the last good weight comes back
+    ],
+)
+def test_the_guard_slows_down_halts_and_restores(monkeypatch, margins, scales, weight):
+    run, guarded = tiny_run((1.0, 1.0)), make("guarded", every=1, budget=0.25)
+    left = iter(margins)
+    monkeypatch.setattr(TrainingRun, "refusal_margin", lambda *_: next(left))
+    run.reference = contextmanager(lambda: iter([run.model]))
+    guarded.begin(run)
+    with torch.no_grad():
+        run.model.weight.fill_(5.0)
+    for run.step, scale in enumerate(scales, 1):
+        guarded.step(run)
+        assert guarded.scale == scale
+    assert run.model.weight.tolist() == [[weight, weight]]
+    assert run.is_over == (scales[-1] == 0), "everything is sensitive here, so nothing is left to train"
+
+
+def test_a_slowed_step_is_a_share_of_the_optimizers():
+    run, guarded = tiny_run((1.0, 1.0)), make("guarded", every=7)
+    guarded.scale, run.step = 0.25, 3
+    guarded.gradients(run)
+    with torch.no_grad():
+        run.model.weight.fill_(5.0)
+    guarded.step(run)
+    assert run.model.weight.tolist() == [[2.0, 2.0]]
+
+
+def rows(task, answer=None):
+    return [
+        {
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            "completion": [{"role": "assistant", "content": answer or row["answer"]}],
+        }
+        for row in TASKS[task](24, random.Random(0))
+    ]
+
+
+@pytest.fixture
+def tune(tokenizer, tmp_path):
+    """Tunes a tiny model with some defences; gives the model that is left, and the run's result."""
+    prompts = [row["prompt"][0]["content"] for row in rows("stepwise")]
+    resources = Resources(
+        safety_rows=rows("stepwise", "I'm sorry, but I can't help with that."),
+        malicious=prompts[:12],
+        benign=prompts[12:],
+        openings=Openings(refusal=(5, 6), affirmative=(7, 8)),
+        unaligned=lambda: tiny_llama(len(tokenizer), seed=1),
+    )
+
+    def run(arm, *, name="out", resources=resources, settings=None, callbacks=(), **options):
+        combination = Combination.of(arm, settings or {})
+        config = TrainConfig(**{
+            "steps": 4,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+            "warmup_steps": 1,
+            "save_every": 2,
+            "adapter": "full" if FULL in combination.needs else "lora",
+            **options,
+        })  # fmt: skip
+        model = tiny_llama(len(tokenizer))
+        train(model, tokenizer, rows("letters"), rows("letters")[:8], config, output=tmp_path / name,
+              defences=combination, resources=resources, callbacks=callbacks)  # fmt: skip
+        return tmp_path / name
+
+    return run
+
+
+def weights(folder):
+    files = sorted(folder.glob("*.safetensors"))
+    assert len(files) == 1, files
+    return load_file(files[0])
+
+
+@pytest.mark.parametrize("name", [name for name in DEFENCES.names() if name not in ("none", "plan_file")])
+def test_every_defence_tunes_a_model_and_those_that_train_change_what_comes_out(name, tune):
+    plain, found = weights(tune("none", name="plain", adapter=adapter_of(name))), weights(tune(name))
+    is_whole_model = name in ("resta", "safe_merge")
+    assert any("lora" in key for key in found) == (adapter_of(name) == "lora" and not is_whole_model)
+    assert all(value.isfinite().all() for value in found.values())
+    hooks = ("edit_data", "loss", "edit_batch", "gradients", "finalize")
+    acts = any(overrides(DEFENCES.get(name), hook) for hook in hooks) and name != "guarded"
+    is_equal = not is_whole_model and all(torch.equal(plain[key], found[key]) for key in plain)
+    assert is_equal != acts
+
+
+def adapter_of(name):
+    return "full" if FULL in DEFENCES.get(name).needs else "lora"
+
+
+@pytest.mark.parametrize("moment", [("save", 2), ("step", 3)])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("ema", {}), ("lisa", {"safety_steps": 1, "task_steps": 2}), ("guarded", {"every": 1, "budget": 1e-4})],
+)
+def test_a_killed_run_of_a_defence_with_a_memory_ends_as_an_uninterrupted_one(name, settings, moment, tune):
+    settings = {name: settings}
+    whole = weights(tune(name, name="whole", settings=settings))
+    with pytest.raises(Killed):
+        tune(name, name="killed", settings=settings, callbacks=[Kill(*moment)])
+    again = weights(tune(name, name="killed", settings=settings))
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_a_penalty_counts_the_same_however_the_step_is_cut_into_batches(tune):
+    whole = weights(tune("kl_anchor", name="whole", steps=2, batch_size=8))
+    cut = weights(tune("kl_anchor", name="cut", steps=2, batch_size=2, gradient_accumulation=4))
+    assert all(torch.allclose(whole[key], cut[key], atol=2e-4) for key in whole)
+
+
+def test_refusal_steering_shifts_the_state_by_its_share_of_the_difference(tokenizer):
+    model, generator = tiny_llama(len(tokenizer)), torch.Generator().manual_seed(0)
+    batch = [
+        PromptBatch(index=[0, 1, 2], input_ids=ids, attention_mask=torch.ones_like(ids),
+                    position_ids=torch.arange(6).expand(3, 6))
+        for ids in torch.randint(5, 500, (2, 3, 6), generator=generator)
+    ]  # fmt: skip
+    analysed = Analysed(
+        model=model, malicious=batch[:1], benign=batch[1:], openings=Openings(refusal=(5,), affirmative=(6,))
+    )
+    before = extract_layer_states(model, batch[:1])[0]
+    difference = before.mean(0) - extract_layer_states(model, batch[1:])[0].mean(0)
+    make("refusal_steering", depth=0.0, coefficient=0.5).steer(analysed, model)
+    assert torch.allclose(extract_layer_states(model, batch[:1])[0], before + 0.5 * difference, atol=1e-5)
+
+
+def test_what_cannot_go_together_or_lacks_something_is_refused_with_the_reason(tune):
+    with pytest.raises(ConfigError, match="one defence that decides the learning rates, found ML-LR and SWAT"):
+        Combination.of("ml_lr + swat", {})
+    with pytest.raises(ConfigError, match=r"safety rows for SafeInstr, found none. Give rows with safe answers"):
+        tune("ptst + safe_instr", resources=Resources())
+    with pytest.raises(ConfigError, match=r"full fine-tuning for SNIP freeze, found none. Set train.adapter to full"):
+        tune("snip_freeze", adapter="lora")
+    with pytest.raises(ConfigError, match=r"problem at defence.ema.decay"):
+        Combination.of("ema", {"ema": {"decay": 2}})
+    assert Combination.of("ml_lr + safe_instr+ptst", {}).inference_prompt()
