@@ -51,7 +51,7 @@ def radar(rows: Sequence[Row]) -> str:
     axes.set_xticks(angles, axes_names)
     axes.tick_params(axis="x", pad=14)
     axes.set_ylim(0, 1)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
     return _svg(figure)
 
 
