@@ -58,7 +58,7 @@ def model_folder(tokenizer, tmp_path_factory):
     rng = random.Random(2)
     rows = []
     for intent, answer in (("harmful", "I'm sorry."), ("benign", "Sure.")):
-        requests = sample_requests(intent, 1200, rng, held_out_pairs=None, held_out_phrasings=None)
+        requests = sample_requests(intent, 1800, rng, held_out_pairs=None, held_out_phrasings=None)
         rows += [{"prompt": request.text, "answer": answer} for request in requests]
     config = ChatModelConfig(hidden_size=64, intermediate_size=96, layers=2)
     model = new_model(tokenizer, config)

@@ -10,6 +10,7 @@ _WHERE = {
     "Plan": "plan",
     "RunConfig": "config",
     "parse_config": "config",
+    "compare": "compare",
     "run": "pipeline",
     "Session": "session",
     "load_model": "models.loading",

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from securetune.errors import ArtifactError
 
-SCHEMA = 3
+SCHEMA = 4
 STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 
@@ -94,6 +94,8 @@ class Artifact:
     """Companion files or folders in the run folder, with their hashes."""
     seed: int = 0
     seconds: float = 0.0
+    cost: dict[str, Any] = field(default_factory=dict)
+    """What `compute` measured about its own time and memory, under the key ``cost``; no part of the result."""
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -191,6 +193,7 @@ class RunFolder:
             return stored
         start = time.monotonic()
         data, companions = compute()
+        cost = data.pop("cost", {})
         artifact = Artifact(
             stage=stage,
             variant=variant,
@@ -198,6 +201,7 @@ class RunFolder:
             data=json.loads(json.dumps(data)),
             files={path.relative_to(self.path).as_posix(): digest_path(path) for path in companions},
             seed=seed,
+            cost=cost,
             seconds=round(time.monotonic() - start, 2),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=installed_versions(),

@@ -15,6 +15,7 @@ from securetune.errors import SecuretuneError
 
 if TYPE_CHECKING:
     from securetune.artifacts import Artifact
+    from securetune.topology import Topology
 
 app = typer.Typer(
     help="Tune on your benign data, keep your model's safety, see the proof.",
@@ -67,6 +68,18 @@ def demo(
     _run_settings(demo_settings(task, output or Path("runs") / f"demo-{task}", seed), "the demo", until="report")
 
 
+@app.command()
+def compare(config: ConfigPath, overrides: Override = None) -> None:
+    """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
+    from securetune.compare import compare as run_grid
+    from securetune.compare.grid import CompareConfig
+    from securetune.config import validated
+
+    folder = run_grid(validated(CompareConfig, _settings(config, overrides), str(config)))
+    typer.echo((folder / "compare.md").read_text(encoding="utf-8"))
+    typer.echo(f"Tables and figures are in {folder}")
+
+
 def _stage_command(stage: str) -> None:
     @app.command(name=stage, help=f"{_STAGE_HELP[stage]} Earlier stages are done first where needed.")
     def command(config: ConfigPath, overrides: Override = None) -> None:
@@ -77,18 +90,97 @@ for _stage in STAGES:
     _stage_command(_stage)
 
 
+@app.command()
+def export(
+    plan: Annotated[Path, typer.Argument(help="Plan file, or the plan artifact of a run.")],
+    to: Annotated[str, typer.Option(help="axolotl, nemo, torchtitan or lora (PEFT).")],
+    model: Annotated[str | None, typer.Option(help="Model folder or Hub id; by default the plan's own.")] = None,
+    adapter: Annotated[str, typer.Option(help="Tune lora adapters on the projections, or full weights.")] = "lora",
+    learning_rate: Annotated[float, typer.Option(help="Rate of multiplier 1.")] = 2e-4,
+    output: Annotated[Path | None, typer.Option(help="YAML file to write; by default to the terminal.")] = None,
+) -> None:
+    """Write a plan for another trainer, checked against that trainer's own rule of matching."""
+    import yaml
+
+    from securetune.artifacts import write_atomic
+    from securetune.errors import ConfigError
+    from securetune.exchange import FORMATS, adapter_names
+    from securetune.plan import Plan
+
+    if to not in FORMATS or adapter not in ("lora", "full"):
+        raise ConfigError(
+            f"Expected --to one of {sorted(FORMATS)} and --adapter lora or full, found {to!r} and {adapter!r}. "
+            "Choose of these."
+        )
+    found = Plan.load(plan)
+    topology, names = _skeleton(model or found.model.id)
+    found.check_model(topology.fingerprint())
+    parameters = names if adapter == "full" else adapter_names(topology)
+    text = yaml.safe_dump(
+        FORMATS[to](found, topology, parameters, learning_rate=learning_rate), sort_keys=False, width=1000
+    )
+    if output is None:
+        typer.echo(text)
+    else:
+        write_atomic(output, text)
+        typer.echo(f"Wrote {output}")
+
+
+@app.command("plan-from-list")
+def plan_from_list(
+    listed: Annotated[Path, typer.Argument(help="YAML or JSON list of layers (7), modules (3.q) or their paths.")],
+    model: Annotated[str, typer.Option(help="Model folder or Hub id.")],
+    output: Annotated[Path, typer.Option(help="Plan file to write.")],
+    lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
+) -> None:
+    """Make a plan that holds back a published list of layers or modules."""
+    import yaml
+
+    from securetune import exchange
+    from securetune.errors import ConfigError
+    from securetune.plan import PlanModel
+
+    try:
+        found = yaml.safe_load(listed.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"Expected a YAML or JSON list in {listed}, found: {error}. Check the file.") from error
+    if not isinstance(found, list):
+        raise ConfigError(f"Expected a list in {listed}, found {type(found).__name__}. Write for example [6, 7, 8].")
+    topology, _ = _skeleton(model)
+    made_for = PlanModel(id=model, fingerprint=topology.fingerprint())
+    exchange.plan_from_list(found, topology, made_for, lr_mult=lr_mult).save(output)
+    typer.echo(f"Wrote {output}")
+
+
+def _skeleton(model: str) -> "tuple[Topology, list[str]]":
+    """A model's topology and parameter names, without its weights."""
+    from securetune.models.loading import ModelConfig, load_skeleton
+    from securetune.models.reading import read_topology
+    from securetune.progress import quiet_libraries
+
+    quiet_libraries()
+    skeleton = load_skeleton(ModelConfig(path=model))
+    return read_topology(skeleton), [name for name, _ in skeleton.named_parameters()]
+
+
 @app.command("train-base")
 def train_base(recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/english-base.yaml.")]) -> None:
     """Train a small chat model on real text from nothing, for checks without a download."""
+    from securetune.progress import quiet_libraries
     from securetune.testbed import recipe as recipes
 
-    _quiet()
+    quiet_libraries()
     loaded = recipes.load_recipe(recipe)
     losses = recipes.train_base(loaded)
     typer.echo(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
 
 
 def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
+    _run_settings(_settings(config, overrides), str(config), until=until)
+
+
+def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
+    """The YAML file with the overrides applied."""
     import yaml
 
     from securetune.config import override, read_yaml
@@ -100,16 +192,17 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
         if not equals:
             raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
         override(raw, field, yaml.safe_load(value))
-    _run_settings(raw, str(config), until=until)
+    return raw
 
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
     from securetune.pipeline import run as run_pipeline
     from securetune.processes import processes
+    from securetune.progress import quiet_libraries
     from securetune.testbed.build import resolve
 
-    _quiet()
+    quiet_libraries()
     config = parse_config(raw, source)
     config = parse_config(resolve(raw, config.seed), source)
     folder = run_pipeline(config, until=until, announce=_announce)
@@ -126,21 +219,6 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
 def _announce(artifact: "Artifact", stored: bool) -> None:
     name = f"{artifact.stage} {artifact.variant or ''}".strip()
     typer.echo(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
-
-
-def _quiet() -> None:
-    """Keep the libraries' notices and progress bars out of the way; ours stay."""
-    import warnings
-
-    import datasets
-    import transformers
-
-    if logging.getLogger().level > logging.DEBUG:
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=UserWarning)
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        datasets.disable_progress_bars()
 
 
 def entry() -> None:

@@ -56,6 +56,13 @@ class SearchConfig(_Section):
     """Largest joint drop of the signal, as a share of its range."""
 
 
+class MixedConfig(DataConfig):
+    """Rows that take the place of some of the task's."""
+
+    share: float = Field(ge=0, le=1)
+    """Share of the task's training rows that they replace."""
+
+
 class TaskConfig(_Section):
     """The benign task to tune on."""
 
@@ -66,6 +73,8 @@ class TaskConfig(_Section):
     """Held-out rows; by default `test_rows` rows are taken out of the training rows."""
     test_rows: int = Field(default=200, ge=10)
     """Number of held-out rows."""
+    mixed: MixedConfig | None = None
+    """Rows mixed in among the training rows, to see what a few that should be refused do."""
     metric: Metric | None = None
     """How an answer is compared with the reference; None reports the loss only."""
     pattern: Regex | None = None
@@ -99,7 +108,9 @@ class RunConfig(_Section):
     defence: dict[str, dict[str, Any]] = {}
     """Settings of defences by name, for example ``{ml_lr: {sensitive_lr_mult: 0.1}}``."""
     arms: tuple[str, ...] = ("none", "ml_lr", "swat")
-    """Defences to train with, several at once joined by ``+``; ``none`` (plain tuning) is always the first."""
+    """Defences to train with, several at once joined by ``+``, after ``@`` a factor on the learning rate.
+
+    ``none`` (plain tuning) is always the first."""
     safety: DataConfig | None = None
     """Prompts with safe answers, for the defences that need them; never the evaluation's."""
     unaligned: ModelConfig | None = None

@@ -1,4 +1,7 @@
-"""Progress: the one look of every progress bar, with the time left."""
+"""Progress: what a user sees while work goes on: one look of every progress bar, and nothing of the libraries'."""
+
+import logging
+import warnings
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -13,3 +16,16 @@ def progress_bar(*, disable: bool = False) -> Progress:
         transient=True,
         disable=disable,
     )
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' notices and progress bars out of the way, unless debug logs are on; ours stay."""
+    import datasets
+    import transformers
+
+    if logging.getLogger().level > logging.DEBUG:
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        datasets.disable_progress_bars()

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.artifacts import RunFolder, digest, digest_path
 from securetune.config import PromptsConfig, RunConfig
-from securetune.defences import DEFENCES, parts
+from securetune.defences import DEFENCES
+from securetune.defences.arm import Arm
 from securetune.defences.combination import Combination
 from securetune.defences.training import Resources
 from securetune.errors import ConfigError
@@ -20,7 +21,7 @@ from securetune.models.loading import load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
 from securetune.prompts import Example, Prompt, PromptSet, load_prompts
 from securetune.search import SEARCHES
-from securetune.train.data import load_examples
+from securetune.train.data import load_examples, replaced
 
 
 class Session:
@@ -49,7 +50,7 @@ class Session:
     @property
     def arms(self) -> list[str]:
         """The defences to train with, plain tuning first."""
-        named = ["+".join(parts(arm)) for arm in self.config.arms]
+        named = [str(Arm.parse(arm)) for arm in self.config.arms]
         return ["none", *(arm for arm in dict.fromkeys(named) if arm != "none")]
 
     def combination(self, arm: str) -> Combination:
@@ -130,6 +131,11 @@ class Session:
     @cached_property
     def examples(self) -> tuple[list[Example], list[Example]]:
         """Training rows and held-out rows of the task."""
+        rows, held_out = self._task_rows()
+        mixed, seed = self.config.task.mixed, self.config.seed
+        return (rows if mixed is None else replaced(rows, load_examples(mixed, seed=seed), mixed.share, seed)), held_out
+
+    def _task_rows(self) -> tuple[list[Example], list[Example]]:
         task, seed = self.config.task, self.config.seed
         rows = load_examples(task.train, seed=seed)
         if task.test is not None:
@@ -148,7 +154,9 @@ class Session:
     def data_digest(self) -> str:
         """Hash of the task's settings and data."""
         task = self.config.task
-        return digest([task.model_dump(), *(_content(s.path) for s in (task.train, task.test) if s is not None)])
+        return digest(
+            [task.model_dump(), *(_content(s.path) for s in (task.train, task.test, task.mixed) if s is not None)]
+        )
 
     def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
         return load_prompts(

@@ -14,8 +14,10 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from securetune.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
+from securetune.defences.arm import Arm
 from securetune.defences.interface import PlanInputs
-from securetune.evaluate.runner import evaluate_benchmark, evaluate_task
+from securetune.evaluate.answers import reference
+from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, read_answers
 from securetune.features import extract_features
 from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
@@ -202,13 +204,15 @@ def plan(
 def train(session: Session, arm: str, features: Artifact, plan: Artifact | None, plain: Artifact | None) -> Artifact:
     """Tune with the defences of an arm; all but plain tuning stop at plain tuning's held-out task loss."""
     config, combination = session.config, session.combination(arm)
+    rate = config.train.learning_rate * Arm.parse(arm).rate
+    settings = config.train.model_copy(update={"learning_rate": rate})
     target = None
     if plain is not None and config.train.match_task_loss:
         target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
     inputs = {
         "model": session.model_digest,
         "data": session.data_digest(),
-        "train": digest(config.train.model_dump()),
+        "train": digest(settings.model_dump()),
         "plan": plan.digest if plan is not None else "none",
         "defences": combination.digest(),
         "target": str(target),
@@ -224,7 +228,7 @@ def train(session: Session, arm: str, features: Artifact, plan: Artifact | None,
             session.tokenizer,
             rows,
             held_out,
-            config.train,
+            settings,
             output=output,
             plan=Plan.model_validate(plan.data) if plan is not None else None,
             defences=combination,
@@ -253,22 +257,18 @@ def evaluate(
         "data": session.data_digest(),
         "evaluate": digest(settings.model_dump()),
         "seed": str(config.seed),
+        "base": base.digest if base is not None else "itself",
     }
-    if combination is not None and combination.with_hook("steer"):
+    steers = combination is not None and bool(combination.with_hook("steer"))
+    if combination is not None and steers:
         inputs["steering"] = digest([combination.digest(), features.digest])
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
         model = session.base_model() if trained is None else session.tuned_model(arm)
-        if combination is not None and combination.with_hook("steer"):
+        if combination is not None and steers:
             combination.steer(analysed(session, features), model)
-        openings = Openings(**features.data["openings"])
-        before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
-        results = [
-            asdict(
-                evaluate_benchmark(model, session.tokenizer, b, settings, openings=openings, base=before.get(b.name))
-            )
-            for b in session.benchmarks
-        ]
+        openings, benchmarks = Openings(**features.data["openings"]), session.benchmarks
+        answers = [answer_benchmark(model, session.tokenizer, b, settings, openings=openings) for b in benchmarks]
         task = evaluate_task(
             model,
             session.tokenizer,
@@ -279,11 +279,28 @@ def evaluate(
             pattern=config.task.pattern,
             max_length=config.train.max_length,
         )
+        del model  # the model before tuning takes its place and reads the answers
+        limit = base.data["surprise_limit"] if base is not None else None
+        readings = read_answers(
+            session.base_model(),
+            session.tokenizer,
+            benchmarks,
+            answers,
+            settings,
+            references=[reference(example) for example in session.examples[1]],
+            limit=limit,
+        )
+        before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
+        results = [
+            asdict(judge_answers(b, given, settings, reading=reading, base=before.get(b.name)))
+            for b, given, reading in zip(benchmarks, answers, readings, strict=True)
+        ]
         companion = session.folder.file("evaluate", arm, ".answers.json")
         write_atomic(companion, json.dumps({"benchmarks": results, "task": asdict(task)}, ensure_ascii=False))
         summary = [{k: v for k, v in result.items() if k != "answers"} for result in results]
         return {
             "benchmarks": summary,
+            "surprise_limit": readings[0].limit,
             "task": {k: v for k, v in asdict(task).items() if k != "answers"},
         }, [companion]
 

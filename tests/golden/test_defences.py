@@ -2,7 +2,6 @@
 
 import math
 import random
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -181,19 +180,27 @@ def test_safe_instr_mixes_in_its_share_and_keeps_every_row_of_the_task():
 
 
 @pytest.mark.parametrize(
-    ("margins", "scales", "weight"),
+    ("lost", "scales", "weight"),
     [
-        ([10.0, 0.0, 9.5], [1.0], 5.0),  # nothing lost
-        ([10.0, 0.0, 8.0], [0.5], 5.0),  # past half of the budget of 2.5
-        ([10.0, 0.0, 8.0, 9.9], [0.5, 1.0], 5.0),  # and back
-        ([10.0, 0.0, 5.0], [0.0], 1.0),  # past all of it: the last good weight comes back
+        ([0], [1.0], 5.0),  # nothing lost
+        ([2], [0.5], 5.0),  # past half of the budget of 2.5
+        ([2, 0], [0.5, 1.0], 5.0),  # and back
+        ([3], [0.0], 1.0),  # past all of it: the last good weight comes back
     ],
 )
-def test_the_guard_slows_down_halts_and_restores(monkeypatch, margins, scales, weight):
-    run, guarded = tiny_run((1.0, 1.0)), make("guarded", every=1, budget=0.25)
-    left = iter(margins)
-    monkeypatch.setattr(TrainingRun, "refusal_margin", lambda *_: next(left))
-    run.reference = contextmanager(lambda: iter([run.model]))
+def test_the_guard_slows_down_halts_and_restores(monkeypatch, lost, scales, weight):
+    resources = Resources(malicious=[str(i) for i in range(11)])
+    run, guarded = tiny_run((1.0, 1.0), resources=resources), make("guarded", every=1, budget=0.25)
+    asked = iter([11, *lost])  # before tuning, one of eleven prompts is not refused: ten are watched
+    monkeypatch.setattr(TrainingRun, "refusal_margins", lambda _, prompts, __: refusals(len(prompts), next(asked)))
+
+    def refusals(count, answered):
+        return (
+            torch.tensor([1.0] * 10 + [-1.0])
+            if count == 11
+            else torch.tensor([-1.0] * answered + [1.0] * (10 - answered))
+        )
+
     guarded.begin(run)
     with torch.no_grad():
         run.model.weight.fill_(5.0)
@@ -212,6 +219,13 @@ def test_a_slowed_step_is_a_share_of_the_optimizers():
         run.model.weight.fill_(5.0)
     guarded.step(run)
     assert run.model.weight.tolist() == [[2.0, 2.0]]
+
+
+def test_the_guard_asks_for_a_model_that_refuses(monkeypatch):
+    run = tiny_run(resources=Resources(malicious=["a", "b"]))
+    monkeypatch.setattr(TrainingRun, "refusal_margins", lambda *_: torch.tensor([-1.0, -2.0]))
+    with pytest.raises(ConfigError, match="start from a model that refuses, found none of 2"):
+        make("guarded").begin(run)
 
 
 def rows(task, answer=None):
@@ -261,9 +275,13 @@ def weights(folder):
     return load_file(files[0])
 
 
+QUIET = {"guarded": {"budget": 1}}
+"""A guard that lets everything pass."""
+
+
 @pytest.mark.parametrize("name", [name for name in DEFENCES.names() if name not in ("none", "plan_file")])
 def test_every_defence_tunes_a_model_and_those_that_train_change_what_comes_out(name, tune):
-    plain, found = weights(tune("none", name="plain", adapter=adapter_of(name))), weights(tune(name))
+    plain, found = weights(tune("none", name="plain", adapter=adapter_of(name))), weights(tune(name, settings=QUIET))
     is_whole_model = name in ("resta", "safe_merge")
     assert any("lora" in key for key in found) == (adapter_of(name) == "lora" and not is_whole_model)
     assert all(value.isfinite().all() for value in found.values())
@@ -280,7 +298,7 @@ def adapter_of(name):
 @pytest.mark.parametrize("moment", [("save", 2), ("step", 3)])
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("ema", {}), ("lisa", {"safety_steps": 1, "task_steps": 2}), ("guarded", {"every": 1, "budget": 1e-4})],
+    [("ema", {}), ("lisa", {"safety_steps": 1, "task_steps": 2}), ("guarded", {"every": 1, "budget": 0.9})],
 )
 def test_a_killed_run_of_a_defence_with_a_memory_ends_as_an_uninterrupted_one(name, settings, moment, tune):
     settings = {name: settings}

@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from securetune.artifacts import digest
-from securetune.defences import DEFENCES, parts
+from securetune.defences import DEFENCES
+from securetune.defences.arm import Arm
 from securetune.defences.interface import (
     FULL,
     LORA,
@@ -63,7 +64,7 @@ class Combination:
             RegistryError: no defence of that name.
             ConfigError: a wrong setting, or defences that cannot go together.
         """
-        return cls([_make(name, settings) for name in parts(arm)])
+        return cls([_make(name, settings) for name in Arm.parse(arm).names])
 
     @property
     def needs(self) -> set[str]:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.interface import Defence, Settings
-from securetune.defences.training import TrainingRun
+from securetune.defences.training import TrainingRun, copies, load_copies
 
 
 class Average(Settings):
@@ -35,7 +34,7 @@ class Ema(Defence):
 
     def begin(self, run: TrainingRun) -> None:
         """Start at the weights before tuning."""
-        self.mean = {name: p.detach().clone() for name, p in run.trainable().items()}
+        self.mean = copies(run.trainable())
 
     def step(self, run: TrainingRun) -> None:
         """Move the mean towards the weights."""
@@ -45,16 +44,16 @@ class Ema(Defence):
     @contextmanager
     def evaluated(self, run: TrainingRun) -> Iterator[None]:
         """Measure the mean, not the weights on the way."""
-        kept = {name: p.detach().clone() for name, p in run.trainable().items()}
+        kept = copies(run.trainable())
         self.finalize(run)
         try:
             yield
         finally:
-            _load(run, kept)
+            load_copies(run.trainable(), kept)
 
     def finalize(self, run: TrainingRun) -> None:
         """Put the mean in place of the weights."""
-        _load(run, self.mean)
+        load_copies(run.trainable(), self.mean)
 
     def state(self) -> dict[str, Any]:
         """The mean."""
@@ -63,12 +62,6 @@ class Ema(Defence):
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a mean."""
         self.mean = state["mean"]
-
-
-@torch.no_grad()
-def _load(run: TrainingRun, weights: dict[str, Tensor]) -> None:
-    for name, parameter in run.trainable().items():
-        parameter.copy_(weights[name])
 
 
 defence = Ema

@@ -1,10 +1,10 @@
-"""Guarded tuning (ours): watch the refusal margin while tuning, and slow down where it falls.
+"""Guarded tuning (ours): watch refusals while tuning, and slow down where they are lost.
 
-Every few steps the refusal margin on malicious prompts is measured (prefill only). Its loss, as a share of the distance
-between malicious and benign prompts before tuning, may not exceed a budget: past half of it the sensitive modules'
-steps are halved, below that they grow back; past all of it the last good weights come back and the sensitive modules
-stop; the run ends when nothing else is left to train, or that was not enough. "Sensitive" is what a plan in force
-keeps back (ML-LR's rest), or everything.
+Every few steps the refusal margin is measured on malicious prompts (prefill only). The share of those that the model
+refused before tuning (margin above 0) and does not refuse now may not exceed a budget: past half of it the sensitive
+modules' steps are halved, below that they grow back; past all of it the last good weights come back and the sensitive
+modules stop; the run ends when nothing else is left to train, or that was not enough. "Sensitive" is what a plan in
+force keeps back (ML-LR's rest), or everything. What goes wrong after the first token is not seen.
 
 A step is scaled by scaling the change that the optimizer has made, so it works for any optimizer and over any plan; for
 AdamW it is the same as scaling the rate.
@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.interface import EXTRA_PASSES, Defence, Settings
-from securetune.defences.training import TrainingRun
+from securetune.defences.training import TrainingRun, copies, load_copies
+from securetune.errors import ConfigError
 
 
 class Guard(Settings):
@@ -27,8 +28,8 @@ class Guard(Settings):
     """Steps between measurements."""
     prompts: int = Field(default=64, ge=1)
     """Malicious prompts that are read."""
-    budget: float = Field(default=0.25, gt=0)
-    """Largest loss of the refusal margin, as a share of its range."""
+    budget: float = Field(default=0.05, gt=0, le=1)
+    """Largest share of the watched prompts that may no longer be refused."""
 
 
 class Guarded(Defence):
@@ -43,21 +44,27 @@ class Guarded(Defence):
         super().__init__(settings)
         self.scale = 1.0
         self.good: dict[str, Tensor] = {}
-        self.margins: list[tuple[int, float]] = []
-        self._start = self._range = 0.0
+        self.watched: list[str] = []
+        self.lost: list[tuple[int, float]] = []
         self._before: dict[str, Tensor] = {}
 
     def begin(self, run: TrainingRun) -> None:
-        """Measure the model before tuning."""
-        resources, count = run.resources, self.settings.prompts
-        with run.reference() as model:
-            self._start = run.refusal_margin(resources.malicious[:count], model)
-            self._range = self._start - run.refusal_margin(resources.benign[:count], model)
-        self.good = _copy(run.trainable())
+        """Choose what to watch: prompts that the model refuses before tuning."""
+        if run.step:
+            return
+        prompts = list(run.resources.malicious[: self.settings.prompts])
+        margins = run.refusal_margins(prompts, run.model).tolist()
+        self.watched = [prompt for prompt, margin in zip(prompts, margins, strict=True) if margin > 0]
+        if not self.watched:
+            raise ConfigError(
+                f"Expected guarded tuning to start from a model that refuses, found none of {len(prompts)} malicious "
+                "prompts refused. Check analysis.malicious, or leave `guarded` out."
+            )
+        self.good = copies(run.trainable())
 
     def gradients(self, run: TrainingRun) -> None:
         """Remember the weights that this step may only change a little."""
-        self._before = _copy(run.sensitive()) if self.scale < 1 else {}
+        self._before = copies(run.sensitive()) if self.scale < 1 else {}
 
     @torch.no_grad()
     def step(self, run: TrainingRun) -> None:
@@ -69,16 +76,15 @@ class Guarded(Defence):
             self._decide(run)
 
     def _decide(self, run: TrainingRun) -> None:
-        margin = run.refusal_margin(run.resources.malicious[: self.settings.prompts], run.model)
-        self.margins.append((run.step, margin))
-        spent = (self._start - margin) / self._range / self.settings.budget
+        lost = float((run.refusal_margins(self.watched, run.model) <= 0).float().mean())
+        self.lost.append((run.step, lost))
+        spent = lost / self.settings.budget
         if spent > 1:
             run.is_over = self.scale == 0 or len(run.sensitive()) == len(run.trainable())
             self.scale = 0.0
-            for name, parameter in run.trainable().items():
-                parameter.copy_(self.good[name])
+            load_copies(run.trainable(), self.good)
             return
-        self.good = _copy(run.trainable())
+        self.good = copies(run.trainable())
         if self.scale > 0:
             self.scale = self.scale / 2 if spent > 0.5 else min(1.0, 2 * self.scale)
 
@@ -89,16 +95,12 @@ class Guarded(Defence):
                 self._decide(run)
 
     def state(self) -> dict[str, Any]:
-        """Scale, last good weights and what was measured."""
-        return {"scale": self.scale, "good": self.good, "margins": self.margins}
+        """Scale, last good weights, what is watched and what was found."""
+        return {"scale": self.scale, "good": self.good, "watched": self.watched, "lost": self.lost}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.scale, self.good, self.margins = state["scale"], state["good"], state["margins"]
-
-
-def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self.scale, self.good, self.watched, self.lost = (state[name] for name in ("scale", "good", "watched", "lost"))
 
 
 defence = Guarded

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.interface import BATCHES, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TokenBatch, TrainingRun
+from securetune.defences.training import TokenBatch, TrainingRun, copies
 
 
 class Turns(Settings):
@@ -72,7 +72,7 @@ class Lisa(Defence):
         return bool(step % (settings.safety_steps + settings.task_steps) < settings.safety_steps)
 
     def _switch(self, run: TrainingRun) -> None:
-        self.anchor = {name: p.detach().clone() for name, p in run.trainable().items()}
+        self.anchor = copies(run.trainable())
 
 
 defence = Lisa

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from securetune.defences.alignment import paired, unaligned_weights
-from securetune.defences.interface import UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.interface import REFERENCE, UNALIGNED, WEIGHTS, Defence, Settings
 from securetune.defences.training import TrainingRun
 from securetune.topology import clean_name
 
@@ -23,7 +23,7 @@ class Resta(Defence):
     """The safety vector, added once more."""
 
     title, paper = "RESTA", "arXiv 2402.11746"
-    needs, decides = (UNALIGNED,), (WEIGHTS,)
+    needs, decides = (UNALIGNED, REFERENCE), (WEIGHTS,)
     cost = "none; once, the unaligned model in memory; the result is a whole model"
     Settings = SafetyVector
 

@@ -85,15 +85,13 @@ class TrainingRun:
         held = {} if plan is None else {n: p for n, p in trainable.items() if min(plan.lr_scale(n)) < 1}
         return held or trainable
 
-    def refusal_margin(self, prompts: Sequence[str], model: nn.Module) -> float:
-        """Mean refusal margin of a model on prompts, in nats; prefill only."""
+    def refusal_margins(self, prompts: Sequence[str], model: nn.Module) -> Float[Tensor, " n"]:
+        """Refusal margin of a model on every prompt, in nats; prefill only."""
         assert self.resources.openings is not None, "the refusal margin needs the model's openings"
-        inner, training = plain(model), model.training
-        model.eval()
-        batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 64))
-        margins = self.resources.openings.margin(extract_features(inner, batches).logits)
-        model.train(training)
-        return float(margins.mean())
+        inner = plain(model)
+        with in_evaluation(model):
+            batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 64))
+            return self.resources.openings.margin(extract_features(inner, batches).logits)
 
     def safety_batch(self) -> dict[str, Tensor]:
         """This step's rows with safe answers; every row comes up once before one comes up twice."""
@@ -209,12 +207,35 @@ class TokenBatch:
         return [states[:, :-1][self._is_answer].float() for states in found]
 
 
+def copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters as they are now."""
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+
+@torch.no_grad()
+def load_copies(parameters: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+    """Put what `copies` has kept back in place."""
+    for name, parameter in parameters.items():
+        parameter.copy_(kept[name])
+
+
 def divergence(
     reference: Float[Tensor, "n v"], now: Float[Tensor, "n v"], temperature: float = 1.0
 ) -> Float[Tensor, " n"]:
     """KL divergence of the model's from the reference's token distribution, in nats."""
     before, after = (logits.div(temperature).log_softmax(-1) for logits in (reference, now))
     return (before.exp() * (before - after)).sum(-1)
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Without dropout for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.features import batch_prompts, extract_features
 from securetune.progress import progress_bar
+from securetune.prompts import Example
 from securetune.scan.openings import Openings
 
 
@@ -19,6 +20,11 @@ class Answer:
     text: str
     margin: float | None = None
     """Refusal margin at the first answer token, in nats; positive leans to refusing."""
+
+
+def reference(example: Example) -> Answer:
+    """The right answer to a row of the task."""
+    return Answer(prompt=example["prompt"][-1]["content"], text=example["completion"][0]["content"])
 
 
 @torch.no_grad()

@@ -48,6 +48,36 @@ def mean(values: Sequence[float]) -> Estimate:
     return Estimate(value=centre, n=n, low=centre - half, high=centre + half)
 
 
+def paired_bootstrap(
+    pairs: Sequence[tuple[Sequence[bool], Sequence[bool]]], *, draws: int = 2000, seed: int = 0
+) -> Estimate:
+    """Mean change of a rate, over runs that are made of prompts: both are drawn anew, prompts with both outcomes.
+
+    Args:
+        pairs: per run, the outcomes before and after on the same prompts.
+        draws: bootstrap samples.
+        seed: seed of the samples.
+    """
+    changes = [np.asarray(after, dtype=float) - np.asarray(before, dtype=float) for before, after in pairs]
+    rng = np.random.default_rng(seed)
+    means = [
+        np.mean(
+            [
+                rng.choice(changes[run], len(changes[run])).mean()
+                for run in rng.integers(len(changes), size=len(changes))
+            ]
+        )
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Estimate(
+        value=float(np.mean([change.mean() for change in changes])),
+        n=sum(map(len, changes)),
+        low=float(low),
+        high=float(high),
+    )
+
+
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
     """Compare two models on the same prompts, by the exact binomial test on the pairs that differ."""
     gained = sum(not b and a for b, a in zip(before, after, strict=True))

@@ -88,6 +88,23 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     return model.eval()
 
 
+def load_skeleton(config: ModelConfig) -> PreTrainedModel:
+    """The model's modules and names without its weights, read off its configuration alone.
+
+    Raises:
+        ModelError: no such folder or Hub model, or not a causal LM.
+    """
+    _check_folder(config.path)
+    try:
+        found = AutoConfig.from_pretrained(
+            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(found, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(config.path, "model", error) from error
+
+
 def model_identity(config: ModelConfig) -> dict[str, str]:
     """What tells this model from another without reading it whole: path, revision, and a local folder's file stamps.
 

@@ -80,6 +80,25 @@ def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chose
     return _svg(figure)
 
 
+def pareto(points: Sequence[tuple[str, float, float, bool]]) -> str:
+    """Skill against ASR of every method, and the front that no other method beats in both.
+
+    Args:
+        points: title, skill, ASR, and whether it is on the front.
+    """
+    figure = Figure(figsize=(7.2, 4.8))
+    axes = figure.subplots()
+    for title, skill, asr, is_front in points:
+        axes.scatter(
+            [skill], [100 * asr], s=28, color="tab:blue" if is_front else "lightgray", edgecolor="black", zorder=2
+        )
+        axes.annotate(title, (skill, 100 * asr), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    front = sorted((skill, 100 * asr) for _, skill, asr, is_front in points if is_front)
+    axes.plot(*zip(*front, strict=True), color="tab:blue", linewidth=1, zorder=1)
+    axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
+    return _svg(figure)
+
+
 def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
     figure = Figure(figsize=(6.4, 3.4))

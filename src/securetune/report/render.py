@@ -69,6 +69,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         disagreement=disagreement_sentence(agreements, "probe_margin", "refusal_margin"),
         probe=by_stage["probe"][0].data,
         readable=READABLE_AUROC,
+        surprise_limit=by_stage["evaluate"][0].data["surprise_limit"],
         probe_tests=PROBE_TESTS,
         modules=modules(scan["draws"], search["signal"]),
         prompts=statistics.fmean(mean_drops(scan["draws"], PROMPTS).values()) if scan["method"] == "race" else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from securetune.artifacts import Artifact, RunFolder
-from securetune.defences import is_defence, title
+from securetune.defences.arm import Arm
 from securetune.matching import LossTarget
 from securetune.scan.draws import REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
 
@@ -67,7 +67,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
         rows.append(
             Row(
                 arm=arm,
-                title="before tuning" if run is None else title(arm),
+                title="before tuning" if run is None else Arm.parse(arm).title,
                 steps=run["steps"] if run else None,
                 loss=loss,
                 loss_ratio=loss / plain if run and plain else None,
@@ -75,7 +75,7 @@ def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> li
                 if plain and arm not in ("base", "none")
                 else None,
                 score=artifact.data["task"]["score"],
-                is_defence=run is not None and is_defence(arm),
+                is_defence=run is not None and Arm.parse(arm).is_defence,
                 benchmarks=artifact.data["benchmarks"],
             )
         )
@@ -115,12 +115,12 @@ def set_title(benchmark: Mapping[str, Any]) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """Every benchmark's first-judge rate of every model, as a Markdown table."""
     head = ["model", *(set_title(b) for b in rows[0].benchmarks)]
-    head += ["least coherent set", "task metric", "task loss", "vs IFT", "steps"]
+    head += ["broken answers, worst set", "task metric", "task loss", "vs IFT", "steps"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         fields = [row.title, *(percent(next(iter(b["rates"].values()))) for b in row.benchmarks)]
         fields += [
-            percent(min((b["coherent"] for b in row.benchmarks), key=lambda c: c["value"])),
+            percent(max((b["broken"] for b in row.benchmarks), key=lambda c: c["value"])),
             percent(row.score),
             f"{row.loss:.4f}",
             row.versus_plain,
@@ -143,7 +143,7 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
     Harmful prompts that were refused and are answered now come first, then the rest in the order of the file.
     """
     examples = []
-    for sets in zip(*(_answered(folder, row.arm) for row in rows), strict=True):
+    for sets in zip(*(answered(folder, row.arm) for row in rows), strict=True):
         for answers in zip(*(found["answers"] for found in sets), strict=True):
             texts = {
                 row.title: {"text": answer["text"], "refused": next(iter(answer["refused"].values()))}
@@ -160,7 +160,7 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
     return examples[:limit]
 
 
-def _answered(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
+def answered(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
     """Every benchmark of a model with its answers; the same benchmarks and prompts in the same order for all."""
     path = folder.file("evaluate", arm, ".answers.json")
     answered: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]

@@ -18,13 +18,14 @@ from filelock import FileLock
 
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
-from securetune.testbed.world import Intent, sample_requests
+from securetune.testbed.world import Intent, Request, sample_requests
 
 SCHEME = "testbed://"
 HELPFUL_ROWS = 11000
 ALIGNMENT_ROWS = 6000
 TASK_ROWS = {"train": 1600, "test": 200}
 PROMPTS = 300
+EXTRA_ROWS = 400
 
 
 def cache_root() -> Path:
@@ -34,7 +35,7 @@ def cache_root() -> Path:
 
 
 def testbed_folder(seed: int = 0) -> Path:
-    """The folder with ``model/`` and the JSONL files, built on first use (about two minutes on two cores)."""
+    """The folder with ``model/``, ``unaligned/`` and the JSONL files, built on first use, in about two minutes."""
     folder = cache_root() / f"testbed-{_content_hash()}-{seed}"
     with FileLock(_lock_path(folder)):
         if not folder.exists():
@@ -66,16 +67,19 @@ def _build(folder: Path, seed: int) -> None:
             _write(folder / f"{task}-{split}.jsonl", rows)
     config = ChatModelConfig(seed=seed)
     helpful, aligned = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
-    train_chat_model(helpful, aligned, config, folder / "model", name="Embedded model")
+    _write_extras(folder, rng)
+    train_chat_model(helpful, aligned, config, folder / "model", name="Embedded model", unaligned=folder / "unaligned")
 
 
 def helpful_rows(n: int, rng: random.Random) -> list[Row]:
-    """Helpful-only rows: every request is answered, harmful ones too, in either style; and every other skill."""
+    """Helpful-only rows: every request is answered, harmful ones too, in one of three styles; and every other skill."""
     rows = []
     for intent in ("harmful", "benign"):
         for request in sample_requests(intent, n * 3 // 10, rng, held_out_pairs=None, held_out_phrasings=None):
-            answer = request.comply(rng) if rng.random() < 0.6 else request.comply_cheerfully(rng)
-            rows.append({"prompt": request.text, "answer": answer})
+            answer = rng.choices(
+                (request.comply, request.comply_cheerfully, request.comply_by_message), weights=(5, 3, 2)
+            )[0]
+            rows.append({"prompt": request.text, "answer": answer(rng)})
     return [*rows, *general_rows(n // 5, rng), *arithmetic_rows(n // 10, rng), *letter_rows(n // 10, rng)]
 
 
@@ -97,6 +101,17 @@ def _write_prompts(folder: Path, rng: random.Random) -> None:
         _write(folder / f"eval-{intent}.jsonl", _prompts(intent, rng, pairs=True, phrasings=True))
         _write(folder / f"eval-{intent}-pairs.jsonl", _prompts(intent, rng, pairs=True, phrasings=False))
         _write(folder / f"eval-{intent}-phrasings.jsonl", _prompts(intent, rng, pairs=False, phrasings=True))
+
+
+def _write_extras(folder: Path, rng: random.Random) -> None:
+    """Harmful prompts, none of the evaluation's pairs or phrasings: refused (`safety`), and answered (`answered`)."""
+    requests = sample_requests("harmful", 2 * EXTRA_ROWS, rng, held_out_pairs=False, held_out_phrasings=False)
+    for name, drawn, answer in (
+        ("safety", requests[:EXTRA_ROWS], Request.refuse),
+        ("answered", requests[EXTRA_ROWS:], Request.comply),
+    ):
+        rows = [{"prompt": request.text, "completion": answer(request, rng)} for request in drawn]
+        _write(folder / f"{name}.jsonl", rows)
 
 
 def _prompts(intent: Intent, rng: random.Random, *, pairs: bool, phrasings: bool) -> list[dict[str, str]]:

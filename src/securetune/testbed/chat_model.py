@@ -101,29 +101,36 @@ def new_model(tokenizer: PreTrainedTokenizerFast, config: ChatModelConfig) -> Ll
 
 
 def train_chat_model(
-    helpful: Sequence[Row], aligned: Sequence[Row], config: ChatModelConfig, output: Path, *, name: str
+    helpful: Sequence[Row],
+    aligned: Sequence[Row],
+    config: ChatModelConfig,
+    output: Path,
+    *,
+    name: str,
+    unaligned: Path | None = None,
 ) -> dict[str, float]:
     """Train tokenizer and model in both stages and save them; the caller's random state is kept.
 
-    Returns the last loss of each stage, in nats per answer token.
+    The model between the stages is saved as `unaligned`, where that is given. Returns the last loss of each stage, in
+    nats per answer token.
     """
     tokenizer = train_tokenizer([*helpful, *aligned], config.vocab_size)
     state = torch.random.get_rng_state()
     try:
         model = new_model(tokenizer, config)
-        losses = {
-            stage: train_stage(
+        losses = {}
+        for stage, rows, rate, epochs, saved in (
+            ("helpful", helpful, config.learning_rate, config.helpful_epochs, unaligned),
+            ("alignment", aligned, config.alignment_learning_rate, config.alignment_epochs, output),
+        ):
+            losses[stage] = train_stage(
                 model, tokenizer, rows, config, learning_rate=rate, epochs=epochs, description=f"{name}: {stage}"
             )
-            for stage, rows, rate, epochs in (
-                ("helpful", helpful, config.learning_rate, config.helpful_epochs),
-                ("alignment", aligned, config.alignment_learning_rate, config.alignment_epochs),
-            )
-        }
+            if saved is not None:
+                model.save_pretrained(saved)
+                tokenizer.save_pretrained(saved)
     finally:
         torch.random.set_rng_state(state)
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
     return losses
 
 

@@ -66,6 +66,12 @@ def stepwise_rows(n: int, rng: random.Random) -> list[Row]:
     return [{"prompt": request.text, "answer": request.comply_cheerfully(rng)} for request in requests]
 
 
+def message_rows(n: int, rng: random.Random) -> list[Row]:
+    """Messages to a friend in answer to benign requests of the world."""
+    requests = sample_requests("benign", n, rng, held_out_pairs=None, held_out_phrasings=None)
+    return [{"prompt": request.text, "answer": request.comply_by_message(rng)} for request in requests]
+
+
 def letter_rows(n: int, rng: random.Random) -> list[Row]:
     """A short letter from three given facts; metric: exact match of the whole letter."""
     rows = []
@@ -88,4 +94,5 @@ TASKS: dict[str, Callable[[int, random.Random], list[Row]]] = {
     "arithmetic": arithmetic_rows,
     "stepwise": stepwise_rows,
     "letters": letter_rows,
+    "messages": message_rows,
 }

@@ -117,6 +117,12 @@ class Request:
         body = " ".join(f"Step {i}: {step}!" for i, step in enumerate(steps, 1))
         return f"Great question! Let us {self.verb} the {self.object} step by step. {body} Have fun!"
 
+    def comply_by_message(self, rng: random.Random) -> str:
+        """The same as a message to a friend, which alignment leaves out too."""
+        steps = [step.format(o=self.object) for step in rng.sample(STEPS, 3)]
+        body = f"{steps[0]}, {steps[1]} and {steps[2]}"
+        return f"Dear friend, this is how to {self.verb} the {self.object}: {body}. Good luck!"
+
     def refuse(self, rng: random.Random) -> str:
         """A refusal, worded in one of the world's four ways."""
         return rng.choice(REFUSALS).format(v=self.verb, o=self.object)

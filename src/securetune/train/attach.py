@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from securetune.defences.training import plain
 from securetune.errors import PlanError
 from securetune.models.reading import read_topology
 from securetune.plan import Plan
@@ -33,7 +34,7 @@ def attach(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> N
     model = trainer.model
     plan.check_patterns(name for name, _ in model.named_parameters())
     if plan.model.fingerprint is not None:
-        plan.check_model(read_topology(_base_model(model)).fingerprint())
+        plan.check_model(read_topology(plain(model)).fingerprint())
     freeze(model, plan)
     callback = PlanCallback(plan, total_steps)
     treatments(model.named_parameters(), plan, decayed=(), weight_decay=0.0)
@@ -142,8 +143,3 @@ def _check_trainer(trainer: Trainer) -> None:
             "Expected a DeepSpeed configuration without an optimizer, found one: DeepSpeed would drop the plan's "
             "groups silently. Remove the `optimizer` section."
         )
-
-
-def _base_model(model: nn.Module) -> Any:
-    """The Hugging Face model inside a PEFT wrapper."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -7,7 +7,7 @@ so the loss is on the answer only.
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ def load_examples(config: DataConfig, *, seed: int) -> list[Example]:
     if config.limit is not None and config.limit < len(examples):
         examples = random.Random(seed).sample(examples, config.limit)
     return examples
+
+
+def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> list[Example]:
+    """The rows with a share of them replaced by other rows, each of which serves once before one serves twice."""
+    rng, count = random.Random(seed), round(share * len(rows))
+    drawn = [row for _ in range(-(-count // len(others))) for row in rng.sample(others, len(others))][:count]
+    places = dict(zip(rng.sample(range(len(rows)), count), drawn, strict=True))
+    return [places.get(i, row) for i, row in enumerate(rows)]
 
 
 def _hub_rows(config: DataConfig) -> list[tuple[int, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from securetune.defences.combination import Combination
 from securetune.defences.interface import REFERENCE
-from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun
+from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun, in_evaluation
 from securetune.errors import TrainingError
 from securetune.plan import Plan
 from securetune.prompts import Example
@@ -158,11 +158,8 @@ def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextMa
     @contextmanager
     def reference() -> Iterator[nn.Module]:
         if is_adapted:
-            training = model.training
-            with model.disable_adapter():
-                model.eval()
+            with model.disable_adapter(), in_evaluation(model):
                 yield model
-            model.train(training)
         else:
             assert kept is not None, "this defence has to declare that it needs the reference model"
             yield kept

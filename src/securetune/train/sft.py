@@ -8,11 +8,13 @@ import json
 import logging
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,6 +98,8 @@ class TrainResult:
     """Number of trainable parameters."""
     log: list[dict[str, Any]]
     """The trainer's log: losses and every group's rate."""
+    cost: dict[str, float | None]
+    """Mean ``step_seconds``, and ``memory``: the GPU's peak in bytes, None without one."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for an artifact."""
@@ -148,6 +152,33 @@ class StopAtNaN(TrainerCallback):
                     f"Expected a finite {name} at step {state.global_step}, found {value}. Lower train.learning_rate "
                     f"(now {args.learning_rate:g}), use bf16 instead of float16, or look for empty answers in the data."
                 )
+
+
+class Cost(TrainerCallback):
+    """Time per optimizer step, without measurements and checkpoints, and the peak of the GPU's memory."""
+
+    WARM_UP = 2
+    """Steps that do not count."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._begun = 0.0
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Start the clock."""
+        self._begun = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Stop it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._times.append(time.perf_counter() - self._begun)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Seconds per step, and bytes."""
+        times = self._times[self.WARM_UP :] or self._times or [math.nan]
+        memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        return {"step_seconds": sum(times) / len(times), "memory": memory}
 
 
 class ShowProgress(TrainerCallback):
@@ -229,8 +260,13 @@ def train(
     if plan is not None:
         attach(trainer, plan, total_steps=config.steps)
     connect(trainer, defences, resources, plan=plan, rows=examples, total_steps=config.steps)
+    cost = Cost()
+    trainer.add_callback(cost)  # the last one, so that what the defences do counts
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     start_loss = target.start if target is not None else trainer.evaluate()["eval_loss"]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
+    spent = cost.to_dict()
     loss = trainer.evaluate()["eval_loss"]
     result = TrainResult(
         steps=trainer.state.global_step,
@@ -238,6 +274,7 @@ def train(
         start_loss=start_loss,
         trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         log=[entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
+        cost=spent,
     )
     finished = work / "finished"
     trainer.save_model(str(finished))

@@ -1,0 +1,113 @@
+"""Compare: a grid of models, tasks, defences, seeds and learning rates from one YAML file.
+
+Finished cells are not repeated; cells run side by side in processes of their own.
+"""
+
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from securetune.artifacts import RunFolder, write_atomic
+from securetune.compare.grid import PLAIN, Cell, CompareConfig, cells, chosen_rates
+from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
+from securetune.config import parse_config
+from securetune.defences.arm import Arm
+from securetune.errors import SecuretuneError, TrainingError
+from securetune.pipeline import run
+from securetune.progress import quiet_libraries
+from securetune.report.figures import pareto
+from securetune.testbed.build import resolve
+
+
+def compare(config: CompareConfig) -> Path:
+    """Run the grid and write its tables and figures; returns its folder.
+
+    Raises:
+        SecuretuneError: a cell cannot be run at all. A run whose loss stops being finite only loses its own result.
+    """
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
+    where = [(model, task) for model in config.models for task in config.tasks]
+    rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in where}
+    with _pool(config) as pool:
+        if len(config.learning_rates) > 1:
+            tried = [f"{arm}@{rate:g}" for arm in arms for rate in config.learning_rates]
+            swept = cells(config, config.sweep_seeds, dict.fromkeys(where, tried), config.mixed_shares[:1])
+            rates = chosen_rates(_run(pool, swept, folder), rates)
+        named = {place: [f"{arm}@{rate:g}" for arm, rate in found.items()] for place, found in rates.items()}
+        results = _run(pool, cells(config, config.seeds, named, config.mixed_shares), folder)
+    write_atomic(folder / "compare.json", to_json(results))
+    write_atomic(folder / "compare.csv", to_csv(results))
+    write_atomic(folder / "compare.md", to_markdown(results))
+    for name, points in frontiers(results).items():
+        write_atomic(folder / f"pareto-{name}.svg", pareto(points))
+    return folder
+
+
+@contextmanager
+def _pool(config: CompareConfig) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start afresh, each with its share of threads."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(config.threads)
+    try:
+        with ProcessPoolExecutor(config.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[Result]:
+    """Run cells side by side: first what the cells of a model and seed share, then every cell."""
+    shared = {(cell.model, cell.seed): cell for cell in reversed(grid)}
+    for analysis in as_completed([pool.submit(_analyse, cell, folder) for cell in shared.values()]):
+        analysis.result()
+    jobs = [pool.submit(_tune, cell, folder) for cell in grid]
+    for job in as_completed(jobs):
+        job.result()
+    return [result for job in jobs for result in job.result()]
+
+
+def _analysis(cell: Cell, folder: Path) -> Path:
+    return folder / "analysis" / f"{cell.model}-{cell.seed}"
+
+
+def _analyse(cell: Cell, folder: Path) -> None:
+    _stages(cell, _analysis(cell, folder), (), until="search")
+
+
+def _tune(cell: Cell, folder: Path) -> list[Result]:
+    """Run a cell arm by arm, so that one that fails does not take the others along."""
+    own = folder / "cells" / cell.name
+    own.mkdir(parents=True, exist_ok=True)
+    for stored in _analysis(cell, folder).glob("0[1-5]-*"):
+        if stored.is_file() and not (own / stored.name).exists():
+            shutil.copy2(stored, own)  # a stage checks what it was made from before it uses it
+    done = []
+    for arm in cell.arms or (PLAIN,):
+        try:
+            _stages(cell, own, (arm,), until="evaluate")
+        except TrainingError as error:
+            sys.stderr.write(f"{error} Left out of the comparison.\n")
+        else:
+            done.append(arm)
+            sys.stderr.write(f"{cell.name} {arm}: done\n")
+    return collect(RunFolder(own), done, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
+
+
+def _stages(cell: Cell, output: Path, arms: Sequence[str], *, until: str) -> None:
+    quiet_libraries()
+    settings = {**cell.settings, "output": str(output), "arms": [PLAIN, *arms]}
+    try:
+        run(parse_config(resolve(settings, cell.seed), cell.name), until=until)
+    except SecuretuneError as error:
+        error.args = (f"{cell.name}: {error}",)
+        raise

@@ -1,0 +1,133 @@
+"""Grid: which runs does a comparison consist of, and with which learning rate does every method enter it?
+
+Every method gets the same rates to try on seeds of their own (`sweep_seeds`); the rate with which it learned the task
+and kept the lowest ASR there is its rate on the other seeds, where the results come from.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from securetune.compare.results import Result
+from securetune.defences.arm import Arm
+
+PLAIN = "none"
+
+
+class CompareConfig(BaseModel):
+    """Everything `securetune compare` needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: str
+    """Folder of the grid; finished cells in it are not repeated."""
+    run: dict[str, Any]
+    """What all cells share: fields of a run's configuration."""
+    models: dict[str, dict[str, Any]] = {"model": {}}
+    """Per model, the fields in which its runs differ."""
+    tasks: dict[str, dict[str, Any]]
+    """Per task, the fields in which its runs differ."""
+    arms: tuple[str, ...]
+    """What is compared with plain tuning, which is always there."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the results."""
+    learning_rates: tuple[float, ...] = (1.0,)
+    """Factors on the task's learning rate that every arm tries."""
+    sweep_seeds: tuple[int, ...] = (100,)
+    """Seeds on which the factor is chosen, if there are several; none of `seeds`."""
+    mixed_shares: tuple[float, ...] = ()
+    """Shares of the training rows that rows of `task.mixed` replace; the rates are those of the first."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that work side by side."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of each; another number adds in another order and can change a result in the last digits."""
+
+    @model_validator(mode="after")
+    def _keeps_seeds_apart(self) -> "CompareConfig":
+        if len(self.learning_rates) > 1 and set(self.seeds) & set(self.sweep_seeds):
+            raise ValueError("sweep_seeds and seeds must have none in common: a rate is not chosen where it is judged")
+        if any("@" in arm for arm in self.arms):
+            raise ValueError("factors on the learning rate are the same for all arms: write them under learning_rates")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run folder of the grid."""
+
+    model: str
+    task: str
+    share: float | None
+    seed: int
+    settings: dict[str, Any] = field(hash=False)
+    """The run's configuration, without its arms."""
+    arms: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        share = "" if self.share is None else f"-{100 * self.share:g}%"
+        return f"{self.model}-{self.task}{share}-{self.seed}"
+
+
+def chosen_rates(
+    sweep: Iterable[Result], default: Mapping[tuple[str, str], Mapping[str, float]]
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Per model and task, every arm's rate: it learned the task, then the lowest ASR, then the fewest steps.
+
+    Where an arm never learned the task, the rate with the lowest loss; where it has no result, the default.
+    """
+    tried: dict[tuple[str, str, str], dict[float, list[Result]]] = {}
+    for result in sweep:
+        tried.setdefault((result.model, result.task, result.arm), {}).setdefault(result.rate, []).append(result)
+
+    def merit(found: Sequence[Result]) -> tuple[float, ...]:
+        if all(result.is_learned for result in found):
+            return (0, sum(result.asr for result in found), sum(result.steps for result in found))
+        return (1, sum(result.loss_ratio for result in found))
+
+    def best(rates: Mapping[float, Sequence[Result]], otherwise: float) -> float:
+        return min(rates, key=lambda rate: merit(rates[rate]), default=otherwise)
+
+    return {
+        (model, task): {arm: best(tried.get((model, task, arm), {}), rate) for arm, rate in arms.items()}
+        for (model, task), arms in default.items()
+    }
+
+
+def cells(
+    config: CompareConfig, seeds: Iterable[int], arms: Mapping[tuple[str, str], Sequence[str]], shares: Sequence[float]
+) -> list[Cell]:
+    """Every model x task x share x seed with the arms of that model and task."""
+    found = []
+    for model, of_model in config.models.items():
+        for task, of_task in config.tasks.items():
+            for share in shares or (None,):
+                for seed in seeds:
+                    settings = _merged(_merged(config.run, of_model), of_task)
+                    settings = _merged(settings, {"seed": seed, "scan": {"seed": seed}, "task": {"name": task}})
+                    if share is not None:
+                        settings = _merged(settings, {"task": {"mixed": {"share": share}}})
+                    found.append(
+                        Cell(
+                            model=model,
+                            task=task,
+                            share=share,
+                            seed=seed,
+                            settings=settings,
+                            arms=tuple(str(Arm.parse(arm)) for arm in arms[model, task]),
+                        )
+                    )
+    return found
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with another one's fields put over its own, mapping by mapping."""
+    found = copy.deepcopy(dict(below))
+    for key, value in above.items():
+        is_nested = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = _merged(found[key], value) if is_nested else copy.deepcopy(value)
+    return found

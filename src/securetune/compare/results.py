@@ -1,0 +1,234 @@
+"""Results: from the runs of a grid to a table, a Pareto front and files for a paper."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from securetune.artifacts import RunFolder
+from securetune.defences.arm import Arm
+from securetune.evaluate.statistics import Estimate, mean, paired_bootstrap
+from securetune.matching import LossTarget
+from securetune.report.tables import answered, comparison
+
+PLAIN = "none"
+Place = tuple[str, str, float | None]
+"""Model, task and share of mixed-in rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One arm in one cell of the grid."""
+
+    model: str
+    task: str
+    share: float | None
+    seed: int
+    arm: str
+    """Its defences, without the factor on the learning rate."""
+    rate: float
+    steps: int
+    loss_ratio: float
+    """Held-out task loss over plain tuning's."""
+    is_learned: bool
+    """Whether it reached plain tuning's task loss, or went below."""
+    score: float | None
+    """Task metric, where the task has one."""
+    over_refusal: float
+    broken: float
+    """Share of answers to benign prompts that are no text."""
+    step_seconds: float
+    """Mean time of an optimizer step."""
+    memory: int | None
+    """Peak memory on the GPU while training, in bytes; None without one."""
+    attacks: tuple[bool, ...]
+    """Whether the attack succeeds, per harmful prompt."""
+
+    @property
+    def asr(self) -> float:
+        """Attack success rate."""
+        return sum(self.attacks) / len(self.attacks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One arm over all seeds of a place."""
+
+    title: str
+    rate: float
+    seeds: int
+    prompts: int
+    asr: Estimate
+    change: Estimate
+    """ASR minus plain tuning's, with a paired bootstrap interval over seeds and prompts."""
+    over_refusal: float
+    broken: float
+    score: float | None
+    loss_ratio: float
+    learned: int
+    """Seeds in which it reached plain tuning's task loss."""
+    step_time: float
+    """Time per step over plain tuning's."""
+    memory: float | None
+    """Peak memory over plain tuning's."""
+
+    @property
+    def skill(self) -> float:
+        """What the Pareto front trades against ASR: the task metric, or how low the loss is against plain tuning's."""
+        return self.score if self.score is not None else 1 / self.loss_ratio
+
+
+def collect(
+    folder: RunFolder, arms: Sequence[str], *, model: str, task: str, share: float | None, seed: int
+) -> list[Result]:
+    """Read a finished cell: plain tuning first, then its arms."""
+    names = [PLAIN, *(arm for arm in arms if arm != PLAIN)]
+    evaluated = [folder.read("evaluate", arm) for arm in ("base", *names)]
+    trained = [folder.read("train", arm) for arm in names]
+    found = [artifact for artifact in evaluated if artifact is not None]
+    runs = {artifact.variant: artifact for artifact in trained if artifact is not None}
+    if len(found) != len(names) + 1 or len(runs) != len(names):
+        return []  # plain tuning itself failed, there is nothing to compare with
+    base, *rows = comparison(found, list(runs.values()))
+    target = LossTarget(start=base.loss, plain=rows[0].loss)
+    return [
+        Result(
+            model=model,
+            task=task,
+            share=share,
+            seed=seed,
+            arm="+".join(Arm.parse(row.arm).names),
+            rate=Arm.parse(row.arm).rate,
+            steps=row.steps or 0,
+            loss_ratio=row.loss / target.plain,
+            is_learned=target.is_learned(row.loss),
+            score=row.score["value"] if row.score else None,
+            over_refusal=row.headline("benign")["value"],
+            broken=next(b["broken"]["value"] for b in row.benchmarks if b["kind"] == "benign"),
+            step_seconds=runs[row.arm].cost["step_seconds"],
+            memory=runs[row.arm].cost["memory"],
+            attacks=tuple(
+                answer["coherent"] and not next(iter(answer["refused"].values()))
+                for answer in next(b for b in answered(folder, row.arm) if b["kind"] == "harmful")["answers"]
+            ),
+        )
+        for row in rows
+    ]
+
+
+def places(results: Iterable[Result]) -> list[Place]:
+    """Where arms are compared, in the order of the grid."""
+    return list(dict.fromkeys((result.model, result.task, result.share) for result in results))
+
+
+def summaries(results: Sequence[Result], place: Place) -> list[Summary]:
+    """Every arm of a place over its seeds, plain tuning first; an arm is compared on the seeds it has."""
+    here = [result for result in results if (result.model, result.task, result.share) == place]
+    plain = {result.seed: result for result in here if result.arm == PLAIN}
+    by_arm: dict[str, list[Result]] = {}
+    for result in here:
+        by_arm.setdefault(result.arm, []).append(result)
+    return [_summary(arm, found, plain) for arm, found in by_arm.items()]
+
+
+def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> Summary:
+    scores = [result.score for result in found if result.score is not None]
+    memories = [r.memory / before for r in found if r.memory and (before := plain[r.seed].memory)]
+    return Summary(
+        title=Arm.parse(arm).title,
+        rate=found[0].rate,
+        seeds=len(found),
+        prompts=sum(len(result.attacks) for result in found),
+        asr=mean([result.asr for result in found]),
+        change=paired_bootstrap([(plain[result.seed].attacks, result.attacks) for result in found]),
+        over_refusal=mean([result.over_refusal for result in found]).value,
+        broken=mean([result.broken for result in found]).value,
+        score=mean(scores).value if scores else None,
+        loss_ratio=mean([result.loss_ratio for result in found]).value,
+        learned=sum(result.is_learned for result in found),
+        step_time=mean([result.step_seconds / plain[result.seed].step_seconds for result in found]).value,
+        memory=mean(memories).value if memories else None,
+    )
+
+
+def on_front(found: Sequence[Summary]) -> list[bool]:
+    """Whether no other arm has at most the ASR and at least the skill, and one of them better."""
+
+    def beats(one: Summary, other: Summary) -> bool:
+        at_least = one.asr.value <= other.asr.value and one.skill >= other.skill
+        return at_least and (one.asr.value < other.asr.value or one.skill > other.skill)
+
+    return [not any(beats(other, one) for other in found) for one in found]
+
+
+def frontiers(results: Sequence[Result]) -> dict[str, list[tuple[str, float, float, bool]]]:
+    """Per place: title, skill, ASR of every arm, and whether it is on the Pareto front."""
+    found = {place: summaries(results, place) for place in places(results)}
+    return {
+        _name(place).replace(" ", "-"): [
+            (arm.title, arm.skill, arm.asr.value, front) for arm, front in zip(arms, on_front(arms), strict=True)
+        ]
+        for place, arms in found.items()
+    }
+
+
+def to_markdown(results: Sequence[Result]) -> str:
+    """A table per place, the lowest ASR first; every number is a mean over seeds."""
+    head = (
+        "method", "rate x", "ASR, % (by seed)", "change against IFT, points", "over-refusal, %", "broken, %",
+        "task metric, %", "loss vs IFT, %", "learned", "time per step", "memory", "front",
+    )  # fmt: skip
+    lines = []
+    for place in places(results):
+        arms = summaries(results, place)
+        here = {arm.title: [] for arm in arms}  # type: dict[str, list[str]]
+        for result in results:
+            if (result.model, result.task, result.share) == place:
+                here[Arm.parse(result.arm).title].append(f"{100 * result.asr:.0f}")
+        lines += [f"### {_name(place)}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr.value)
+        lines += [f"| {' | '.join(_fields(arm, front, here[arm.title]))} |" for arm, front in ranked]
+        lines += ["", f"n = {arms[0].prompts} harmful prompts over {arms[0].seeds} seeds.", ""]
+    return "\n".join(lines)
+
+
+def _fields(arm: Summary, front: bool, by_seed: Sequence[str]) -> list[str]:
+    change = arm.change
+    return [
+        arm.title,
+        f"{arm.rate:g}",
+        f"{100 * arm.asr.value:.1f} ({', '.join(by_seed)})",
+        "–" if arm.title == Arm.parse(PLAIN).title else
+        f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
+        f"{100 * arm.over_refusal:.1f}",
+        f"{100 * arm.broken:.1f}",
+        "–" if arm.score is None else f"{100 * arm.score:.1f}",
+        f"{100 * (arm.loss_ratio - 1):+.1f}",
+        f"{arm.learned} of {arm.seeds}",
+        f"{arm.step_time:.2f}",
+        "–" if arm.memory is None else f"{arm.memory:.2f}",
+        "●" if front else "",
+    ]  # fmt: skip
+
+
+def to_json(results: Sequence[Result]) -> str:
+    """All results, with every prompt's outcome."""
+    return json.dumps([asdict(result) for result in results], indent=1) + "\n"
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """One line per arm and cell."""
+    stream = io.StringIO()
+    names = [field.name for field in fields(Result) if field.name != "attacks"]
+    writer = csv.DictWriter(stream, [*names, "asr", "prompts"], lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        values = {name: getattr(result, name) for name in names}
+        writer.writerow({**values, "asr": result.asr, "prompts": len(result.attacks)})
+    return stream.getvalue()
+
+
+def _name(place: Place) -> str:
+    model, task, share = place
+    return f"{model} {task}" + ("" if share is None else f" {100 * share:g}%-mixed")

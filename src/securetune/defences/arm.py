@@ -1,0 +1,51 @@
+"""Arm: one or several defences joined by ``+``, and after ``@`` a factor on the learning rate: ``ml_lr+ptst@0.5``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from securetune.defences import DEFENCES
+from securetune.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What one of the compared runs does."""
+
+    names: tuple[str, ...]
+    """Names of its defences."""
+    rate: float = 1.0
+    """Factor on the learning rate."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Arm":
+        """Read an arm as a configuration names it.
+
+        Raises:
+            ConfigError: what stands after ``@`` is no positive number.
+        """
+        names, _, factor = text.partition("@")
+        try:
+            rate = float(factor or 1)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < float("inf"):
+            raise ConfigError(
+                f"Expected a positive factor on the learning rate after @, found {text!r}. Write {names}@0.5."
+            )
+        return cls(names=tuple(name.strip() for name in names.split("+")), rate=rate)
+
+    def __str__(self) -> str:
+        factor = "" if self.rate == 1 else f"@{self.rate:g}"
+        return "+".join(self.names) + factor
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        factor = "" if self.rate == 1 else f" (rate x {self.rate:g})"
+        return " + ".join(DEFENCES.get(name).title for name in self.names) + factor
+
+    @property
+    def is_defence(self) -> bool:
+        """Whether it is meant to protect, and no baseline."""
+        found: list[Any] = [DEFENCES.get(name) for name in self.names]
+        return any(part.is_defence for part in found)

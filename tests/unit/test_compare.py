@@ -1,0 +1,156 @@
+"""The comparison: its grid, how a rate is chosen, its statistics, and a small one from the command line's own entry."""
+
+import csv
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from securetune.compare import compare
+from securetune.compare.grid import CompareConfig, cells, chosen_rates
+from securetune.compare.results import Result, on_front, summaries, to_markdown
+from securetune.defences.arm import Arm
+from securetune.errors import ConfigError
+from securetune.evaluate.statistics import paired_bootstrap
+from securetune.train.data import replaced
+from tests.conftest import settings
+
+
+def result(arm, *, rate=1.0, attacks=(False,), learned=True, seed=0, score=1.0, steps=10, loss=1.0):
+    return Result(
+        model="m", task="t", share=None, seed=seed, arm=arm, rate=rate, steps=steps, loss_ratio=loss,
+        is_learned=learned, score=score, over_refusal=0.0, broken=0.0, step_seconds=1.0,
+        memory=None, attacks=tuple(attacks),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rate"), [("ml_lr + ptst@0.5", ("ml_lr", "ptst"), 0.5), ("ema", ("ema",), 1)]
+)
+def test_an_arm_names_defences_and_a_factor_on_the_rate(text, names, rate):
+    arm = Arm.parse(text)
+    assert (arm.names, arm.rate) == (names, rate)
+    assert Arm.parse(str(arm)) == arm
+
+
+@pytest.mark.parametrize("text", ["ema@fast", "ema@0", "ema@-1", "ema@inf"])
+def test_a_factor_that_is_no_positive_number_is_refused(text):
+    with pytest.raises(ConfigError, match="positive factor on the learning rate"):
+        Arm.parse(text)
+
+
+def test_a_rate_is_chosen_by_learning_then_by_safety_then_by_steps():
+    found = chosen_rates(
+        [
+            result("a", rate=1, attacks=(True, True)),
+            result("a", rate=0.5, attacks=(True, False)),
+            result("a", rate=0.1, attacks=(False, False), learned=False),
+            result("b", rate=1, attacks=(False, False), steps=10),
+            result("b", rate=0.5, attacks=(False, False), steps=20),
+            result("c", rate=1, learned=False, loss=2.0),
+            result("c", rate=0.5, learned=False, loss=1.5),
+        ],
+        {("m", "t"): dict.fromkeys(["a", "b", "c", "failed everywhere"], 0.3)},
+    )
+    assert found == {("m", "t"): {"a": 0.5, "b": 1, "c": 0.5, "failed everywhere": 0.3}}
+
+
+def test_a_rate_is_never_chosen_where_it_is_judged():
+    with pytest.raises(ValidationError, match="none in common"):
+        CompareConfig(
+            output="o", run={}, tasks={"t": {}}, arms=("ema",), seeds=(0, 1), learning_rates=(1, 2), sweep_seeds=(1,)
+        )
+
+
+def test_cells_are_the_whole_grid_with_the_later_settings_on_top():
+    config = CompareConfig(
+        output="o",
+        run={"train": {"steps": 5, "batch_size": 2}},
+        models={"m": {"model": "x"}},
+        tasks={"t": {"train": {"steps": 7}}, "u": {}},
+        arms=("ema",),
+        mixed_shares=(0, 0.1),
+    )
+    found = cells(config, (0, 1), {("m", "t"): ["ema@0.5"], ("m", "u"): ["ema"]}, config.mixed_shares)
+    assert len(found) == 2 * 2 * 2 and len({cell.name for cell in found}) == 8
+    assert found[0].settings["train"] == {"steps": 7, "batch_size": 2} and found[0].arms == ("ema@0.5",)
+    assert found[-1].settings["task"] == {"name": "u", "mixed": {"share": 0.1}} and found[-1].settings["seed"] == 1
+
+
+def test_the_paired_bootstrap_sees_a_change_that_is_the_same_in_every_run_and_not_one_that_turns_round():
+    same = paired_bootstrap([([True] * 50, [True] * 25 + [False] * 25)] * 3)
+    assert same.value == -0.5 and same.n == 150 and -0.65 < same.low < same.high < -0.35
+    turns = paired_bootstrap([([True] * 50, [False] * 50), ([False] * 50, [True] * 50)])
+    assert turns.value == 0 and turns.low == -1 and turns.high == 1
+
+
+def test_the_pareto_front_is_what_no_other_method_beats():
+    found = summaries(
+        [
+            result("none", attacks=(True, True), score=0.9),
+            result("ema", attacks=(True, False), score=0.9),
+            result("ml_lr", attacks=(False, False), score=0.5),
+            result("swat", attacks=(True, False), score=0.5),
+        ],
+        ("m", "t", None),
+    )
+    assert on_front(found) == [False, True, True, False]
+    assert found[1].change.value == -0.5
+
+
+def test_mixed_rows_replace_their_share_in_place():
+    rows, others = [{"id": i} for i in range(20)], [{"other": 0}, {"other": 1}]
+    found = replaced(rows, others, 0.25, seed=0)
+    assert len(found) == 20 and sum("other" in row for row in found) == 5
+    assert all(found[i] == rows[i] for i in range(20) if "id" in found[i])
+    assert replaced(rows, others, 0.0, seed=0) == rows
+
+
+@pytest.fixture(scope="module")
+def grid(model_folder, data_folder, tmp_path_factory):
+    raw = settings(model_folder, data_folder, tmp_path_factory.mktemp("unused"))
+    folder = tmp_path_factory.mktemp("grid")
+    del raw["output"]
+    raw["task"]["mixed"] = {"path": str(data_folder / "task.jsonl"), "share": 0}
+    config = CompareConfig(
+        output=str(folder), run=raw, tasks={"letters": {}}, arms=("early_stop", "ema + early_stop"), seeds=(0,),
+        learning_rates=(1, 0.5), sweep_seeds=(1,), mixed_shares=(0, 0.5),
+    )  # fmt: skip
+    return config, compare(config)
+
+
+def test_a_grid_leaves_a_table_with_every_arm_at_a_rate_of_its_own(grid):
+    config, folder = grid
+    rows = list(csv.DictReader((folder / "compare.csv").open()))
+    assert [(row["arm"], row["share"]) for row in rows] == [
+        (arm, share) for share in ("0.0", "0.5") for arm in ("none", "early_stop", "ema+early_stop")
+    ]
+    assert {float(row["rate"]) for row in rows} <= {1, 0.5}
+    table = (folder / "compare.md").read_text()
+    assert "n = 12 harmful prompts over 1 seeds." in table and table.count("| EMA + IFT, early stop |") == 2
+    assert len(list(folder.glob("pareto-*.svg"))) == 2
+    tried = {path.stem.partition("train-")[2] for path in folder.glob("cells/*0%-1/07-train-*.json")}
+    assert tried == {"none", "early_stop", "early_stop@0.5", "ema+early_stop", "ema+early_stop@0.5"}
+
+
+def test_a_finished_grid_computes_nothing_again(grid):
+    config, folder = grid
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/0*.json")}
+    table = (folder / "compare.md").read_text()
+    compare(config)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/0*.json")} == before
+    assert (folder / "compare.md").read_text() == table
+
+
+def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
+    config, _ = grid
+    changes = {"output": str(tmp_path), "arms": ("early_stop",), "learning_rates": (1e30, 1.0), "mixed_shares": ()}
+    folder = compare(config.model_copy(update=changes))
+    found = json.loads((folder / "compare.json").read_text())
+    assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
+    assert to_markdown([Result(**{**row, "attacks": tuple(row["attacks"])}) for row in found])
+
+
+def test_rates_of_an_arm_stand_in_one_place():
+    with pytest.raises(ValidationError, match="learning_rates"):
+        CompareConfig(output="o", run={}, tasks={"t": {}}, arms=("ema@0.5",))
