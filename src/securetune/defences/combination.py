@@ -14,6 +14,7 @@ from securetune.defences.arm import Arm
 from securetune.defences.interface import (
     FULL,
     LORA,
+    PROMPTS,
     RATES,
     SAFETY_ROWS,
     SCAN,
@@ -30,6 +31,7 @@ from securetune.prompts import Example
 
 _REMEDIES = {
     SAFETY_ROWS: "Give rows with safe answers as `safety`.",
+    PROMPTS: "Give both, as `malicious` and `benign`.",
     UNALIGNED: "Give the model as it was before its alignment as `unaligned`.",
     LORA: "Set train.adapter to lora.",
     FULL: "Set train.adapter to full.",
@@ -79,6 +81,7 @@ class Combination:
         """
         has = {
             SAFETY_ROWS: bool(resources.safety_rows),
+            PROMPTS: bool(resources.malicious) and bool(resources.benign),
             UNALIGNED: resources.unaligned is not None,
             LORA: adapter == "lora",
             FULL: adapter == "full",

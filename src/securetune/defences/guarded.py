@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, Defence, Settings
+from securetune.defences.interface import EXTRA_PASSES, PROMPTS, Defence, Settings
 from securetune.defences.training import TrainingRun, copies, load_copies
 from securetune.errors import ConfigError
 
@@ -36,7 +36,7 @@ class Guarded(Defence):
     """A closed loop around the learning rate."""
 
     title, paper = "guarded", "ours"
-    needs = (EXTRA_PASSES,)
+    needs = (PROMPTS, EXTRA_PASSES)
     cost = "a prefill of the watched prompts every few steps; a copy of the trainable weights"
     Settings = Guard
 

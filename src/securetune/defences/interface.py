@@ -21,6 +21,7 @@ from securetune.scan.openings import Openings
 from securetune.topology import ModuleSet, Topology
 
 SCAN, SAFETY_ROWS, UNALIGNED, REFERENCE = "scan", "safety rows", "unaligned model", "reference model"
+PROMPTS = "malicious and benign prompts"
 LORA, FULL, EXTRA_PASSES = "LoRA", "full fine-tuning", "extra passes"
 """What a defence may need beyond the task's rows."""
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.interface import EXTRA_PASSES, PROMPTS, REFERENCE, SAFETY_ROWS, Defence, Settings
 from securetune.defences.safe_instr import mixed
 from securetune.defences.training import TokenBatch, TrainingRun
 from securetune.prompts import Example
@@ -36,7 +36,7 @@ class ProCon(Defence):
     """A penalty on the change along the refusal directions."""
 
     title, paper = "ProCon-style", "arXiv 2509.06795"
-    needs = (REFERENCE, SAFETY_ROWS, EXTRA_PASSES)
+    needs = (REFERENCE, SAFETY_ROWS, PROMPTS, EXTRA_PASSES)
     cost = "two more forward passes"
     Settings = Projection
 

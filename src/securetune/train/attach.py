@@ -1,25 +1,91 @@
-"""Attach: put a plan in force on a trainer the user already has.
+"""Attach: put a plan and defences in force on a trainer the user already has.
 
-Works on an unmodified `transformers.Trainer` or any subclass (TRL's SFT, DPO, GRPO ...): the trainer gets an
-optimizer factory, which it calls itself, and one callback. Everything else about the trainer stays as it was.
+Works on an unmodified `transformers.Trainer` or any subclass (TRL's SFT, DPO, GRPO ...): for a plan the trainer gets an
+optimizer factory, which it calls itself, and one callback; for defences another callback, and where they change the
+loss a wrapper around it. Everything else about the trainer stays as it was.
 """
 
 import functools
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from securetune.defences.training import plain
-from securetune.errors import PlanError
+from securetune.defences.combination import Combination
+from securetune.defences.training import Resources, in_evaluation, plain
+from securetune.errors import ConfigError, PlanError
+from securetune.features import batch_prompts, extract_features
 from securetune.models.reading import read_topology
 from securetune.plan import Plan
+from securetune.scan.openings import Openings, find_openings
+from securetune.train.hooks import connect
 from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
 
 
-def attach(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> None:
-    """Make `trainer` train by `plan`; call it after the trainer is built and before `train()`.
+def attach(
+    trainer: Trainer,
+    plan: Plan | None = None,
+    *,
+    defences: str = "",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    resources: Resources | None = None,
+    total_steps: int | None = None,
+) -> None:
+    """Make `trainer` train by a plan and with defences; call it after the trainer is built and before `train()`.
+
+    Args:
+        trainer: any Trainer whose optimizer has not been created yet.
+        plan: the plan; its patterns are matched against the model's parameter names.
+        defences: names joined by ``+``, such as ``guarded+kl_anchor``; those that make a plan are not among them, as
+            theirs is the argument before.
+        settings: their settings by name, as under ``defence`` in a run's configuration.
+        resources: what they may use; openings are found with its prompts where they are missing.
+        total_steps: steps that phases and shares of the run are fractions of; by default the trainer's own total.
+
+    Raises:
+        PlanError: see `attach_plan`.
+        ConfigError: a defence that acts before or after training, lacks something, or cannot go with another.
+    """
+    if plan is not None:
+        attach_plan(trainer, plan, total_steps=total_steps)
+    if not defences:
+        return
+    combination = Combination.of(defences, settings or {})
+    for hook, remedy in _ELSEWHERE.items():
+        for defence in combination.with_hook(hook):
+            raise ConfigError(f"Expected defences that act while training, found {defence.title}. {remedy}")
+    resources = resources or Resources()
+    if resources.openings is None and resources.malicious and resources.benign:
+        resources = replace(resources, openings=_openings(trainer, resources))
+    combination.check(resources, "lora" if hasattr(trainer.model, "get_base_model") else "full")
+    connect(trainer, combination, resources, plan=plan, total_steps=total_steps)
+
+
+_ELSEWHERE = {
+    "edit_plan": "Give the plan itself: `securetune plan` writes it.",
+    "edit_data": "The trainer holds its rows already: mix the rows before you build it, or use securetune.train().",
+    "inference_prompt": "Use its prompt when you generate.",
+    "steer": "It acts when the tuned model answers: use `securetune run`.",
+}
+"""Hook that a trainer at hand cannot call -> what to do."""
+
+
+def _openings(trainer: Trainer, resources: Resources) -> Openings:
+    """The first tokens with which the model at hand refuses and complies."""
+    model, tokenizer = plain(trainer.model), trainer.processing_class
+    with in_evaluation(trainer.model):
+        malicious, benign = (
+            extract_features(model, batch_prompts(model, tokenizer, prompts, batch_size=32)).logits
+            for prompts in (resources.malicious, resources.benign)
+        )
+    return find_openings(tokenizer, malicious, benign)
+
+
+def attach_plan(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> None:
+    """Make `trainer` train by `plan`.
 
     Args:
         trainer: any Trainer whose optimizer has not been created yet.

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from securetune.defences.combination import Combination
 from securetune.defences.interface import REFERENCE
 from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun, in_evaluation
-from securetune.errors import TrainingError
+from securetune.errors import ConfigError, TrainingError
 from securetune.plan import Plan
 from securetune.prompts import Example
 
@@ -130,6 +130,11 @@ def _loss(
     """The trainer's loss on the batch that the defences choose, plus their terms; its own in evaluation."""
     if not model.training:
         return compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
+    if "labels" not in inputs:
+        raise ConfigError(
+            f"Expected batches with labels for defences that change the loss, found {sorted(inputs)}: this trainer has "
+            "a loss of its own. Leave those defences out; plans and `guarded` work with it."
+        )
     share = _share(inputs, num_items_in_batch)
     chosen = combination.edit_batch(run, inputs)
     if chosen is inputs:

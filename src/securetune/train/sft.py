@@ -38,7 +38,7 @@ from securetune.matching import LossTarget
 from securetune.plan import Plan
 from securetune.progress import progress_bar
 from securetune.prompts import Example
-from securetune.train.attach import attach
+from securetune.train.attach import attach_plan
 from securetune.train.hooks import STATE_FILE, connect
 
 log = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ def train(
         trainer.add_callback(StopAtLoss(target, config.eval_every))
     trainer.add_callback(NoCheckpointAtTheEnd())
     if plan is not None:
-        attach(trainer, plan, total_steps=config.steps)
+        attach_plan(trainer, plan, total_steps=config.steps)
     connect(trainer, defences, resources, plan=plan, rows=examples, total_steps=config.steps)
     cost = Cost()
     trainer.add_callback(cost)  # the last one, so that what the defences do counts

@@ -1,0 +1,207 @@
+"""Attach everywhere: other trainers, adapters and ways to train, each against the trainer's own run."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
+
+import securetune
+from securetune.defences.training import Resources
+from securetune.errors import ConfigError, PlanError
+from securetune.plan import Entry
+from securetune.train.attach import attach
+from tests.conftest import tiny_llama
+from tests.golden.test_attach import ONE, hand_plan, plain_trainer, sft_trainer, weights
+
+FROZEN_FIRST = hand_plan(Entry(pattern=r"layers\.0\.", lr_mult=0.0), Entry(pattern=".*"))
+
+
+def asked(i):
+    return [{"role": "user", "content": f"What is {i} plus 1?"}]
+
+
+def said(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def common(path, **options):
+    return {"output_dir": str(path), "max_steps": 3, "per_device_train_batch_size": 2, "learning_rate": 1e-2,
+            "report_to": "none", "logging_steps": 1, "save_strategy": "no", "bf16": False,
+            "gradient_checkpointing": False, **options}  # fmt: skip
+
+
+def dpo_trainer(path, tokenizer):
+    rows = [{"prompt": asked(i), "chosen": said(str(i + 1)), "rejected": said("no")} for i in range(8)]
+    return DPOTrainer(
+        model=tiny_llama(len(tokenizer)),
+        args=DPOConfig(**common(path)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=2, target_modules="all-linear"),
+    )
+
+
+def grpo_trainer(path, tokenizer):
+    def length(completions, **_):
+        return [float(len(completion[0]["content"])) for completion in completions]
+
+    return GRPOTrainer(
+        model=tiny_llama(len(tokenizer)),
+        reward_funcs=length,
+        args=GRPOConfig(**common(path, num_generations=2, max_completion_length=4)),
+        train_dataset=Dataset.from_list([{"prompt": asked(i)} for i in range(8)]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=2, target_modules="all-linear"),
+    )
+
+
+OPTIONS = {
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "checkpointing": {"gradient_checkpointing": True},
+    "bf16": {"bf16": True, "use_cpu": True},
+    "compile": {"torch_compile": True, "torch_compile_backend": "eager"},
+    "another optimizer": {"optim": "adafactor"},
+}
+TRAINERS = {"DPO": dpo_trainer, "GRPO": grpo_trainer} | {
+    name: lambda path, tokenizer, options=options: plain_trainer(path, tokenizer, **options)
+    for name, options in OPTIONS.items()
+}
+
+
+@pytest.mark.parametrize("make", TRAINERS.values(), ids=TRAINERS.keys())
+def test_multipliers_of_one_change_nothing_about_a_run(make, tmp_path, tokenizer):
+    own, ours = make(tmp_path, tokenizer), make(tmp_path, tokenizer)
+    ours.model.load_state_dict(own.model.state_dict())
+    attach(ours, ONE)
+    for trainer in (own, ours):
+        torch.manual_seed(0)
+        trainer.train()
+    expected, found = weights(own), weights(ours)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("make", TRAINERS.values(), ids=TRAINERS.keys())
+def test_a_frozen_layer_stays_bit_identical_while_the_rest_learns(make, tmp_path, tokenizer):
+    trainer = make(tmp_path, tokenizer)
+    start = weights(trainer)
+    attach(trainer, FROZEN_FIRST)
+    trainer.train()
+    end = weights(trainer)
+    assert all(torch.equal(start[name], end[name]) for name in start if "layers.0." in name)
+    assert any(not torch.equal(start[name], end[name]) for name in start if "layers.1." in name)
+
+
+def adapted(tokenizer, kind):
+    config = LoraConfig(r=2, target_modules="all-linear", use_dora=kind == "DoRA", task_type="CAUSAL_LM")
+    if kind == "DoRA":
+        return get_peft_model(tiny_llama(len(tokenizer)), config)
+    quantized = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32, bnb_4bit_quant_type="nf4")
+    return quantized, config
+
+
+def test_dora_trains_its_magnitudes_by_the_plan_too(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, max_steps=3)
+    trainer = type(trainer)(model=adapted(tokenizer, "DoRA"), args=trainer.args, train_dataset=trainer.train_dataset)
+    start = weights(trainer)
+    attach(trainer, FROZEN_FIRST)
+    trainer.train()
+    end = weights(trainer)
+    magnitudes = [name for name in start if "magnitude" in name]
+    moved = {name for name in magnitudes if not torch.equal(start[name], end[name])}
+    assert moved == {name for name in magnitudes if "layers.1." in name} != set()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_qlora_trains_by_the_plan(tmp_path, tokenizer):
+    tiny_llama(len(tokenizer)).save_pretrained(tmp_path / "model")
+    quantized, config = adapted(tokenizer, "QLoRA")
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model", quantization_config=quantized)
+    model = get_peft_model(prepare_model_for_kbit_training(model, use_gradient_checkpointing=False), config)
+    plain = plain_trainer(tmp_path, tokenizer, max_steps=3)
+    trainer = type(plain)(model=model, args=plain.args, train_dataset=plain.train_dataset)
+    start = weights(trainer)
+    attach(trainer, FROZEN_FIRST)
+    trainer.train()
+    moved = {name for name, value in weights(trainer).items() if not torch.equal(start[name], value)}
+    assert moved and all("layers.1." in name and "lora_" in name for name in moved)
+
+
+def test_deepspeed_with_an_optimizer_of_its_own_is_refused(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    trainer.args.hf_deepspeed_config = SimpleNamespace(config={"optimizer": {"type": "AdamW"}})
+    with pytest.raises(PlanError, match="DeepSpeed configuration without an optimizer, found one"):
+        attach(trainer, ONE)
+
+
+RESOURCES = Resources(malicious=["What is 1 plus 1?"] * 2, benign=["Repeat these words: Anna Ben"] * 2)
+
+
+@pytest.mark.parametrize("make", [dpo_trainer, grpo_trainer], ids=["DPO", "GRPO"])
+def test_a_defence_without_a_loss_works_on_any_trainer_and_one_with_a_loss_says_why_not(make, tmp_path, tokenizer):
+    trainer = make(tmp_path, tokenizer)
+    attach(trainer, ONE, defences="ema")
+    trainer.train()
+    other = make(tmp_path, tokenizer)
+    attach(other, defences="kl_anchor")
+    with pytest.raises(ConfigError, match="this trainer has a loss of its own"):
+        other.train()
+
+
+def test_a_penalty_attached_to_the_users_own_trainer_keeps_it_near_the_start(tmp_path, tokenizer):
+    moved = {}
+    for defences in ("", "kl_anchor"):
+        trainer = sft_trainer(tmp_path, tokenizer, lora=True)
+        start = weights(trainer)
+        securetune.attach(trainer, defences=defences, settings={"kl_anchor": {"weight": 100.0}})
+        trainer.train()
+        moved[defences] = sum((value - start[name]).square().sum().item() for name, value in weights(trainer).items())
+    assert moved["kl_anchor"] != moved[""]
+
+
+@pytest.mark.parametrize(
+    ("defences", "told"),
+    [
+        ("safe_instr", "mix the rows before you build it"),
+        ("ptst", "Use its prompt when you generate"),
+        ("refusal_steering", "It acts when the tuned model answers"),
+        ("ml_lr", "Give the plan itself"),
+        ("guarded", "malicious and benign prompts for guarded, found none"),
+        ("lisa", "safety rows for Lisa, found none"),
+    ],
+)
+def test_what_cannot_act_on_a_trainer_at_hand_is_refused_with_a_remedy(defences, told, tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match=told):
+        attach(plain_trainer(tmp_path, tokenizer), defences=defences)
+
+
+def trained(mode, processes, tmp_path):
+    script, out = Path(__file__).with_name("distributed_worker.py"), tmp_path / f"{mode}-{processes}"
+    out.mkdir()
+    root = str(Path(__file__).parents[2])
+    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(script), mode, str(out), str(4 // processes)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(out / "weights.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["ddp", "fsdp2"])
+def test_two_processes_end_where_one_ends(mode, tmp_path):
+    one, two = trained("single", 1, tmp_path), trained(mode, 2, tmp_path)
+    assert one.keys() == two.keys()
+    start = tiny_llama().state_dict()
+    assert any((one[name] - start[name]).abs().max() > 1e-3 for name in one)
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-4), name
