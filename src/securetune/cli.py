@@ -126,6 +126,28 @@ def export(
         typer.echo(f"Wrote {output}")
 
 
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    arm: Annotated[str, typer.Argument(help="Which of its arms, for example ml_lr.")],
+    output: Annotated[Path, typer.Argument(help="New folder for the adapter (or model) and its card.")],
+) -> None:
+    """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
+    import shutil
+
+    from securetune.artifacts import RunFolder, write_atomic
+    from securetune.errors import ConfigError
+    from securetune.report.card import render_card
+
+    folder = RunFolder(run)
+    card = render_card(folder, arm)
+    if output.exists():
+        raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")
+    shutil.copytree(folder.file("train", arm, ""), output)
+    write_atomic(output / "README.md", card)
+    typer.echo(f"Wrote {output}")
+
+
 @app.command("plan-from-list")
 def plan_from_list(
     listed: Annotated[Path, typer.Argument(help="YAML or JSON list of layers (7), modules (3.q) or their paths.")],

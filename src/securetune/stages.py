@@ -301,6 +301,7 @@ def evaluate(
         return {
             "benchmarks": summary,
             "surprise_limit": readings[0].limit,
+            "system": prompt,
             "task": {k: v for k, v in asdict(task).items() if k != "answers"},
         }, [companion]
 

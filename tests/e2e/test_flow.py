@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -87,6 +88,23 @@ def test_the_adapter_opens_with_plain_peft(finished, model_folder):
     _, folder, _ = finished
     base = AutoModelForCausalLM.from_pretrained(model_folder)
     PeftModel.from_pretrained(base, folder / "07-train-ml_lr")
+
+
+def test_a_published_adapter_opens_with_plain_peft_and_its_card_holds_the_results(finished, model_folder, tmp_path):
+    _, folder, _ = finished
+    done = cli("publish", folder, "ml_lr", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), tmp_path / "out")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.library_name == "peft" and card.data.base_model == str(model_folder)
+    stored = json.loads((folder / "08-evaluate-ml_lr.json").read_text())["data"]["benchmarks"]
+    assert [result.metric_value for result in card.data.eval_results] == [
+        rate["value"] for benchmark in stored for rate in benchmark["rates"].values()
+    ]
+    assert "| ML-LR |" in card.content and "| before tuning |" in card.content
+    again, wrong = cli("publish", folder, "ml_lr", tmp_path / "out"), cli("publish", folder, "swot", tmp_path / "new")
+    assert "Choose another output" in again.stderr and again.returncode == 1
+    assert "Its arms: ['ml_lr', 'none', 'swat']" in wrong.stderr and not (tmp_path / "new").exists()
 
 
 def test_base_and_tuned_models_are_compared_on_the_same_prompts(finished):

@@ -1,0 +1,187 @@
+"""Overhead: what do the methods cost per step, beside TRL's own SFT trainer on the same work?
+
+    python benchmarks/training.py                                    # small model, CPU
+    python benchmarks/training.py --width 4096 --layers 32 --bf16    # a 7B shape; needs a GPU
+
+Every round times every arm once, in a turning order, on a fresh trainer of the same model and rows; a ratio is taken
+within its round. Given are the median over rounds and its 95 % bootstrap interval. Memory: on a GPU its peak; on a CPU
+how far the resident memory of a process of its own grows while training.
+"""
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import psutil
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from securetune import attach
+from securetune.defences.training import Resources
+from securetune.models.reading import read_topology
+from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of, rest
+from securetune.progress import quiet_libraries
+from securetune.scan.openings import Openings
+from securetune.testbed.build import helpful_rows
+from securetune.testbed.chat_model import train_tokenizer
+from securetune.topology import ModuleSet
+
+LIMITS = {"ML-LR": 1.02, "SWAT": 1.02, "multiplier 0 on the early half": 0.85, "guarded, k = 25": 1.05}
+WARM_UP = 2
+
+
+class Clock(TrainerCallback):
+    """Times every step; takes part in the same way in every arm."""
+
+    def __init__(self):
+        self.times, self.memory = [], 0
+
+    def on_train_begin(self, args, state, control, **_):
+        """Remember what is there before training."""
+        self.start = psutil.Process().memory_info().rss
+
+    def on_step_begin(self, args, state, control, **_):
+        """Start the clock."""
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **_):
+        """Stop it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter() - self.begun)
+
+    def on_train_end(self, args, state, control, **_):
+        """What training has taken."""
+        self.memory = peak() if torch.cuda.is_available() else peak() - self.start
+
+
+def peak() -> int:
+    """Bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def plans(model) -> dict[str, Plan | None]:
+    """The plan of every arm; a random half of the modules is robust, as the cost does not depend on which."""
+    topology, made_for = read_topology(model), PlanModel(id="random")
+    modules = list(topology.all)
+    robust = ModuleSet.of(random.Random(0).sample(modules, len(modules) // 2))
+    early = ModuleSet.of(ref for ref in modules if ref.layer < topology.layers // 2)
+    slow = plan_of("ml_lr", made_for, topology, robust, rest_lr_mult=0.05)
+    first = Phase(until=0.5, entries=(*module_entries(robust, topology, lr_mult=1.0), rest(0.0)))
+    return {
+        "TRL's SFT": None,
+        "ML-LR": slow,
+        "SWAT": Plan(method="swat", model=made_for, entries=(Entry(pattern=".*"),), phases=(first,)),
+        "multiplier 0 on the early half": Plan(
+            method="freeze", model=made_for, entries=(*module_entries(early, topology, lr_mult=0.0), rest(1.0))
+        ),
+        "guarded, k = 25": None,
+    }
+
+
+def run(arm: str, options: argparse.Namespace) -> Clock:
+    """Train one arm."""
+    rows = helpful_rows(300, random.Random(0))
+    tokenizer = train_tokenizer(rows, 600)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=min(32000, 8 * options.width), hidden_size=options.width, intermediate_size=11 * options.width // 4 // 16 * 16,
+            num_hidden_layers=options.layers, num_attention_heads=options.width // 64, max_position_embeddings=1024,
+        )
+    )  # fmt: skip
+    if options.bf16:
+        model = model.to(torch.bfloat16)
+    ids = torch.randint(10, len(tokenizer), (options.batch * 4, options.tokens)).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Clock()
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(
+                output_dir=folder, max_steps=options.steps + WARM_UP, per_device_train_batch_size=options.batch,
+                learning_rate=1e-4, report_to="none", save_strategy="no", logging_steps=1000, bf16=options.bf16,
+                gradient_checkpointing=False, disable_tqdm=True, dataloader_pin_memory=False,
+            ),
+            train_dataset=Dataset.from_list([{"input_ids": row, "labels": row} for row in ids]),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(r=8, target_modules="all-linear"),
+        )  # fmt: skip
+        prompts = [row["prompt"] for row in rows[:64]]
+        every = {"every": 25, "budget": 1}  # it measures, and never finds reason to act
+        attach(
+            trainer,
+            plans(model)[arm],
+            defences="guarded" if arm.startswith("guarded") else "",
+            settings={"guarded": every},
+            resources=Resources(
+                malicious=prompts, benign=prompts, openings=Openings(refusal=tuple(range(10, 600)), affirmative=(5,))
+            ),
+        )
+        trainer.add_callback(clock)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        trainer.train()
+    return clock
+
+
+def memory(arm: str, options: argparse.Namespace) -> int:
+    """Of a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, *sys.argv[1:], "--only", arm], capture_output=True, text=True, check=True
+    )
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def interval(ratios: list[float]) -> str:
+    """Median with its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    low, high = np.quantile(np.median(rng.choice(ratios, (2000, len(ratios))), axis=1), (0.025, 0.975))
+    return f"{statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--only", help="measure the memory of this arm and print it")
+    options = parser.parse_args()
+    quiet_libraries()
+    if options.only:
+        print(json.dumps(run(options.only, options).memory))
+        return
+    arms = ["TRL's SFT", *LIMITS]
+    times: dict[str, list[float]] = {arm: [] for arm in arms}
+    for turn in range(options.rounds):
+        for arm in arms[turn % len(arms) :] + arms[: turn % len(arms)]:
+            times[arm].append(sum(run(arm, options).times[WARM_UP:]) / options.steps)
+    memories = {arm: memory(arm, options) for arm in arms}
+    print("| arm | time per step, ratio | at most | memory, ratio |\n|---|---|---|---|")
+    for arm in arms:
+        ratios = [ours / own for ours, own in zip(times[arm], times[arms[0]], strict=True)]
+        limit = LIMITS.get(arm)
+        told = "–" if limit is None else f"{limit} ({'held' if statistics.median(ratios) <= limit else 'NOT held'})"
+        print(f"| {arm} | {interval(ratios)} | {told} | {memories[arm] / memories[arms[0]]:.3f} |")
+    own = statistics.median(times[arms[0]])
+    print(f"\n{options.rounds} rounds of {options.steps} steps; TRL's SFT: {own:.3f} s a step.")
+
+
+if __name__ == "__main__":
+    main()
