@@ -98,7 +98,8 @@ def run(arm: str, options: argparse.Namespace) -> Clock:
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=min(32000, 8 * options.width), hidden_size=options.width, intermediate_size=11 * options.width // 4 // 16 * 16,
+            vocab_size=min(32000, 8 * options.width), hidden_size=options.width,
+            intermediate_size=11 * options.width // 4 // 16 * 16,
             num_hidden_layers=options.layers, num_attention_heads=options.width // 64, max_position_embeddings=1024,
         )
     )  # fmt: skip
