@@ -26,7 +26,9 @@ lint: $(VENV)/.installed
 check: test lint
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/embedded.py
+	$(BIN)/securetune compare configs/compare-embedded.yaml
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/scan.py
 
 clean:
 	rm -rf $(VENV)

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from embedded import cell_config
 from scipy.stats import spearmanr
 
 from securetune import stages
 from securetune.artifacts import Journal, RunFolder, digest
-from securetune.evaluate.runner import evaluate_benchmark
+from securetune.config import RunConfig, parse_config
+from securetune.evaluate.answers import Answer, reference
+from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
 from securetune.matching import LossTarget
 from securetune.models.reading import read_topology
 from securetune.pipeline import run
@@ -36,6 +37,8 @@ from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
 from securetune.scan_setup import session_scanner
 from securetune.session import Session
+from securetune.testbed.build import resolve
+from securetune.testbed.demo import demo_settings
 from securetune.topology import ModuleSet, Topology
 from securetune.train.sft import train
 
@@ -70,7 +73,29 @@ def module_sets(topology: Topology, robust: ModuleSet, seed: int) -> dict[str, M
     return {name: ModuleSet.of(members) for name, members in found.items()}
 
 
-def tuned_alone(session: Session, modules: ModuleSet, target: LossTarget, openings: Openings) -> dict[str, Any]:
+def cell_config(task: str, seed: int, runs: Path) -> RunConfig:
+    """The embedded model's run of one task and seed."""
+    return parse_config(resolve(demo_settings(task, runs / f"{task}-{seed}", seed), seed), "the benchmark")
+
+
+def read(session: Session, benchmarks: list[Benchmark], answers: list[list[Answer]], *, limit: float | None) -> list:
+    """The model before tuning reads answers."""
+    references = [reference(example) for example in session.examples[1]]
+    base, config = session.base_model(), session.config.evaluate
+    return read_answers(base, session.tokenizer, benchmarks, answers, config, references=references, limit=limit)
+
+
+def text_limit(session: Session, openings: Openings) -> float:
+    """The most surprise that counts as text on this model and task."""
+    benign = next(b for b in session.benchmarks if b.kind == "benign")
+    model, config = session.base_model(), session.config.evaluate
+    own = answer_benchmark(model, session.tokenizer, benign, config, openings=openings)
+    return read(session, [benign], [own], limit=None)[0].limit
+
+
+def tuned_alone(
+    session: Session, modules: ModuleSet, target: LossTarget, openings: Openings, limit: float
+) -> dict[str, Any]:
     """Tune `modules` only, to the target; ASR on the first harmful benchmark and whether the loss was reached."""
     config = session.config
     model, (rows, held_out) = session.model_to_tune(), session.examples
@@ -89,7 +114,9 @@ def tuned_alone(session: Session, modules: ModuleSet, target: LossTarget, openin
             seed=config.seed,
         )
     benchmark = next(b for b in session.benchmarks if b.kind == "harmful")
-    found = evaluate_benchmark(model.eval(), session.tokenizer, benchmark, config.evaluate, openings=openings)
+    answers = answer_benchmark(model.eval(), session.tokenizer, benchmark, config.evaluate, openings=openings)
+    (reading,) = read(session, [benchmark], [answers], limit=limit)
+    found = judge_answers(benchmark, answers, config.evaluate, reading=reading)
     return {
         "asr": vars(found.rates["refusal_phrases"]),
         "steps": result.steps,
@@ -115,13 +142,14 @@ def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, An
     run(config, until="search")
     with RunFolder(config.output) as folder:
         session = Session(config, folder)
-        plain = stages.train(session, "none", None, None)
         made = {name: folder.read(name) for name in ("topology", "features", "probe", "search")}
+        plain = stages.train(session, "none", made["features"], None, None)
         topology = Topology.from_dict(made["topology"].data)
         sets = module_sets(topology, ModuleSet.parse(made.pop("search").data["robust"]), seed)
         target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
         journal = Journal(folder.path / f"causal-{digest(vars(target))}.journal")
         openings = Openings(**made["features"].data["openings"])
+        limit = text_limit(session, openings)
         predicted = {}
         for kind in PERTURBATIONS:
             scan = config.scan.model_copy(update={"perturbation": kind, "draws": DRAWS})
@@ -131,7 +159,7 @@ def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, An
             predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
         tuned = {
             name: journal.once(
-                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, openings)
+                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, openings, limit)
             )
             for name, modules in sets.items()
         }
@@ -169,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=["letters", "stepwise"])
-    parser.add_argument("--runs", type=Path, default=Path("runs/embedded"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/causal"))
     options = parser.parse_args()
     cells = {task: [cell(task, seed, options.runs) for seed in options.seeds] for task in options.tasks}
     heads = " | ".join(f"{task}, seed {seed}" for task in options.tasks for seed in options.seeds)

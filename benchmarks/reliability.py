@@ -1,6 +1,6 @@
 """Reliability of the scan: do two independent halves of its draws rank the modules alike?
 
-    python benchmarks/reliability.py runs/embedded/letters-0 runs/embedded/letters-1 runs/embedded/letters-2
+    python benchmarks/reliability.py runs/demo-messages runs/english-alpaca
 
 Spearman correlation between the halves of a finished scan's draws, over all modules and without layer 0.
 """

@@ -58,7 +58,7 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
 
 @app.command()
 def demo(
-    task: Annotated[str, typer.Argument(help="Tuning task: letters, stepwise or arithmetic.")] = "letters",
+    task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the embedded model and of everything after it.")] = 0,
 ) -> None:

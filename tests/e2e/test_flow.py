@@ -16,7 +16,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from securetune.artifacts import STAGES
-from securetune.config import parse_config, read_yaml
+from securetune.compare import check
+from securetune.compare.grid import CompareConfig
+from securetune.config import parse_config, read_yaml, validated
 from securetune.perturb.adapter import AdapterChange
 from securetune.pipeline import run
 from securetune.testbed.demo import demo_settings
@@ -304,13 +306,15 @@ def test_every_config_is_valid_and_names_its_command(path):
     assert first.startswith("# securetune ") and first.endswith(f"configs/{path.name}")
     if "train-base" in first:
         load_recipe(path)
+    elif "compare" in first:
+        check(validated(CompareConfig, read_yaml(path), path.name))
     else:
         parse_config(read_yaml(path), str(path))
 
 
 def test_the_demo_config_is_the_demo():
     written = parse_config(read_yaml(ROOT / "configs" / "demo.yaml"), "demo.yaml")
-    assert written == parse_config(demo_settings("letters", Path("runs/demo-letters"), 0), "the demo")
+    assert written == parse_config(demo_settings("messages", Path("runs/demo-messages"), 0), "the demo")
 
 
 def test_tokenizer_round_trip_keeps_the_chat_template(model_folder):

@@ -10,7 +10,7 @@ from securetune.compare import compare
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_markdown
 from securetune.defences.arm import Arm
-from securetune.errors import ConfigError
+from securetune.errors import ConfigError, SecuretuneError
 from securetune.evaluate.statistics import paired_bootstrap
 from securetune.train.data import replaced
 from tests.conftest import settings
@@ -149,6 +149,17 @@ def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     found = json.loads((folder / "compare.json").read_text())
     assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
     assert to_markdown([Result(**{**row, "attacks": tuple(row["attacks"])}) for row in found])
+
+
+def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):
+    config, _ = grid
+    for changes, told in (
+        ({"arms": ("swot",)}, "swot"),
+        ({"tasks": {"letters": {"train": {"steps": "many"}}}}, "train.steps"),
+    ):
+        with pytest.raises(SecuretuneError, match=told):
+            compare(config.model_copy(update={**changes, "output": str(tmp_path / "new")}))
+    assert not (tmp_path / "new").exists()
 
 
 def test_rates_of_an_arm_stand_in_one_place():

@@ -17,6 +17,7 @@ from securetune.compare.grid import PLAIN, Cell, CompareConfig, cells, chosen_ra
 from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
 from securetune.config import parse_config
 from securetune.defences.arm import Arm
+from securetune.defences.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
 from securetune.pipeline import run
 from securetune.progress import quiet_libraries
@@ -30,6 +31,7 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         SecuretuneError: a cell cannot be run at all. A run whose loss stops being finite only loses its own result.
     """
+    check(config)
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
@@ -48,6 +50,19 @@ def compare(config: CompareConfig) -> Path:
     for name, points in frontiers(results).items():
         write_atomic(folder / f"pareto-{name}.svg", pareto(points))
     return folder
+
+
+def check(config: CompareConfig) -> None:
+    """Look at every cell's configuration and every arm now, so that a mistake shows before hours of work.
+
+    Raises:
+        SecuretuneError: the first thing that cannot be used.
+    """
+    where = [(model, task) for model in config.models for task in config.tasks]
+    for cell in cells(config, config.seeds[:1], dict.fromkeys(where, config.arms), config.mixed_shares):
+        found = parse_config({**cell.settings, "output": config.output}, cell.name)
+        for arm in config.arms:
+            Combination.of(arm, found.defence)
 
 
 @contextmanager
