@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from securetune.artifacts import RunFolder, write_atomic
-from securetune.compare.grid import PLAIN, Cell, CompareConfig, cells, chosen_rates
-from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
+from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
+from securetune.compare.results import PLAIN, Result, collect, frontiers, to_csv, to_json, to_markdown
 from securetune.config import parse_config
 from securetune.defences.arm import Arm
 from securetune.defences.combination import Combination

@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from securetune.compare.results import Result
 from securetune.defences.arm import Arm
 
-PLAIN = "none"
-
 
 class CompareConfig(BaseModel):
     """Everything `securetune compare` needs."""

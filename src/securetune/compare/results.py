@@ -182,7 +182,7 @@ def to_markdown(results: Sequence[Result]) -> str:
     lines = []
     for place in places(results):
         arms = summaries(results, place)
-        here = {arm.title: [] for arm in arms}  # type: dict[str, list[str]]
+        here: dict[str, list[str]] = {arm.title: [] for arm in arms}
         for result in results:
             if (result.model, result.task, result.share) == place:
                 here[Arm.parse(result.arm).title].append(f"{100 * result.asr:.0f}")
