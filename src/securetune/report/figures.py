@@ -88,11 +88,17 @@ def pareto(points: Sequence[tuple[str, float, float, bool]]) -> str:
     """
     figure = Figure(figsize=(7.2, 4.8))
     axes = figure.subplots()
-    for title, skill, asr, is_front in points:
-        axes.scatter(
-            [skill], [100 * asr], s=28, color="tab:blue" if is_front else "lightgray", edgecolor="black", zorder=2
-        )
-        axes.annotate(title, (skill, 100 * asr), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    ranked = sorted(points, key=lambda point: (point[2], -point[1]))
+    for number, (_, skill, asr, is_front) in enumerate(ranked, 1):
+        color = "tab:blue" if is_front else "lightgray"
+        axes.scatter([skill], [100 * asr], s=28, color=color, edgecolor="black", zorder=3 if is_front else 2)
+        side = 4 if number % 2 else -4
+        axes.annotate(
+            str(number), (skill, 100 * asr), xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
+            ha="left" if number % 2 else "right",
+        )  # fmt: skip
+    names = "\n".join(f"{number}  {title}" for number, (title, *_) in enumerate(ranked, 1))
+    axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=8, va="top")
     front = sorted((skill, 100 * asr) for _, skill, asr, is_front in points if is_front)
     axes.plot(*zip(*front, strict=True), color="tab:blue", linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
