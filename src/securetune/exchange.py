@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from securetune.errors import PlanError
-from securetune.plan import EVERYTHING, Entry, Plan, PlanModel, module_entries, rest
+from securetune.plan import EVERYTHING, Entry, Plan, PlanModel, module_entries, over_layers, rest
 from securetune.topology import ROLES, ModuleRef, ModuleSet, Topology, clean_name
 
 Exported = dict[str, Any]
@@ -105,14 +105,7 @@ def to_lora(plan: Plan, topology: Topology, parameters: Iterable[str], *, learni
             f"Expected projections to adapt, found stacked experts: {experts[:3]}. Give LoraConfig their names as "
             "`target_parameters` by hand."
         )
-    by_role: dict[tuple[str, str], list[int]] = {}
-    for ref in chosen:
-        before, _, after = topology.modules[ref].path.partition(f".{ref.layer}.")
-        by_role.setdefault((before, after), []).append(ref.layer)
-    regex = "|".join(
-        rf"{re.escape(before)}\.({'|'.join(map(str, layers))})\.{re.escape(after)}"
-        for (before, after), layers in by_role.items()
-    )
+    regex = "|".join(over_layers((ref.layer, topology.modules[ref].path) for ref in chosen))
     found = {ref for ref, info in topology.modules.items() if re.fullmatch(regex, info.path)}
     assert found == set(chosen), "the expression has to match exactly the chosen modules"
     return {"target_modules": regex}

@@ -115,24 +115,28 @@ def _positions(batches: Sequence[PromptBatch]) -> Tensor:
 @torch.no_grad()
 def extract_layer_states(model: PreTrainedModel, batches: Sequence[PromptBatch]) -> Float[Tensor, "l n d"]:
     """The last token's hidden state after every decoder layer, float32 on the CPU."""
-    layers = decoder_layers(model)
-    states: list[list[Tensor]] = [[] for _ in layers]
-    handles = [
-        layer.register_forward_hook(functools.partial(_keep_last, kept))
-        for layer, kept in zip(layers, states, strict=True)
-    ]
-    try:
-        for batch in batches:
+    states = []
+    for batch in batches:
+        with layer_outputs(model) as found:
             first_token(model, batch)
+        states.append(torch.stack([hidden[:, -1].float().cpu() for hidden in found]))
+    return torch.cat(states, dim=1)[:, _positions(batches)]
+
+
+@contextmanager
+def layer_outputs(model: PreTrainedModel) -> Iterator[list[Float[Tensor, "b t d"]]]:
+    """Collect the hidden states after every decoder layer, with their gradients where they have any."""
+    found: list[Tensor] = []
+    handles = [layer.register_forward_hook(functools.partial(_keep, found)) for layer in decoder_layers(model)]
+    try:
+        yield found
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack([torch.cat(kept) for kept in states])[:, _positions(batches)]
 
 
-def _keep_last(kept: list[Tensor], _layer: nn.Module, _args: object, output: Any) -> None:
-    hidden = output[0] if isinstance(output, tuple) else output
-    kept.append(hidden[:, -1].float().cpu())
+def _keep(found: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
+    found.append(output[0] if isinstance(output, tuple) else output)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from securetune import stages
 from securetune.artifacts import STAGES, Artifact, RunFolder, write_atomic
 from securetune.config import RunConfig, dump_config
+from securetune.defences.arm import PLAIN
 from securetune.errors import ConfigError
 from securetune.perturb import PERTURBATIONS
 from securetune.processes import processes
@@ -72,8 +73,8 @@ def flow(session: Session) -> Iterator[None]:
     yield
     plans = {arm: stages.plan(session, arm, topology, features, scan, search) for arm in session.arms}
     yield
-    plain = stages.train(session, "none", features, None, None)
-    trained = {"none": plain}
+    plain = stages.train(session, PLAIN, features, None, None)
+    trained = {PLAIN: plain}
     trained |= {arm: stages.train(session, arm, features, plans[arm], plain) for arm in session.arms[1:]}
     yield
     base = stages.evaluate(session, "base", features, None, None)

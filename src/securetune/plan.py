@@ -174,17 +174,24 @@ def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
 
 def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:
     """Entries that match exactly the parameters of `modules`, one per role."""
-    paths: dict[tuple[str, str], list[int]] = {}
-    for ref in modules:
-        info = topology.modules[ref]
-        # A stacked expert tensor is a parameter of its own; a projection owns everything below its path.
-        target, end = (info.weight, r"(\.|$)") if ref.role.startswith("expert_") else (info.path, r"\.")
-        before, _, after = target.partition(f".{ref.layer}.")
-        paths.setdefault((f"(^|\\.){re.escape(before)}\\.", f"\\.{re.escape(after)}{end}"), []).append(ref.layer)
-    return tuple(
-        Entry(pattern=f"{before}({'|'.join(map(str, layers))}){after}", lr_mult=lr_mult)
-        for (before, after), layers in paths.items()
-    )
+    # A stacked expert tensor is a parameter of its own; a projection owns everything below its path.
+    is_expert = {ref: ref.role.startswith("expert_") for ref in modules}
+    owners = [(ref.layer, topology.modules[ref].path) for ref in modules if not is_expert[ref]]
+    tensors = [(ref.layer, topology.modules[ref].weight) for ref in modules if is_expert[ref]]
+    patterns = [f"{p}\\." for p in over_layers(owners)] + [f"{p}(\\.|$)" for p in over_layers(tensors)]
+    return tuple(Entry(pattern=f"(^|\\.){pattern}", lr_mult=lr_mult) for pattern in patterns)
+
+
+def over_layers(paths: Iterable[tuple[int, str]]) -> list[str]:
+    """Regular expressions that match exactly these paths, given with their layer; one for all layers of a role."""
+    layers: dict[tuple[str, str], list[int]] = {}
+    for layer, path in paths:
+        before, _, after = path.partition(f".{layer}.")
+        layers.setdefault((before, after), []).append(layer)
+    return [
+        f"{re.escape(before)}\\.({'|'.join(map(str, numbers))})\\.{re.escape(after)}"
+        for (before, after), numbers in layers.items()
+    ]
 
 
 def rest(lr_mult: float) -> Entry:

@@ -8,12 +8,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from securetune.errors import DataError
 
 PROMPT_FIELDS = ("prompt", "instruction", "question", "text")
 
+Row = TypeVar("Row")
 Message = dict[str, str]
 Example = dict[str, list[Message]]
 """A row to tune on: ``prompt`` and ``completion``, lists of messages."""
@@ -144,3 +145,36 @@ def render(tokenizer: Any, prompts: Sequence[str], *, system: str | None = None)
         ]
     except Exception as error:  # jinja raises its own and the template's errors
         raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedAnswer:
+    """A prompt with its answer."""
+
+    ids: list[int]
+    start: int
+    """Where the answer starts."""
+
+
+def tokenize_answer(tokenizer: Any, prompt: str, whole: str, *, max_length: int | None = None) -> TokenizedAnswer:
+    """Token ids of a rendered prompt with its answer; the answer starts where the prompt alone would end."""
+    start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"][:max_length]
+    return TokenizedAnswer(ids=ids, start=min(start, len(ids)))
+
+
+def tokenize_example(tokenizer: Any, example: Example, *, max_length: int) -> TokenizedAnswer:
+    """Token ids of a row to tune on."""
+    prompt = tokenizer.apply_chat_template(example["prompt"], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*example["prompt"], *example["completion"]], tokenize=False)
+    if not whole.startswith(prompt):
+        raise DataError(
+            "Expected a chat template whose prompt is the start of the whole conversation, found another one. Give the "
+            "tokenizer a template that only appends."
+        )
+    return tokenize_answer(tokenizer, prompt, whole, max_length=max_length)
+
+
+def repeated(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
+    """`count` rows in random order, every one once before one comes twice."""
+    return [row for _ in range(-(-count // len(rows))) for row in rng.sample(list(rows), len(rows))][:count]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from securetune.artifacts import RunFolder, digest, digest_path
 from securetune.config import PromptsConfig, RunConfig
 from securetune.defences import DEFENCES
-from securetune.defences.arm import Arm
+from securetune.defences.arm import PLAIN, Arm
 from securetune.defences.combination import Combination
 from securetune.defences.training import Resources
 from securetune.errors import ConfigError
@@ -51,7 +51,7 @@ class Session:
     def arms(self) -> list[str]:
         """The defences to train with, plain tuning first."""
         named = [str(Arm.parse(arm)) for arm in self.config.arms]
-        return ["none", *(arm for arm in dict.fromkeys(named) if arm != "none")]
+        return [PLAIN, *(arm for arm in dict.fromkeys(named) if arm != PLAIN)]
 
     def combination(self, arm: str) -> Combination:
         """The defences of an arm, new for every run."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from securetune.artifacts import RunFolder, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
-from securetune.compare.results import PLAIN, Result, collect, frontiers, to_csv, to_json, to_markdown
+from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
 from securetune.config import parse_config
-from securetune.defences.arm import Arm
+from securetune.defences.arm import PLAIN, Arm
 from securetune.defences.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
 from securetune.pipeline import run
@@ -35,12 +35,11 @@ def compare(config: CompareConfig) -> Path:
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
-    where = [(model, task) for model in config.models for task in config.tasks]
-    rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in where}
+    rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in config.places}
     with _pool(config) as pool:
         if len(config.learning_rates) > 1:
             tried = [f"{arm}@{rate:g}" for arm in arms for rate in config.learning_rates]
-            swept = cells(config, config.sweep_seeds, dict.fromkeys(where, tried), config.mixed_shares[:1])
+            swept = cells(config, config.sweep_seeds, dict.fromkeys(config.places, tried), config.mixed_shares[:1])
             rates = chosen_rates(_run(pool, swept, folder), rates)
         named = {place: [f"{arm}@{rate:g}" for arm, rate in found.items()] for place, found in rates.items()}
         results = _run(pool, cells(config, config.seeds, named, config.mixed_shares), folder)
@@ -58,8 +57,7 @@ def check(config: CompareConfig) -> None:
     Raises:
         SecuretuneError: the first thing that cannot be used.
     """
-    where = [(model, task) for model in config.models for task in config.tasks]
-    for cell in cells(config, config.seeds[:1], dict.fromkeys(where, config.arms), config.mixed_shares):
+    for cell in cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares):
         found = parse_config({**cell.settings, "output": config.output}, cell.name)
         for arm in config.arms:
             Combination.of(arm, found.defence)

@@ -43,6 +43,11 @@ class CompareConfig(BaseModel):
     threads: int = Field(default=1, ge=1)
     """Threads of each; another number adds in another order and can change a result in the last digits."""
 
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Every model with every task."""
+        return [(model, task) for model in self.models for task in self.tasks]
+
     @model_validator(mode="after")
     def _keeps_seeds_apart(self) -> "CompareConfig":
         if len(self.learning_rates) > 1 and set(self.seeds) & set(self.sweep_seeds):

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from securetune.artifacts import RunFolder
-from securetune.defences.arm import Arm
+from securetune.defences.arm import PLAIN, Arm
 from securetune.evaluate.statistics import Estimate, mean, paired_bootstrap
 from securetune.matching import LossTarget
 from securetune.report.tables import answered, comparison
 
-PLAIN = "none"
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""
 

@@ -6,6 +6,9 @@ from typing import Any
 from securetune.defences import DEFENCES
 from securetune.errors import ConfigError
 
+PLAIN = "none"
+"""The arm of plain tuning, which every other one is compared with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from securetune.defences.interface import SAFETY_ROWS, Defence, Settings
-from securetune.prompts import Example
+from securetune.prompts import Example, repeated
 
 
 class MixIn(Settings):
@@ -37,8 +37,7 @@ def mixed(rows: Sequence[Example], safety: Sequence[Example], share: float, seed
     """All of `rows` and `share` as many of `safety`, shuffled; safety rows repeat where there are too few."""
     rng = random.Random(seed)
     wanted = max(1, round(share * len(rows)))
-    repeated = [row for _ in range(-(-wanted // len(safety))) for row in rng.sample(list(safety), len(safety))]
-    chosen = [*rows, *repeated[:wanted]]
+    chosen = [*rows, *repeated(safety, wanted, rng)]
     rng.shuffle(chosen)
     return chosen
 

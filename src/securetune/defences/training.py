@@ -3,7 +3,6 @@
 Shapes: b rows, t tokens, n answer tokens of a batch, v vocabulary, l layers, d hidden size.
 """
 
-import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,10 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.features import batch_prompts, extract_features, extract_layer_states
-from securetune.models.reading import decoder_layers
+from securetune.features import batch_prompts, extract_features, extract_layer_states, layer_outputs
 from securetune.plan import Plan
-from securetune.prompts import Example
+from securetune.prompts import Example, tokenize_example
 from securetune.scan.openings import Openings
 from securetune.topology import clean_name
 
@@ -104,26 +102,17 @@ class TrainingRun:
 
     def batch(self, rows: Sequence[Example]) -> dict[str, Tensor]:
         """Rows as the model takes them, padded on the right, with labels on the answers only."""
-        encoded = [self._encode(row) for row in rows]
-        longest = max(len(ids) for ids, _ in encoded)
+        encoded = [tokenize_example(self.tokenizer, row, max_length=self.max_length) for row in rows]
+        longest = max(len(row.ids) for row in encoded)
         device = next(self.model.parameters()).device
         pad = self.tokenizer.pad_token_id
 
         def padded(lists: Sequence[Sequence[int]], fill: int) -> Tensor:
             return torch.tensor([[*ids, *[fill] * (longest - len(ids))] for ids in lists], device=device)
 
-        ids, answers = [ids for ids, _ in encoded], [[IGNORED] * start + ids[start:] for ids, start in encoded]
+        ids, answers = [row.ids for row in encoded], [[IGNORED] * row.start + row.ids[row.start :] for row in encoded]
         mask = [[1] * len(row) for row in ids]
         return {"input_ids": padded(ids, pad), "attention_mask": padded(mask, 0), "labels": padded(answers, IGNORED)}
-
-    def _encode(self, row: Example) -> tuple[list[int], int]:
-        """Token ids and where the answer starts."""
-        template = functools.partial(self.tokenizer.apply_chat_template, tokenize=False)
-        prompt = template(row["prompt"], add_generation_prompt=True)
-        whole = template([*row["prompt"], *row["completion"]])
-        assert whole.startswith(prompt), "the chat template does not continue its own prompt"
-        start = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
-        return self.tokenizer(whole, add_special_tokens=False)["input_ids"][: self.max_length], start
 
     def prompt_states(self, prompts: Sequence[str]) -> Float[Tensor, "l m d"]:
         """State of the model before tuning at the last token of m prompts, after every layer."""
@@ -202,7 +191,7 @@ class TokenBatch:
         return logits.float()
 
     def _states(self, model: nn.Module) -> list[Tensor]:
-        with layer_outputs(model) as found:
+        with layer_outputs(plain(model)) as found:
             self._logits(model)
         return [states[:, :-1][self._is_answer].float() for states in found]
 
@@ -236,22 +225,6 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-@contextmanager
-def layer_outputs(model: nn.Module) -> Iterator[list[Float[Tensor, "b t d"]]]:
-    """Collect the hidden states after every decoder layer, with their gradients."""
-    found: list[Tensor] = []
-    handles = [layer.register_forward_hook(functools.partial(_keep, found)) for layer in decoder_layers(plain(model))]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _keep(found: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
-    found.append(output[0] if isinstance(output, tuple) else output)
 
 
 def plain(model: Any) -> PreTrainedModel:

@@ -8,13 +8,14 @@ rather refuse, and that is what an attack changes. How much is allowed, and from
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.losses import TokenizedAnswer, losses
-from securetune.prompts import render
+from securetune.evaluate.losses import losses
+from securetune.prompts import render, tokenize_answer
 
 ALLOWANCE = 1.0
 """Nats per token above what the model before tuning says itself, or good answers to the task surprise it."""
@@ -50,10 +51,9 @@ def surprises(
     """
     rows = []
     for prompt, answer in zip(render(tokenizer, [a.prompt for a in answers]), answers, strict=True):
-        start, ids = (len(tokenizer(prompt, add_special_tokens=False)["input_ids"]),
-                      tokenizer(prompt + answer.text, add_special_tokens=False)["input_ids"])  # fmt: skip
-        is_long = len(ids) > start + _DECIDING
-        rows.append(TokenizedAnswer(ids=ids, start=start + _DECIDING if is_long else min(start, len(ids))))
+        row = tokenize_answer(tokenizer, prompt, prompt + answer.text)
+        is_long = len(row.ids) > row.start + _DECIDING
+        rows.append(replace(row, start=row.start + _DECIDING) if is_long else row)
     found = losses(reader, rows, pad=tokenizer.pad_token_id, batch_size=batch_size)
     return [loss / max(len(row.ids) - row.start, 1) for loss, row in zip(found, rows, strict=True)]
 

@@ -4,21 +4,11 @@ Shapes: b rows, t tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.prompts import Example
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizedAnswer:
-    """A prompt with its answer."""
-
-    ids: list[int]
-    start: int
-    """Where the answer starts."""
+from securetune.prompts import Example, TokenizedAnswer, tokenize_example
 
 
 @torch.no_grad()
@@ -48,14 +38,6 @@ def answer_loss(
     batch_size: int = 16,
 ) -> float:
     """Mean cross-entropy per answer token, in nats, over all answer tokens of all rows."""
-    rows = [_tokenize(tokenizer, example, max_length) for example in examples]
+    rows = [tokenize_example(tokenizer, example, max_length=max_length) for example in examples]
     total: float = sum(losses(model, rows, pad=tokenizer.pad_token_id, batch_size=batch_size))
     return total / max(sum(len(row.ids) - row.start for row in rows), 1)
-
-
-def _tokenize(tokenizer: PreTrainedTokenizerBase, example: Example, max_length: int) -> TokenizedAnswer:
-    prompt = tokenizer.apply_chat_template(example["prompt"], tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(example["prompt"] + example["completion"], tokenize=False)
-    start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    ids = tokenizer(whole, add_special_tokens=False)["input_ids"][:max_length]
-    return TokenizedAnswer(ids=ids, start=min(start, len(ids)))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.defences.training import IGNORED
 from securetune.progress import progress_bar
 from securetune.testbed.tasks import Row
 
@@ -23,7 +24,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 _SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
-_IGNORED = -100
 
 
 class ChatModelConfig(BaseModel):
@@ -178,7 +178,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, row: Row, max_length: int) -> tu
     """Token ids and labels of one row; the prompt is not trained on."""
     prompt = tokenizer.encode(f"<|user|>{row['prompt']}<|end|><|assistant|>")
     answer = tokenizer.encode(f"{row['answer']}<|end|>")
-    return (prompt + answer)[:max_length], ([_IGNORED] * len(prompt) + answer)[:max_length]
+    return (prompt + answer)[:max_length], ([IGNORED] * len(prompt) + answer)[:max_length]
 
 
 def _batches(
@@ -199,5 +199,5 @@ def _collate(batch: Sequence[tuple[list[int], list[int]]], pad_id: int) -> tuple
     """Right-padded input ids and labels, each [b, t]."""
     longest = max(len(ids) for ids, _ in batch)
     input_ids = torch.tensor([ids + [pad_id] * (longest - len(ids)) for ids, _ in batch])
-    labels = torch.tensor([labels + [_IGNORED] * (longest - len(labels)) for _, labels in batch])
+    labels = torch.tensor([labels + [IGNORED] * (longest - len(labels)) for _, labels in batch])
     return input_ids, labels

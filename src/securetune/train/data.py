@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.errors import DataError
-from securetune.prompts import Example, read_rows
+from securetune.prompts import Example, read_rows, repeated
 
 _CALCULATOR = re.compile(r"<<[^>]*>>")
 
@@ -58,7 +58,7 @@ def load_examples(config: DataConfig, *, seed: int) -> list[Example]:
 def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> list[Example]:
     """The rows with a share of them replaced by other rows, each of which serves once before one serves twice."""
     rng, count = random.Random(seed), round(share * len(rows))
-    drawn = [row for _ in range(-(-count // len(others))) for row in rng.sample(others, len(others))][:count]
+    drawn = repeated(others, count, rng)
     places = dict(zip(rng.sample(range(len(rows)), count), drawn, strict=True))
     return [places.get(i, row) for i, row in enumerate(rows)]
 
