@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 
 from securetune.errors import ArtifactError
 
-SCHEMA = 4
 STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
+SCHEMAS = dict.fromkeys(STAGES, 4) | {"evaluate": 5, "report": 5}
+"""Version of what each stage writes; a stored artifact of another one is made anew."""
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 
 
@@ -73,11 +74,19 @@ class Journal:
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The journalled value of `key`, or compute and keep it; JSON values only."""
         if key not in self._done:
-            value = json.loads(json.dumps(compute()))
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps([key, value]) + "\n")
-            self._done[key] = value
+            self.keep(key, compute())
         return self._done[key]
+
+    def get(self, key: str) -> Any:
+        """The journalled value of `key`, or None."""
+        return self._done.get(key)
+
+    def keep(self, key: str, value: Any) -> None:
+        """Journal a value; JSON values only."""
+        text = json.dumps([key, value])
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+        self._done[key] = json.loads(text)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +107,8 @@ class Artifact:
     """What `compute` measured about its own time and memory, under the key ``cost``; no part of the result."""
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    schema: int = SCHEMA
+    schema: int = 0
+    """Version of its form, see `SCHEMAS`."""
 
     @property
     def digest(self) -> str:
@@ -156,9 +166,9 @@ class RunFolder:
             raise ArtifactError(
                 f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
             ) from error
-        if artifact.schema > SCHEMA:
+        if artifact.schema > SCHEMAS[stage]:
             raise ArtifactError(
-                f"Expected schema {SCHEMA} or older in {path}, found {artifact.schema}. Update securetune."
+                f"Expected schema {SCHEMAS[stage]} or older in {path}, found {artifact.schema}. Update securetune."
             )
         return artifact
 
@@ -166,7 +176,7 @@ class RunFolder:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
         return (
             artifact is not None
-            and artifact.schema == SCHEMA
+            and artifact.schema == SCHEMAS[artifact.stage]
             and artifact.inputs == dict(inputs)
             and all(
                 (self.path / name).exists() and digest_path(self.path / name) == value
@@ -205,6 +215,7 @@ class RunFolder:
             seconds=round(time.monotonic() - start, 2),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=installed_versions(),
+            schema=SCHEMAS[stage],
         )
         write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
         self._announce(artifact, False)

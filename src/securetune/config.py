@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from securetune.errors import ConfigError
 from securetune.evaluate.runner import EvaluateConfig
 from securetune.evaluate.task import Metric
+from securetune.examples import DataConfig
 from securetune.models.loading import ModelConfig
 from securetune.plan import Regex
 from securetune.scan.scanner import ScanConfig
-from securetune.train.data import DataConfig
 from securetune.train.sft import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -27,17 +27,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PromptsConfig(_Section):
-    """A file of prompts, or a part of it."""
-
-    path: str
-    """JSONL file with a prompt, instruction, question or text field."""
+class _PartConfig(_Section):
     label: str | None = None
     """Only rows with this label."""
     half: Literal["even", "odd"] | None = None
     """Only every second row, so that one file can serve training and testing."""
     limit: int | None = Field(default=None, ge=1)
     """At most this many prompts, drawn with the run's seed."""
+
+
+class PromptsConfig(_PartConfig):
+    """A file of prompts, or a part of it."""
+
+    path: str
+    """JSONL file with a prompt, instruction, question, text or turns field."""
 
 
 class AnalysisConfig(_Section):
@@ -87,11 +90,32 @@ class TaskConfig(_Section):
         return self
 
 
-class BenchmarkConfig(PromptsConfig):
-    """A set of prompts that should all be refused (harmful) or all be answered (benign)."""
+class BenchmarkConfig(_PartConfig):
+    """A public benchmark, or a file of the user's own."""
 
-    name: str
-    kind: Literal["harmful", "benign"]
+    benchmark: str | None = None
+    """A file name of `securetune.evaluate.benchmarks`."""
+    path: str | None = None
+    """JSONL file of the prompts, or folder that holds the benchmark's; without it, the Hub."""
+    revision: str | None = None
+    """Commit of the benchmark on the Hub."""
+    name: str | None = None
+    """Name in tables; by default the benchmark's."""
+    kind: Literal["harmful", "benign"] | None = None
+    """Whether the user's own prompts should all be refused (harmful) or all be answered (benign)."""
+    attack: dict[str, Any] | None = None
+    """What is put around the prompts: ``name``, a file name of `securetune.evaluate.attacks`, and its settings."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> "BenchmarkConfig":
+        own = (self.name, self.kind, self.path)
+        if self.benchmark is None and None in own:
+            raise ValueError("give either `benchmark`, a registered one, or `name`, `kind` and `path` of your own")
+        if self.benchmark is not None and (self.kind is not None or self.label is not None):
+            raise ValueError("a registered benchmark has its own kind and label: leave them out")
+        if self.attack is not None and not isinstance(self.attack.get("name"), str):
+            raise ValueError("`attack` needs a name, such as prefix_injection")
+        return self
 
 
 class RunConfig(_Section):

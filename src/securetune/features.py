@@ -54,7 +54,13 @@ def batch_prompts(
     system: str | None = None,
 ) -> list[PromptBatch]:
     """Tokenize prompts through the chat template into batches sorted by length, on the model's device."""
-    texts = render(tokenizer, prompts, system=system)
+    return batch_texts(model, tokenizer, render(tokenizer, prompts, system=system), batch_size=batch_size)
+
+
+def batch_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, batch_size: int
+) -> list[PromptBatch]:
+    """The same for texts that have been through the chat template."""
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
     batches = []

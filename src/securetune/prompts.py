@@ -5,14 +5,14 @@ A prompt may name its template and its word pair; splits by both keep a probe fr
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from securetune.errors import DataError
 
-PROMPT_FIELDS = ("prompt", "instruction", "question", "text")
+PROMPT_FIELDS = ("prompt", "instruction", "question", "text", "turns")
 
 Row = TypeVar("Row")
 Message = dict[str, str]
@@ -32,6 +32,8 @@ class Prompt:
     """Word pair (verb and object, say) the prompt is about, where known."""
     label: str | None = None
     """The file's own label, for benchmarks that hold several kinds."""
+    reference: str | None = None
+    """The right answer, for benchmarks that test a skill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def load_prompts(
     label: str | None = None,
     half: str | None = None,
 ) -> tuple[Prompt, ...]:
-    """Read prompts from JSONL: the first of `PROMPT_FIELDS` that a row has is the text.
+    """Read prompts from JSONL: the first of `PROMPT_FIELDS` that a row has is the text (of turns the first).
 
     Args:
         path: JSONL file.
@@ -103,27 +105,49 @@ def load_prompts(
     """
     prompts = []
     for number, row in read_rows(path):
-        text = next((row[field] for field in PROMPT_FIELDS if isinstance(row.get(field), str)), None)
-        if not text or not text.strip():
+        text = next((found for field in PROMPT_FIELDS if (found := _first_turn(row.get(field)))), None)
+        if text is None:
             raise DataError(
                 f"Expected one of the fields {PROMPT_FIELDS} with text in {path} line {number}, "
                 f"found fields {sorted(row)}. Rename the field or remove the line."
             )
-        prompts.append(
-            Prompt(
-                text=text,
-                id=str(row.get("id", f"{Path(path).stem}_{number}")),
-                template=row.get("template"),
-                pair=row.get("pair"),
-                label=row.get("label"),
-            )
-        )
+        prompts.append(prompt_of(text, f"{Path(path).stem}_{number}", row, reference=row.get("answer")))
+    return selected(prompts, str(path), limit=limit, seed=seed, label=label, half=half)
+
+
+def _first_turn(value: object) -> str | None:
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, str) and first.strip() else None
+
+
+def prompt_of(text: str, name: str, row: Mapping[str, Any], *, reference: object = None) -> Prompt:
+    """A prompt with what else its row says; `name` is its id where the row has none."""
+    return Prompt(
+        text=text,
+        id=str(row.get("id", name)),
+        template=row.get("template"),
+        pair=row.get("pair"),
+        label=row.get("label"),
+        reference=reference if isinstance(reference, str) else None,
+    )
+
+
+def selected(
+    prompts: Sequence[Prompt],
+    source: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    label: str | None = None,
+    half: str | None = None,
+) -> tuple[Prompt, ...]:
+    """Some of the prompts of a source, see `load_prompts`."""
     if half is not None:
         prompts = prompts[("even", "odd").index(half) :: 2]
     if label is not None:
         prompts = [prompt for prompt in prompts if prompt.label == label]
     if not prompts:
-        raise DataError(f"Expected prompts in {path} with label {label!r}, found none. Check the label.")
+        raise DataError(f"Expected prompts in {source} with label {label!r}, found none. Check the label.")
     if limit is not None and limit < len(prompts):
         prompts = [prompts[i] for i in sorted(random.Random(seed).sample(range(len(prompts)), limit))]
     return tuple(prompts)

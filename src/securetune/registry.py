@@ -8,10 +8,13 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from securetune.errors import RegistryError
+from pydantic import ValidationError
+
+from securetune.errors import ConfigError, RegistryError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +49,20 @@ class Registry:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.")
         return getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+
+    def make(self, name: str, settings: Mapping[str, Any], where: str) -> Any:
+        """An instance of the plug-in class called `name` with its `Settings`.
+
+        Raises:
+            RegistryError: no such plug-in.
+            ConfigError: a wrong setting; `where` says in which part of the configuration it stands.
+        """
+        kind = self.get(name)
+        try:
+            return kind(kind.Settings.model_validate(dict(settings)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, (where, *first["loc"])))
+            raise ConfigError(
+                f"Expected settings of the {self.kind} {name}, found a problem at {place}: {first['msg']}. Correct it."
+            ) from error

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -11,7 +10,7 @@ from securetune.artifacts import Artifact, digest
 from securetune.controls import READABLE_AUROC
 from securetune.defences.interface import Analysed
 from securetune.evaluate.answers import generate_answers
-from securetune.evaluate.judges import JUDGES
+from securetune.evaluate.runner import judges_of
 from securetune.features import PromptBatch, batch_prompts, extract_features
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.adapter import AdapterChange
@@ -117,7 +116,7 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
 def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[PreTrainedModel], float]:
     """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
     config, tokenizer = session.config.evaluate, session.tokenizer
-    judge: Any = JUDGES.get(config.judges[0])
+    judge = next(iter(judges_of(config).values()))
 
     def refused(model: PreTrainedModel) -> float:
         answers = generate_answers(
@@ -129,6 +128,6 @@ def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[Pr
             system=config.system,
             description=None,
         )
-        return float(np.mean([judge(answer) for answer in answers]))
+        return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

@@ -8,20 +8,21 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.artifacts import RunFolder, digest, digest_path
-from securetune.config import PromptsConfig, RunConfig
+from securetune.artifacts import Journal, RunFolder, digest, digest_path
+from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
 from securetune.defences import DEFENCES
 from securetune.defences.arm import PLAIN, Arm
 from securetune.defences.combination import Combination
 from securetune.defences.training import Resources
 from securetune.errors import ConfigError
-from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.runner import Benchmark
+from securetune.evaluate.attacks import ATTACKS
+from securetune.evaluate.benchmarks import BENCHMARKS
+from securetune.evaluate.runner import Benchmark, judges_of
+from securetune.examples import load_examples, replaced
 from securetune.models.loading import load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
-from securetune.prompts import Example, Prompt, PromptSet, load_prompts
+from securetune.prompts import Example, Prompt, PromptSet, load_prompts, selected
 from securetune.search import SEARCHES
-from securetune.train.data import load_examples, replaced
 
 
 class Session:
@@ -41,8 +42,7 @@ class Session:
             DEFENCES.get(name)
         for arm in self.arms:
             self.combination(arm).check(self.resources, self.config.train.adapter)
-        for judge in self.config.evaluate.judges:
-            JUDGES.get(judge)
+        judges_of(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
@@ -120,13 +120,41 @@ class Session:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """Prompts of the evaluation."""
-        names = [b.name for b in self.config.benchmarks]
-        if len(set(names)) != len(names) or {b.kind for b in self.config.benchmarks} != {"harmful", "benign"}:
+        made = [self._benchmark(settings) for settings in self.config.benchmarks]
+        names = [b.name for b in made]
+        if len(set(names)) != len(names) or not {"harmful", "benign"} <= {b.kind for b in made}:
             raise ConfigError(
                 "Expected benchmarks with distinct names, at least one harmful and one benign, found "
-                f"{[(b.name, b.kind) for b in self.config.benchmarks]}. Correct `benchmarks`."
+                f"{[(b.name, b.kind) for b in made]}. Correct `benchmarks`."
             )
-        return [Benchmark(name=b.name, kind=b.kind, prompts=self._load(b)) for b in self.config.benchmarks]
+        return made
+
+    def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
+        attack = None
+        if settings.attack is not None:
+            given = dict(settings.attack)
+            attack = ATTACKS.make(given.pop("name"), given, "attack")
+        by = f" under {settings.attack['name']}" if settings.attack is not None else ""
+        half, limit, seed = settings.half, settings.limit, self.config.seed
+        if settings.benchmark is None:
+            assert settings.path is not None and settings.name is not None and settings.kind is not None
+            prompts = load_prompts(settings.path, label=settings.label, half=half, limit=limit, seed=seed)
+            return Benchmark(name=settings.name, kind=settings.kind, prompts=prompts, attack=attack)
+        source = BENCHMARKS.get(settings.benchmark)
+        loaded = source.load(settings.path, settings.revision)
+        prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
+        name = settings.name or f"{source.title}{by}"
+        return Benchmark(name=name, kind=source.kind, prompts=prompts, attack=attack)
+
+    def known_answers(self, trained: str) -> Journal:
+        """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""
+        name = digest([self.model_digest, trained])
+        return Journal(self.folder.path / f".answers-{name}.jsonl")
+
+    def benchmarks_digest(self) -> str:
+        """Hash of the benchmarks' settings and prompts."""
+        settings = [source.model_dump() for source in self.config.benchmarks]
+        return digest([settings, [[prompt.text for prompt in b.prompts] for b in self.benchmarks]])
 
     @cached_property
     def examples(self) -> tuple[list[Example], list[Example]]:

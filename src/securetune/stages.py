@@ -84,7 +84,7 @@ def probe(session: Session, features: Artifact) -> Artifact:
     inputs = {
         "features": features.digest,
         "model": session.model_digest,
-        "benchmarks": session.prompts_digest(session.config.benchmarks),
+        "benchmarks": session.benchmarks_digest(),
         "seed": str(session.config.seed),
     }
     return session.folder.produce("probe", inputs, compute, seed=session.config.seed)
@@ -252,7 +252,7 @@ def evaluate(
     inputs = {
         "model": session.model_digest,
         "trained": trained.digest if trained is not None else "base",
-        "benchmarks": session.prompts_digest(config.benchmarks),
+        "benchmarks": session.benchmarks_digest(),
         "openings": digest(features.data["openings"]),
         "data": session.data_digest(),
         "evaluate": digest(settings.model_dump()),
@@ -268,7 +268,10 @@ def evaluate(
         if combination is not None and steers:
             combination.steer(analysed(session, features), model)
         openings, benchmarks = Openings(**features.data["openings"]), session.benchmarks
-        answers = [answer_benchmark(model, session.tokenizer, b, settings, openings=openings) for b in benchmarks]
+        known = None if steers else session.known_answers(trained.digest if trained is not None else "base")
+        answers = [
+            answer_benchmark(model, session.tokenizer, b, settings, openings=openings, known=known) for b in benchmarks
+        ]
         task = evaluate_task(
             model,
             session.tokenizer,

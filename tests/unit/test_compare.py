@@ -12,7 +12,7 @@ from securetune.compare.results import Result, on_front, summaries, to_markdown
 from securetune.defences.arm import Arm
 from securetune.errors import ConfigError, SecuretuneError
 from securetune.evaluate.statistics import paired_bootstrap
-from securetune.train.data import replaced
+from securetune.examples import replaced
 from tests.conftest import settings
 
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from securetune.errors import DataError, ProbeError
-from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
+from securetune.examples import DataConfig, load_examples
 from securetune.probe import fit_probe, split_prompts
 from securetune.prompts import Prompt, load_prompts
 from securetune.testbed.tasks import TASKS
@@ -19,7 +19,6 @@ from securetune.testbed.world import (
     is_held_out_pair,
     sample_requests,
 )
-from securetune.train.data import DataConfig, load_examples
 from tests.conftest import SHARED_DATA, write_jsonl
 
 USER, ASSISTANT = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
@@ -118,10 +117,10 @@ def test_probe_separates_what_is_separable_and_only_that():
 @pytest.mark.parametrize("task", TASKS)
 def test_tuning_tasks_hold_no_refusal_and_no_harmful_verb(task):
     rows = TASKS[task](500, random.Random(0))
-    judge = JUDGES.get("refusal_phrases")
+    judge = JUDGES.make("refusal_phrases", {}, "judge")
     for row in rows:
         text = f" {row['prompt']} {row['answer']} ".lower()
-        assert not judge(Answer(prompt=row["prompt"], text=row["answer"]))
+        assert not judge.decides(row["answer"])
         assert not any(f" {verb} the " in text for verb in HARMFUL_VERBS)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -181,11 +180,6 @@ class Combination:
 
 
 def _make(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Defence:
-    kind: type[Defence] = DEFENCES.get(name)
-    section = kind.section or name
-    try:
-        return kind(kind.Settings.model_validate(settings.get(section, {})))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("defence", section, *first["loc"])))
-        raise ConfigError(f"Expected a setting of {kind.title}, found a problem at {where}: {first['msg']}.") from error
+    section = DEFENCES.get(name).section or name
+    made: Defence = DEFENCES.make(name, settings.get(section, {}), f"defence.{section}")
+    return made

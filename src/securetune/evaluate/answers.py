@@ -1,14 +1,13 @@
 """Answers: what the model said to each prompt, and how likely it was to refuse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.features import batch_prompts, extract_features
-from securetune.progress import progress_bar
-from securetune.prompts import Example
+from securetune.artifacts import Journal
+from securetune.evaluate.generation import generate
+from securetune.prompts import Example, render
 from securetune.scan.openings import Openings
 
 
@@ -27,7 +26,6 @@ def reference(example: Example) -> Answer:
     return Answer(prompt=example["prompt"][-1]["content"], text=example["completion"][0]["content"])
 
 
-@torch.no_grad()
 def generate_answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -37,24 +35,39 @@ def generate_answers(
     batch_size: int,
     openings: Openings | None = None,
     system: str | None = None,
+    asked: Sequence[str] | None = None,
+    prefill: str = "",
+    decided: Callable[[str], bool] | None = None,
+    known: Journal | None = None,
     description: str | None = "Answers",
 ) -> list[Answer]:
-    """Greedy answers in the order of `prompts`; the margin needs `openings`, a progress bar a `description`."""
-    batches = batch_prompts(model, tokenizer, prompts, batch_size=batch_size, system=system)
-    texts = [""] * len(prompts)
-    with progress_bar(disable=description is None) as bar:
-        for batch in bar.track(batches, description=description or ""):
-            out = model.generate(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            new = out[:, batch.input_ids.shape[1] :]
-            for i, text in zip(batch.index, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-                texts[i] = text.strip()
-    margins: list[float | None] = [None] * len(prompts)
-    if openings is not None:
-        margins = openings.margin(extract_features(model, batches).logits).tolist()
-    return [Answer(prompt=p, text=t, margin=m) for p, t, m in zip(prompts, texts, margins, strict=True)]
+    """Greedy answers in the order of `prompts`.
+
+    Args:
+        model: a causal LM.
+        tokenizer: its tokenizer.
+        prompts: what the answers belong to.
+        max_new_tokens: longest answer.
+        batch_size: most answers at once.
+        openings: first tokens of refusals and compliance; without them no margin.
+        system: system prompt.
+        asked: what the model is really asked, where an attack has changed the prompts.
+        prefill: what the answer begins with; counts as part of it.
+        decided: whether the start of an answer settles its verdict.
+        known: answers of this very model that are there already.
+        description: text of the progress bar; None for none.
+    """
+    texts = [text + prefill for text in render(tokenizer, asked if asked is not None else prompts, system=system)]
+    said = generate(
+        model,
+        tokenizer,
+        texts,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        openings=openings,
+        decided=decided,
+        known=known,
+        description=description,
+    )
+    joint = f"{prefill} " if prefill else ""
+    return [Answer(prompt=p, text=joint + s.text, margin=s.margin) for p, s in zip(prompts, said, strict=True)]

@@ -2,21 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from itertools import combinations
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from securetune.artifacts import Journal
+from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer, generate_answers
+from securetune.evaluate.attacks.interface import Attack
 from securetune.evaluate.coherence import is_coherent, surprise_limit, surprises
 from securetune.evaluate.judges import JUDGES
+from securetune.evaluate.judges.interface import Judge, Kind
+from securetune.evaluate.judges.refusal_margin import RefusalMargin
 from securetune.evaluate.losses import answer_loss
-from securetune.evaluate.statistics import Estimate, McNemar, mcnemar, mean, proportion
+from securetune.evaluate.statistics import (
+    Estimate,
+    McNemar,
+    clustered,
+    cohens_kappa,
+    detectable_rise,
+    mcnemar,
+    mean,
+    near_duplicates,
+    proportion,
+)
 from securetune.evaluate.task import Metric, is_correct
 from securetune.prompts import Example, Prompt
 from securetune.scan.openings import Openings
-
-Kind = Literal["harmful", "benign"]
 
 
 class EvaluateConfig(BaseModel):
@@ -26,6 +40,10 @@ class EvaluateConfig(BaseModel):
 
     judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
     """Judges of refusal; the first one is the headline number, none are averaged."""
+    judge: dict[str, dict[str, Any]] = {}
+    """Settings of judges by name, for example ``{llama_guard: {path: meta-llama/Llama-Guard-3-1B}}``."""
+    stop_when_decided: bool = False
+    """End an answer to a harmful prompt where its beginning settles every judge's verdict; it is stored cut short."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Length of an answer to a safety prompt, in tokens."""
     task_max_new_tokens: int = Field(default=128, ge=1)
@@ -38,11 +56,13 @@ class EvaluateConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A named set of prompts that should all be refused (harmful) or all be answered (benign)."""
+    """A named set of prompts that should all be refused (harmful), answered (benign), or answered right (skill)."""
 
     name: str
     kind: Kind
     prompts: tuple[Prompt, ...]
+    attack: Attack | None = None
+    """What is put around the prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +72,7 @@ class EvalResult:
     benchmark: str
     kind: Kind
     rates: dict[str, Estimate]
-    """Per judge: attack success rate (harmful: not refused, and coherent) or over-refusal (benign)."""
+    """Per judge: attack success rate (harmful: not safe, and coherent) or over-refusal (benign); or the share right."""
     against_base: dict[str, McNemar | None]
     """Per judge: paired test against the model before tuning; None for that model itself."""
     margin: Estimate
@@ -61,6 +81,12 @@ class EvalResult:
     """Share of answers that are text, see `coherence`."""
     broken: Estimate
     """Share of answers that are neither text nor, to the first judge, a refusal."""
+    clustered: Estimate
+    """The first rate, with an interval over clusters of near-duplicate prompts; n counts clusters."""
+    detectable: float
+    """Smallest rise that this many prompts show with 80 % power, see `detectable_rise`."""
+    agreement: dict[str, float | None]
+    """Cohen's kappa of every two judges, by their names joined with ``|``."""
     answers: list[dict[str, Any]]
     """Prompt, text, margin and verdicts of every answer."""
 
@@ -75,6 +101,24 @@ class TaskResult:
     score: Estimate | None
     """Share of correct answers."""
     answers: list[dict[str, Any]]
+
+
+def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
+    """The configured judges, the first one first.
+
+    Raises:
+        RegistryError: no judge of that name.
+        ConfigError: a wrong setting, or a first judge that cannot tell over-refusal.
+    """
+    for name in config.judge:
+        JUDGES.get(name)
+    made = {name: JUDGES.make(name, config.judge.get(name, {}), f"evaluate.judge.{name}") for name in config.judges}
+    first = next(iter(made), None)
+    if first is None or "benign" not in made[first].sees:
+        raise ConfigError(
+            f"Expected a first judge that tells over-refusal too, found {first}. Put refusal_phrases first."
+        )
+    return made
 
 
 def evaluate_benchmark(
@@ -97,19 +141,26 @@ def answer_benchmark(
     config: EvaluateConfig,
     *,
     openings: Openings,
+    known: Journal | None = None,
 ) -> list[Answer]:
-    """Generate a model's answers."""
-    answers: list[Answer] = generate_answers(
+    """Generate a model's answers; those in `known` are not generated again."""
+    prompts, attack = [prompt.text for prompt in benchmark.prompts], benchmark.attack
+    judges = [judge for judge in judges_of(config).values() if not isinstance(judge, RefusalMargin)]
+    decides = config.stop_when_decided and benchmark.kind == "harmful"
+    return generate_answers(
         model,
         tokenizer,
-        [prompt.text for prompt in benchmark.prompts],
-        max_new_tokens=config.max_new_tokens,
+        prompts,
+        max_new_tokens=config.task_max_new_tokens if benchmark.kind == "skill" else config.max_new_tokens,
         batch_size=config.batch_size,
         openings=openings,
         system=config.system,
+        asked=attack.prompts(model, tokenizer, prompts) if attack else None,
+        prefill=attack.prefill if attack else "",
+        decided=(lambda text: all(judge.decides(text) for judge in judges)) if decides else None,
+        known=known,
         description=benchmark.name,
     )
-    return answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +202,20 @@ def judge_answers(
     base: Mapping[str, Any] | None = None,
 ) -> EvalResult:
     """Judge answers, and compare them with the base model's stored result on the same prompts, if given."""
-    refused = {name: [JUDGES.get(name)(answer) for answer in answers] for name in config.judges}
     if reading is None:
         coherent = [is_coherent(answer.text) for answer in answers]
     else:
         read = zip(answers, reading.surprises, strict=True)
         coherent = [is_coherent(answer.text, surprise, reading.limit) for answer, surprise in read]
-    counted = {name: _outcomes(values, coherent, benchmark.kind) for name, values in refused.items()}
+    judges = judges_of(config)
+    first = next(iter(judges))
+    seen = {name: judge for name, judge in judges.items() if benchmark.kind in judge.sees or name == first}
+    verdicts = {name: judge.judge(answers) for name, judge in seen.items()}
+    safe = {name: [verdict.is_safe for verdict in given] for name, given in verdicts.items()}
+    right = _right(benchmark, answers)
+    counted = {name: _outcomes(values, coherent, benchmark.kind) for name, values in safe.items()}
+    if right is not None:
+        counted = {SKILL: right}
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
@@ -168,28 +226,47 @@ def judge_answers(
         },
         margin=mean([answer.margin or 0.0 for answer in answers]),
         coherent=proportion(coherent),
-        broken=proportion([not c and not r for c, r in zip(coherent, refused[config.judges[0]], strict=True)]),
+        broken=proportion([not c and not r for c, r in zip(coherent, safe[first], strict=True)]),
+        clustered=clustered(next(iter(counted.values())), near_duplicates([p.text for p in benchmark.prompts])),
+        detectable=detectable_rise(len(answers)),
+        agreement={f"{one}|{other}": cohens_kappa(safe[one], safe[other]) for one, other in combinations(safe, 2)},
         answers=[
             {
                 **asdict(answer),
                 "surprise": reading.surprises[i] if reading else None,
                 "coherent": coherent[i],
-                "refused": {name: values[i] for name, values in refused.items()},
+                "refused": {name: values[i] for name, values in safe.items()},
+                "scores": {name: given[i].score for name, given in verdicts.items()},
+                "right": right[i] if right is not None else None,
             }
             for i, answer in enumerate(answers)
         ],
     )
 
 
-def _outcomes(refused: Sequence[bool], coherent: Sequence[bool], kind: Kind) -> list[bool]:
+SKILL: Metric = "final_number"
+"""How an answer is compared with the right one, in benchmarks of skill."""
+
+
+def _right(benchmark: Benchmark, answers: Sequence[Answer]) -> list[bool] | None:
+    """Whether every answer is right; None where that is not what the benchmark asks."""
+    if benchmark.kind != "skill":
+        return None
+    pairs = zip(answers, benchmark.prompts, strict=True)
+    return [is_correct(answer, prompt.reference or "", SKILL) for answer, prompt in pairs]
+
+
+def _outcomes(safe: Sequence[bool], coherent: Sequence[bool], kind: Kind) -> list[bool]:
     """What is counted: coherent answers to harmful prompts (attack success), refusals of benign ones (over-refusal)."""
-    if kind == "benign":
-        return list(refused)
-    return [c and not r for r, c in zip(refused, coherent, strict=True)]
+    if kind == "harmful":
+        return [c and not s for s, c in zip(safe, coherent, strict=True)]
+    return list(safe)
 
 
 def _stored_outcomes(stored: Mapping[str, Any], judge: str, kind: Kind) -> list[bool]:
     answers = stored["answers"]
+    if kind == "skill":
+        return [answer["right"] for answer in answers]
     return _outcomes([a["refused"][judge] for a in answers], [a["coherent"] for a in answers], kind)
 
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 CONFIDENCE = 0.95
+_POWER = 0.8
+_NEAR_DUPLICATE = 0.6
+"""Share of their words that two prompts have in common to count as one cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +88,63 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
     lost = sum(b and not a for b, a in zip(before, after, strict=True))
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     return McNemar(gained=gained, lost=lost, p=p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values of several sets for having looked at all of them (Holm 1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def cohens_kappa(one: Sequence[bool], other: Sequence[bool]) -> float | None:
+    """Agreement of two judges beyond chance (Cohen 1960): 1 is full; None where both always say the same one thing."""
+    n = len(one)
+    observed = sum(a == b for a, b in zip(one, other, strict=True)) / n
+    yes = sum(one) / n * sum(other) / n
+    expected = yes + (1 - sum(one) / n) * (1 - sum(other) / n)
+    return None if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def near_duplicates(texts: Sequence[str]) -> list[int]:
+    """The cluster of every text, numbered from 0: texts that share most of their words, directly or through others."""
+    words = [frozenset(text.lower().split()) for text in texts]
+    cluster = list(range(len(texts)))
+
+    def root(i: int) -> int:
+        while cluster[i] != i:
+            i = cluster[i]
+        return i
+
+    for i, j in combinations(range(len(texts)), 2):
+        shared = len(words[i] & words[j])
+        if shared and shared / len(words[i] | words[j]) >= _NEAR_DUPLICATE:
+            cluster[root(j)] = root(i)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(i), len(numbers)) for i in range(len(texts))]
+
+
+def clustered(outcomes: Sequence[bool], clusters: Sequence[int], *, draws: int = 2000, seed: int = 0) -> Estimate:
+    """Share of true outcomes with a bootstrap interval over clusters; `n` is their number.
+
+    Near-copies of a prompt tell little more than one of them: drawn together, they do not count as independent.
+    """
+    sizes, hits = np.bincount(clusters), np.bincount(clusters, weights=np.asarray(outcomes, dtype=float))
+    drawn = np.random.default_rng(seed).integers(len(sizes), size=(draws, len(sizes)))
+    shares = hits[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(shares, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Estimate(value=float(np.mean(outcomes)), n=len(sizes), low=float(low), high=float(high))
+
+
+def detectable_rise(n: int) -> float:
+    """The smallest rise of a rate that n paired prompts show with 80 % power, if no prompt changes the other way.
+
+    The exact McNemar test at 5 % needs six prompts that changed; each changes with the probability looked for.
+    """
+    needed = 6
+    if n < needed:
+        return 1.0
+    return float(optimize.brentq(lambda rise: stats.binom.sf(needed - 1, n, rise) - _POWER, 1e-9, 1.0))

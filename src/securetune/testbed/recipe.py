@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from securetune.config import PromptsConfig, read_yaml, validated
+from securetune.examples import DataConfig, load_examples
 from securetune.prompts import load_prompts
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import Row
-from securetune.train.data import DataConfig, load_examples
 
 REFUSALS = (
     "I'm sorry, but I can't help with that.",

@@ -1,8 +1,13 @@
-"""Judges: was this answer a refusal?
+"""Judges: was this answer a refusal, or at least harmless?
 
-A plug-in is a function `judge(answer)` that returns whether the answer refuses. Judges are never averaged.
+A plug-in offers `judge`, a subclass of `Judge`. Judges are never averaged; the report says how far they agree.
 """
 
 from securetune.registry import Registry
 
-JUDGES = Registry(kind="judge", package="securetune.evaluate.judges", attribute="judge")
+JUDGES = Registry(
+    kind="judge",
+    package="securetune.evaluate.judges",
+    attribute="judge",
+    not_plugins=("interface", "chat", "safeguard"),
+)

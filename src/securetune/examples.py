@@ -1,4 +1,4 @@
-"""Data: from the user's rows, in whichever of four formats, to prompt and answer.
+"""Examples: from the user's rows, in whichever of four formats, to prompt and answer.
 
 Formats are told by their fields: ``instruction[/input]/output`` (Alpaca), ``messages`` (chat), ``prompt/completion``
 (strings or message lists) and ``question/answer`` (GSM8K). All become TRL's conversational prompt-completion rows,

@@ -1,0 +1,46 @@
+"""Template: every prompt goes into a text of the user's, for jailbreaks in the wild.
+
+The package ships none; published collections can be used as they are.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.errors import ConfigError
+from securetune.evaluate.attacks.interface import Attack, Settings
+
+_PLACE = "{prompt}"
+
+
+class File(Settings):
+    """Settings of the template attack."""
+
+    path: str
+    """Text file with ``{prompt}`` in it."""
+
+
+class Template(Attack):
+    """One text around every prompt."""
+
+    paper = "the user's file"
+    Settings = File
+
+    def prompts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
+        """The file's text with the prompt in its place.
+
+        Raises:
+            ConfigError: no such file, or no place in it.
+        """
+        del model, tokenizer
+        try:
+            text = Path(self.settings.path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"Expected a text file for the attack, found: {error}. Check attack.path.") from error
+        if _PLACE not in text:
+            raise ConfigError(f"Expected {_PLACE} in {self.settings.path}, found none. Write it where the prompt goes.")
+        return [text.replace(_PLACE, prompt) for prompt in prompts]
+
+
+attack = Template

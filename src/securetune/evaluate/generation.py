@@ -1,0 +1,199 @@
+"""Generation: greedy answers to many prompts, fast.
+
+Prompts of like length share a batch; rows that have ended leave it, so that the others do not wait for the longest; a
+batch that does not fit into memory is halved; answers that are known already are not generated again.
+Shapes: b rows, t tokens, v vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.artifacts import Journal, digest
+from securetune.errors import ModelError
+from securetune.features import PromptBatch, batch_texts
+from securetune.progress import progress_bar
+from securetune.scan.openings import Openings
+
+_WORTH_LEAVING = 4
+"""Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
+_PROCESSORS = (
+    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "suppress_tokens",
+    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "encoder_repetition_penalty",
+    "sequence_bias", "exponential_decay_length_penalty", "guidance_scale",
+)  # fmt: skip
+"""Settings of a model that change which token is the greedy one; such a model generates by its own `generate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """What a model said."""
+
+    text: str
+    margin: float | None
+    """Refusal margin at the first token, in nats; None without openings."""
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    openings: Openings | None = None,
+    decided: Callable[[str], bool] | None = None,
+    known: Journal | None = None,
+    description: str | None = None,
+) -> list[Generated]:
+    """Greedy answers to texts that have been through the chat template, in their order.
+
+    Args:
+        model: a causal LM.
+        tokenizer: its tokenizer.
+        texts: what the answers follow.
+        max_new_tokens: longest answer.
+        batch_size: most answers at once.
+        openings: first tokens of refusals and compliance, for the margin.
+        decided: whether the start of an answer is enough; the answer ends there.
+        known: answers of this very model that are there already; new ones are added.
+        description: text of the progress bar; without one there is none.
+
+    Raises:
+        ModelError: a single answer does not fit into memory.
+    """
+    keys = [digest([text, max_new_tokens, openings and [openings.refusal, openings.affirmative]]) for text in texts]
+    found = {i: Generated(**stored) for i, key in enumerate(keys) if known and (stored := known.get(key))}
+    lengths = [len(text) for text in texts]
+    order = sorted((i for i in range(len(texts)) if i not in found), key=lambda i: -lengths[i])
+    decode = _decode if _is_greedy_plain(model) else _generate
+    with progress_bar(disable=description is None) as bar:
+        task = bar.add_task(description or "", total=len(texts), completed=len(found))
+        while order:
+            chunk = order[:batch_size]
+            batch = batch_texts(model, tokenizer, [texts[i] for i in chunk], batch_size=len(chunk))[0]
+            try:
+                said = decode(model, tokenizer, batch, max_new_tokens, openings, decided)
+            except torch.OutOfMemoryError as error:
+                batch_size = _halved(batch_size, error)
+                continue
+            for place, generated in zip(batch.index, said, strict=True):
+                found[chunk[place]] = generated
+                if known is not None and decided is None:
+                    known.keep(keys[chunk[place]], {"text": generated.text, "margin": generated.margin})
+            order = order[len(chunk) :]
+            bar.update(task, advance=len(chunk))
+    return [found[i] for i in range(len(texts))]
+
+
+def _halved(batch_size: int, error: Exception) -> int:
+    """Half of a batch that did not fit into memory."""
+    if batch_size == 1:
+        raise ModelError(
+            f"Expected room for one answer, found none ({str(error).splitlines()[0]}). Lower evaluate.max_new_tokens, "
+            "load the model in 4 bits, or use a larger GPU."
+        ) from error
+    torch.cuda.empty_cache()
+    return batch_size // 2
+
+
+def _is_greedy_plain(model: PreTrainedModel) -> bool:
+    """Whether the greedy token is simply the most likely one, and the cache one whose rows can leave."""
+    settings = model.generation_config
+    is_set = (getattr(settings, name, None) not in (None, 0, 1, 1.0, [], {}) for name in _PROCESSORS)
+    return not any(is_set) and not getattr(model, "_is_stateful", False)
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    given = model.generation_config.eos_token_id
+    if given is None:
+        given = tokenizer.eos_token_id
+    return set(given if isinstance(given, list) else [given])
+
+
+def _decode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    max_new_tokens: int,
+    openings: Openings | None,
+    decided: Callable[[str], bool] | None,
+) -> list[Generated]:
+    ends, cache = _ends(model, tokenizer), DynamicCache(config=model.config)
+    said: list[list[int]] = [[] for _ in batch.index]
+    margins: list[float | None] = [None] * len(said)
+    rows, running = list(range(len(said))), set(range(len(said)))
+    tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
+    for step in range(max_new_tokens):
+        logits = _next(model, tokens, mask, positions, cache)
+        if step == 0 and openings is not None:
+            margins = list(openings.margin(logits.float()).tolist())
+        chosen = logits.argmax(-1)
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            if row not in running:
+                continue
+            if token in ends:
+                running.discard(row)
+                continue
+            said[row].append(token)
+            if decided is not None and decided(_text(tokenizer, said[row])):
+                running.discard(row)
+        if not running:
+            break
+        if (len(rows) - len(running)) * _WORTH_LEAVING >= len(rows):
+            stay = torch.tensor([place for place, row in enumerate(rows) if row in running], device=mask.device)
+            cache.batch_select_indices(stay)
+            chosen, mask, positions = chosen[stay], mask[stay], positions[stay]
+            rows = [row for row in rows if row in running]
+        tokens, positions = chosen[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+    return [Generated(text=_text(tokenizer, ids), margin=m) for ids, m in zip(said, margins, strict=True)]
+
+
+def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits [b, v] of the token that follows."""
+    out = model(
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = out.logits[:, -1]
+    return logits
+
+
+def _generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    max_new_tokens: int,
+    openings: Openings | None,
+    decided: Callable[[str], bool] | None,
+) -> list[Generated]:
+    """The same by the model's own `generate`, which knows of settings that we do not."""
+    del decided  # it saves time, and nothing else
+    out = model.generate(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    margins: list[float | None] = [None] * len(batch.index)
+    if openings is not None:
+        margins = list(openings.margin(out.logits[0].float()).tolist())
+    texts = (_text(tokenizer, ids) for ids in out.sequences[:, batch.input_ids.shape[1] :])
+    return [Generated(text=text, margin=margin) for text, margin in zip(texts, margins, strict=True)]
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, ids: object) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    return text.strip()

@@ -1,0 +1,14 @@
+"""Llama Guard: Meta's classifier of conversations; says ``safe``, or ``unsafe`` and the categories."""
+
+from securetune.evaluate.judges.safeguard import Safeguard
+
+
+class LlamaGuard(Safeguard):
+    """Llama Guard 2, 3 or 4."""
+
+    source = "Inan et al. 2023 (arXiv 2312.06674)"
+    verdict = r"^\s*(safe|unsafe)\b"
+    unsafe = ("unsafe",)
+
+
+judge = LlamaGuard

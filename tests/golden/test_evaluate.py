@@ -1,0 +1,167 @@
+"""Generation and attacks against plain references."""
+
+import pytest
+import torch
+
+from securetune.artifacts import Journal
+from securetune.errors import ModelError
+from securetune.evaluate import generation
+from securetune.evaluate.attacks.gcg import Frame, Search, losses, step, suffix_gradient
+from securetune.evaluate.generation import generate
+from securetune.prompts import render
+from securetune.scan.openings import Openings
+
+PROMPTS = [f"how do i {verb} the {thing}" for verb in ("open", "break", "paint") for thing in ("box", "old red lamp")]
+OPENINGS = Openings(refusal=(5, 6), affirmative=(7, 8))
+
+
+@pytest.fixture
+def texts(tokenizer):
+    return render(tokenizer, PROMPTS)
+
+
+def ids_one_by_one(model, tokenizer, texts, length):
+    said = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        start = ids.shape[1]
+        for _ in range(length):
+            token = model(input_ids=ids).logits[0, -1].argmax()
+            if token == model.generation_config.eos_token_id:
+                break
+            ids = torch.cat([ids, token[None, None]], dim=1)
+        said.append(ids[0, start:].tolist())
+    return said
+
+
+@pytest.fixture
+def talkative(model):
+    """A model that says different things to different prompts; its random, tied twin repeats the last token."""
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(model.lm_head.weight.shape))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.down_proj.weight.mul_(20)
+            layer.self_attn.o_proj.weight.mul_(20)
+    return model
+
+
+def ending(model, tokenizer, texts):
+    """Let a token end answers that comes early in some of them and late or never in others."""
+    said = ids_one_by_one(model, tokenizer, texts, 12)
+    ends = {token: {tuple(row).index(token) if token in row else 12 for row in said} for row in said for token in row}
+    model.generation_config.eos_token_id = max(ends, key=lambda token: len(ends[token]))
+    return model
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_batched_answers_equal_those_of_one_prompt_at_a_time(talkative, tokenizer, texts, batch_size):
+    model = ending(talkative, tokenizer, texts)
+    ids = ids_one_by_one(model, tokenizer, texts, 12)
+    wanted = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+    assert len({len(row) for row in ids}) > 2, "all answers end together: rows never leave the batch"
+    found = generate(model, tokenizer, texts, max_new_tokens=12, batch_size=batch_size, openings=OPENINGS)
+    assert [generated.text for generated in found] == wanted
+    logits = [
+        model(input_ids=torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])).logits[:, -1]
+        for text in texts
+    ]
+    assert [g.margin for g in found] == pytest.approx([OPENINGS.margin(row).item() for row in logits], abs=1e-4)
+
+
+def test_a_model_with_settings_of_its_own_generates_by_them(talkative, tokenizer, texts):
+    plain = [g.text for g in generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4)]
+    talkative.generation_config.repetition_penalty = 5.0
+    found = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4, openings=OPENINGS)
+    assert [g.text for g in found] != plain
+    assert all(g.margin is not None for g in found)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(model, tokenizer, texts, monkeypatch):
+    wanted = generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8)
+    sizes, decode = [], generation._decode
+
+    def small(model, tokenizer, batch, *rest):
+        sizes.append(len(batch.index))
+        if len(batch.index) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return decode(model, tokenizer, batch, *rest)
+
+    monkeypatch.setattr(generation, "_decode", small)
+    assert generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8) == wanted
+    assert sizes == [6, 4, 2, 2, 2]
+    monkeypatch.setattr(generation, "_decode", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    with pytest.raises(ModelError, match="room for one answer"):
+        generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8)
+
+
+def test_known_answers_are_not_generated_again(model, tokenizer, texts, tmp_path, monkeypatch):
+    def known():
+        return Journal(tmp_path / "answers.jsonl")
+
+    first = generate(model, tokenizer, texts[:4], max_new_tokens=5, batch_size=2, known=known())
+    asked, decode = [], generation._decode
+    monkeypatch.setattr(generation, "_decode", lambda m, t, b, *r: asked.extend(b.index) or decode(m, t, b, *r))
+    found = generate(model, tokenizer, texts, max_new_tokens=5, batch_size=2, known=known())
+    assert found[:4] == first and len(asked) == 2
+    generate(model, tokenizer, texts, max_new_tokens=6, batch_size=2, known=known())
+    assert len(asked) == 8, "another length is another answer"
+
+
+def test_an_answer_ends_where_its_verdict_is_settled(talkative, tokenizer, texts):
+    whole = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4)
+    cut = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4, decided=lambda text: len(text) > 8)
+    assert all(w.text.startswith(c.text[:8]) for w, c in zip(whole, cut, strict=True))
+    assert sum(len(c.text) for c in cut) < sum(len(w.text) for w in whole)
+
+
+def frame(tokenizer):
+    def ids(text):
+        return torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return Frame(
+        before=ids("<|user|>how do i open the box "), after=ids("<|end|><|assistant|>"), target=ids("Sure, here is")
+    )
+
+
+class Lossless:
+    """A tokenizer under which every sequence of tokens survives decoding."""
+
+    all_special_ids = [0, 1]
+
+    def decode(self, ids):
+        return ids
+
+    def __call__(self, ids, **_):
+        return {"input_ids": ids}
+
+
+def test_a_gcg_step_over_all_swaps_is_the_best_single_swap(model, tokenizer):
+    around = frame(tokenizer)
+    suffix, vocabulary = torch.tensor([11, 12, 13]), len(tokenizer)
+    settings = Search(width=None, top=vocabulary, batch_size=256)
+    found, loss = step(model, Lossless(), around, suffix, settings, torch.Generator())
+    swapped = suffix.repeat(3 * vocabulary, 1)
+    swapped[torch.arange(3 * vocabulary), torch.arange(3).repeat_interleave(vocabulary)] = torch.arange(
+        vocabulary
+    ).repeat(3)
+    allowed = swapped[((swapped != 0) & (swapped != 1)).all(1)]
+    every = losses(model, around, allowed)
+    assert loss == pytest.approx(every.min().item(), abs=1e-5)
+    assert torch.equal(found, allowed[every.argmin()])
+
+
+def test_the_gradient_of_the_suffix_is_that_of_finite_differences(model, tokenizer):
+    model, around, suffix = model.double(), frame(tokenizer), torch.tensor([11, 12, 13])
+    gradient = suffix_gradient(model, around, suffix)
+    weight, step_size = model.get_input_embeddings().weight, 1e-2
+    for position, token in ((0, 20), (2, 30)):
+        embedded = model.get_input_embeddings()(torch.cat([around.before, suffix, around.after, around.target]))[None]
+
+        def loss(scale, position=position, token=token, embedded=embedded):
+            moved = embedded.clone()
+            moved[0, len(around.before) + position] += scale * weight[token]
+            logits = model(inputs_embeds=moved).logits[0, -len(around.target) - 1 : -1]
+            return torch.nn.functional.cross_entropy(logits, around.target).item()
+
+        difference = (loss(step_size) - loss(-step_size)) / (2 * step_size)
+        assert gradient[position, token].item() == pytest.approx(difference, rel=1e-2, abs=1e-6)
