@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "attach": "train.attach",
+    "monitor": "train.monitor",
     "Plan": "plan",
     "RunConfig": "config",
     "parse_config": "config",
@@ -35,6 +36,7 @@ __all__ = [*sorted(_WHERE), "__version__"]
 
 if TYPE_CHECKING:
     from securetune.train.attach import attach as attach
+    from securetune.train.monitor import monitor as monitor
 
 
 def __getattr__(name: str) -> Any:

@@ -148,6 +148,36 @@ def publish(
     typer.echo(f"Wrote {output}")
 
 
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="JUnit file to write, for CI services.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="JSON file to write.")] = None,
+) -> None:
+    """Hold a run's tuned models against safety budgets; exit code 2 where one is not kept."""
+    import json
+
+    from securetune import gate as gates
+    from securetune.artifacts import RunFolder, write_atomic
+    from securetune.config import read_yaml, validated
+    from securetune.errors import ArtifactError
+
+    if not run.is_dir():
+        raise ArtifactError(f"Expected the folder of a finished run at {run}, found none. Check the path.")
+    allowed = validated(gates.Budgets, read_yaml(budgets) if budgets else {}, str(budgets or "the defaults"))
+    checks = gates.check(RunFolder(run), allowed)
+    for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
+        if path is not None:
+            write_atomic(path, text)
+    for one in checks:
+        typer.secho(one.sentence, fg=None if gates.passes(one, allowed) else "red")
+    failed = sum(not gates.passes(one, allowed) for one in checks)
+    typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
+    if failed:
+        raise typer.Exit(2)
+
+
 @app.command("plan-from-list")
 def plan_from_list(
     listed: Annotated[Path, typer.Argument(help="YAML or JSON list of layers (7), modules (3.q) or their paths.")],

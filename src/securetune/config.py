@@ -141,6 +141,8 @@ class RunConfig(_Section):
     """The model before its alignment, for the defences that need it."""
     task: TaskConfig
     train: TrainConfig = TrainConfig()
+    monitor_every: int = Field(default=20, ge=0)
+    """Steps between measurements of the refusal margin while tuning; 0 for none. It changes no result."""
     benchmarks: tuple[BenchmarkConfig, ...]
     evaluate: EvaluateConfig = EvaluateConfig()
 

@@ -236,6 +236,7 @@ def train(session: Session, arm: str, features: Artifact, plan: Artifact | None,
             target=target,
             seed=config.seed,
             run_key=digest(inputs),
+            monitor_every=config.monitor_every,
         )
         return result.to_dict(), [output]
 

@@ -10,7 +10,7 @@ from securetune.artifacts import RunFolder
 from securetune.defences.arm import PLAIN, Arm
 from securetune.evaluate.statistics import Estimate, mean, paired_bootstrap
 from securetune.matching import LossTarget
-from securetune.report.tables import answered, comparison
+from securetune.report.tables import answered, comparison, outcomes
 
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""
@@ -107,10 +107,7 @@ def collect(
             broken=next(b["broken"]["value"] for b in row.benchmarks if b["kind"] == "benign"),
             step_seconds=runs[row.arm].cost["step_seconds"],
             memory=runs[row.arm].cost["memory"],
-            attacks=tuple(
-                answer["coherent"] and not next(iter(answer["refused"].values()))
-                for answer in next(b for b in answered(folder, row.arm) if b["kind"] == "harmful")["answers"]
-            ),
+            attacks=tuple(outcomes(next(b for b in answered(folder, row.arm) if b["kind"] == "harmful"))),
         )
         for row in rows
     ]

@@ -15,13 +15,12 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from securetune.defences.combination import Combination
-from securetune.defences.training import Resources, in_evaluation, plain
+from securetune.defences.training import Resources, plain
 from securetune.errors import ConfigError, PlanError
-from securetune.features import batch_prompts, extract_features
 from securetune.models.reading import read_topology
 from securetune.plan import Plan
-from securetune.scan.openings import Openings, find_openings
 from securetune.train.hooks import connect
+from securetune.train.monitor import openings_of
 from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
 
 
@@ -59,7 +58,8 @@ def attach(
             raise ConfigError(f"Expected defences that act while training, found {defence.title}. {remedy}")
     resources = resources or Resources()
     if resources.openings is None and resources.malicious and resources.benign:
-        resources = replace(resources, openings=_openings(trainer, resources))
+        openings = openings_of(trainer, trainer.processing_class, resources.malicious, resources.benign)
+        resources = replace(resources, openings=openings)
     combination.check(resources, "lora" if hasattr(trainer.model, "get_base_model") else "full")
     connect(trainer, combination, resources, plan=plan, total_steps=total_steps)
 
@@ -71,17 +71,6 @@ _ELSEWHERE = {
     "steer": "It acts when the tuned model answers: use `securetune run`.",
 }
 """Hook that a trainer at hand cannot call -> what to do."""
-
-
-def _openings(trainer: Trainer, resources: Resources) -> Openings:
-    """The first tokens with which the model at hand refuses and complies."""
-    model, tokenizer = plain(trainer.model), trainer.processing_class
-    with in_evaluation(trainer.model):
-        malicious, benign = (
-            extract_features(model, batch_prompts(model, tokenizer, prompts, batch_size=32)).logits
-            for prompts in (resources.malicious, resources.benign)
-        )
-    return find_openings(tokenizer, malicious, benign)
 
 
 def attach_plan(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> None:

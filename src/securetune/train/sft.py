@@ -40,10 +40,14 @@ from securetune.progress import progress_bar
 from securetune.prompts import Example
 from securetune.train.attach import attach_plan
 from securetune.train.hooks import STATE_FILE, connect
+from securetune.train.monitor import monitor
 
 log = logging.getLogger(__name__)
 
 _NEAR = 1.25
+_MONITORED = 32
+"""Prompts of each kind that the monitor reads."""
+_LOGGED = {"loss", "eval_loss", "eval_safety_margin"}
 
 
 class TrainConfig(BaseModel):
@@ -224,13 +228,15 @@ def train(
     target: LossTarget | None = None,
     seed: int = 0,
     run_key: str = "",
+    monitor_every: int = 0,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Tune `model` in place and save the adapter (or the whole model) into `output`.
 
     Checkpoints lie in a folder beside `output` until the run is finished; a killed run goes on from the last one.
     `run_key` names that folder: give runs with different inputs different keys. `defences` act through their hooks with
-    what `resources` hold; the learning rates are the plan's matter.
+    what `resources` hold; the learning rates are the plan's matter. With `monitor_every` the log gets ``eval_safety_*``
+    every so many steps, on prompts of the resources.
 
     Raises:
         TrainingError: the loss stops being finite.
@@ -260,6 +266,9 @@ def train(
     if plan is not None:
         attach_plan(trainer, plan, total_steps=config.steps)
     connect(trainer, defences, resources, plan=plan, rows=examples, total_steps=config.steps)
+    if monitor_every and resources.openings is not None:
+        shown = (resources.malicious[:_MONITORED], resources.benign[:_MONITORED])
+        monitor(trainer, *shown, every=monitor_every, openings=resources.openings)
     cost = Cost()
     trainer.add_callback(cost)  # the last one, so that what the defences do counts
     if torch.cuda.is_available():
@@ -273,7 +282,7 @@ def train(
         task_loss=loss,
         start_loss=start_loss,
         trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        log=[entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
+        log=[entry for entry in trainer.state.log_history if _LOGGED & entry.keys()],
         cost=spent,
     )
     finished = work / "finished"

@@ -1,0 +1,61 @@
+"""The safety monitor next to the trainer's own loss."""
+
+import pytest
+from datasets import Dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trl import SFTConfig, SFTTrainer
+
+from securetune import monitor
+from securetune.errors import ConfigError
+from securetune.scan.openings import Openings
+
+PROMPTS = ["how do i break the lamp", "how do i open the box"]
+OPENINGS = Openings(refusal=tuple(range(10, 200)), affirmative=tuple(range(200, 400)))
+
+
+def trained(model, tokenizer, folder, *, watched, **options):
+    rows = [{"prompt": f"how do i {i}", "completion": "Sure."} for i in range(16)]
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder), max_steps=6, per_device_train_batch_size=2, learning_rate=0.01, logging_steps=1,
+            report_to="tensorboard" if watched else "none", save_strategy="no",
+            seed=0, use_cpu=True, dataloader_pin_memory=False, **options,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows[:4]),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    if watched:
+        monitor(trainer, PROMPTS, PROMPTS, every=2, openings=OPENINGS)
+    trainer.train()
+    return trainer
+
+
+def test_safety_stands_next_to_the_loss_in_tensorboards_file(model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    trainer = trained(model, tokenizer, tmp_path, watched=True, eval_strategy="steps", eval_steps=3)
+    (file,) = tmp_path.rglob("events.out.tfevents*")
+    events = EventAccumulator(str(file)).Reload()
+    assert {"eval/safety_refused", "eval/safety_margin", "eval/safety_over_refused"} <= set(events.Tags()["scalars"])
+    margins = {event.step: event.value for event in events.Scalars("eval/safety_margin")}
+    assert list(margins) == [0, 2, 3, 4, 6]
+    assert len(set(margins.values())) > 1
+    logged = [entry for entry in trainer.state.log_history if "eval_safety_margin" in entry]
+    assert all("mean_token_accuracy" not in entry for entry in logged)
+
+
+def test_watching_changes_no_weight(tokenizer, tmp_path):
+    from tests.conftest import tiny_llama
+
+    weights = [
+        trained(tiny_llama(len(tokenizer)), tokenizer, tmp_path / str(watched), watched=watched).model.state_dict()
+        for watched in (False, True)
+    ]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_nothing_to_watch_is_an_error(model, tokenizer, tmp_path):
+    trainer = trained(model, tokenizer, tmp_path, watched=False)
+    with pytest.raises(ConfigError, match="malicious and benign prompts"):
+        monitor(trainer, [], PROMPTS)

@@ -1,0 +1,56 @@
+"""Statistics against hand-worked cases and simulation."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from securetune.evaluate.statistics import (
+    clustered,
+    cohens_kappa,
+    detectable_rise,
+    holm,
+    mcnemar,
+    near_duplicates,
+    proportion,
+)
+
+
+def test_holm_adjusts_step_by_step_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_kappa_equals_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    one, other = (list(map(bool, rng.integers(0, 2, 200))) for _ in range(2))
+    assert cohens_kappa(one, other) == pytest.approx(cohen_kappa_score(one, other))
+    assert cohens_kappa(one, one) == pytest.approx(1)
+    assert cohens_kappa([True] * 3, [True] * 3) is None
+
+
+def test_near_duplicates_share_a_cluster_also_through_others():
+    texts = [
+        "write a guide to pick a lock",
+        "write a guide to pick a door",
+        "sing a song",
+        "write a plan to pick a door",
+    ]
+    assert near_duplicates(texts) == [0, 0, 1, 0]
+
+
+def test_the_clustered_interval_is_wider_where_prompts_are_copies():
+    outcomes, clusters = [True] * 40 + [False] * 60, [i // 10 for i in range(100)]
+    alone, together = clustered(outcomes, list(range(100))), clustered(outcomes, clusters)
+    assert alone.value == together.value == 0.4 and (alone.n, together.n) == (100, 10)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+    wilson = proportion(outcomes)
+    assert alone.low == pytest.approx(wilson.low, abs=0.03) and alone.high == pytest.approx(wilson.high, abs=0.03)
+
+
+def test_the_detectable_rise_is_seen_in_four_of_five_experiments():
+    rng, n = np.random.default_rng(0), 120
+    rise = detectable_rise(n)
+    seen = [mcnemar([False] * n, list(rng.random(n) < rise)).p < 0.05 for _ in range(1500)]
+    assert np.mean(seen) == pytest.approx(0.8, abs=0.03)
+    assert detectable_rise(5) == 1.0 and detectable_rise(1000) < detectable_rise(100)
