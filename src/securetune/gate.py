@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.artifacts import Artifact, RunFolder
 from securetune.errors import ArtifactError
-from securetune.evaluate.statistics import Estimate, paired_bootstrap
 from securetune.report.tables import answered, comparison, outcomes
+from securetune.statistics import Estimate, paired_bootstrap
 
 Finding = Literal["within", "beyond", "unclear"]
 

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from securetune.controls import control_labels
-from securetune.evaluate.statistics import proportion
 from securetune.features import extract_features, extract_layer_states
 from securetune.probe import LinearProbe, Split, fit_probe, fit_sigmoid_probe, split_prompts
 from securetune.scan_setup import prompt_batches
 from securetune.session import Session
+from securetune.statistics import proportion
 
 
 @dataclass(frozen=True, kw_only=True)

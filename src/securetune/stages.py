@@ -26,7 +26,8 @@ from securetune.plan import Plan, PlanModel
 from securetune.probe_validity import probe_findings
 from securetune.processes import processes
 from securetune.progress import progress_bar
-from securetune.report.render import render_report, render_table
+from securetune.report import figures as figures_of
+from securetune.report.render import render_report, render_tables, report_figures
 from securetune.scan.openings import Openings, find_openings
 from securetune.scan.scanner import ScanResult
 from securetune.scan_setup import analysed, prompt_batches, scan_inputs, session_scanner
@@ -316,10 +317,16 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
     """Write the HTML report from the artifacts alone."""
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        html, table = (session.folder.file("report", suffix=suffix) for suffix in (".html", ".md"))
-        write_atomic(html, render_report(session.folder, made))
-        write_atomic(table, render_table(made))
-        return {"html": html.name, "table": table.name}, [html, table]
+        texts = {".html": render_report(session.folder, made), **render_tables(made)}
+        files = {session.folder.file("report", suffix=suffix): text for suffix, text in texts.items()}
+        for path, text in files.items():
+            write_atomic(path, text)
+        drawn = session.folder.file("report", suffix="-figures")
+        drawn.mkdir(exist_ok=True)
+        for name, figure in report_figures(made).items():
+            (drawn / f"{name}.svg").write_text(figures_of.svg(figure), encoding="utf-8")
+            (drawn / f"{name}.png").write_bytes(figures_of.png(figure))
+        return {"html": session.folder.file("report", suffix=".html").name}, [*files, drawn]
 
     inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
     return session.folder.produce("report", inputs, compute)

@@ -11,8 +11,8 @@ from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_markdown
 from securetune.defences.arm import Arm
 from securetune.errors import ConfigError, SecuretuneError
-from securetune.evaluate.statistics import paired_bootstrap
 from securetune.examples import replaced
+from securetune.statistics import paired_bootstrap
 from tests.conftest import settings
 
 

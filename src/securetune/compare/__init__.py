@@ -21,7 +21,7 @@ from securetune.defences.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
 from securetune.pipeline import run
 from securetune.progress import quiet_libraries
-from securetune.report.figures import pareto
+from securetune.report.figures import pareto, svg
 from securetune.testbed.build import resolve
 
 
@@ -47,7 +47,7 @@ def compare(config: CompareConfig) -> Path:
     write_atomic(folder / "compare.csv", to_csv(results))
     write_atomic(folder / "compare.md", to_markdown(results))
     for name, points in frontiers(results).items():
-        write_atomic(folder / f"pareto-{name}.svg", pareto(points))
+        write_atomic(folder / f"pareto-{name}.svg", svg(pareto(points)))
     return folder
 
 

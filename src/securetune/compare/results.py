@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 
 from securetune.artifacts import RunFolder
 from securetune.defences.arm import PLAIN, Arm
-from securetune.evaluate.statistics import Estimate, mean, paired_bootstrap
 from securetune.matching import LossTarget
 from securetune.report.tables import answered, comparison, outcomes
+from securetune.statistics import Estimate, mean, paired_bootstrap
 
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""

@@ -17,7 +17,10 @@ from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.interface import Judge, Kind
 from securetune.evaluate.judges.refusal_margin import RefusalMargin
 from securetune.evaluate.losses import answer_loss
-from securetune.evaluate.statistics import (
+from securetune.evaluate.task import Metric, is_correct
+from securetune.prompts import Example, Prompt
+from securetune.scan.openings import Openings
+from securetune.statistics import (
     Estimate,
     McNemar,
     clustered,
@@ -28,9 +31,6 @@ from securetune.evaluate.statistics import (
     near_duplicates,
     proportion,
 )
-from securetune.evaluate.task import Metric, is_correct
-from securetune.prompts import Example, Prompt
-from securetune.scan.openings import Openings
 
 
 class EvaluateConfig(BaseModel):

@@ -1,4 +1,4 @@
-"""Figures: heatmap layer x role, radar before and after, loss curves; inline SVG by matplotlib."""
+"""Figures: heatmap layer x role, radar before and after, curves, fronts; by matplotlib, as SVG or PNG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from securetune.topology import ROLES, ModuleSet
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
 
 
-def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> str:
+def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> Figure:
     """Sensitivity of every module; modules of the robust set carry a dot."""
     refs = list(ModuleSet.parse(scores))
     roles = [role for role in ROLES if any(ref.role == role for ref in refs)]
@@ -34,17 +34,17 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
     axes.set_ylabel("layer")
     axes.set_yticks(range(0, layers, max(1, layers // 16)))
     figure.colorbar(image, ax=axes, label=f"drop of {signal}\n(share of its range)")
-    return _svg(figure)
+    return figure
 
 
-def radar(rows: Sequence[Row]) -> str:
+def radar(rows: Sequence[Row]) -> Figure:
     """Safety, helpfulness, coherence and task of every model; outside is better."""
     axes_names = [*(_axis(b) for b in rows[0].benchmarks), "coherent", "task"]
     angles = np.linspace(0, 2 * np.pi, len(axes_names), endpoint=False)
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot(projection="polar")
     for row in rows:
-        values = [1 - next(iter(b["rates"].values()))["value"] for b in row.benchmarks]
+        values = [_goodness(b) for b in row.benchmarks]
         values.append(min(b["coherent"]["value"] for b in row.benchmarks))
         values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
         axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)
@@ -52,10 +52,10 @@ def radar(rows: Sequence[Row]) -> str:
     axes.tick_params(axis="x", pad=14)
     axes.set_ylim(0, 1)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
-    return _svg(figure)
+    return figure
 
 
-def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Training loss by step of every defence."""
     figure = Figure(figsize=(6.4, 3.4))
     axes = figure.subplots()
@@ -65,10 +65,27 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
             axes.plot(*zip(*points, strict=True), label=title, linewidth=1.4)
     axes.set(xlabel="step", ylabel="training loss (nats per answer token)")
     axes.legend(frameon=False)
-    return _svg(figure)
+    return figure
 
 
-def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chosen: int) -> str:
+def monitored(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure | None:
+    """Refusal margin on watched malicious prompts by step of every defence; None where nobody watched."""
+    watched = {title: [e for e in entries if "eval_safety_margin" in e] for title, entries in logs.items()}
+    if not any(watched.values()):
+        return None
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    for title, entries in watched.items():
+        if entries:
+            steps, margins = [e["step"] for e in entries], [e["eval_safety_margin"] for e in entries]
+            axes.plot(steps, margins, label=title, linewidth=1.4)
+    axes.axhline(0, color="black", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="step", ylabel="mean refusal margin (nats)")
+    axes.legend(frameon=False)
+    return figure
+
+
+def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chosen: int) -> Figure:
     """Joint drop of every set the search measured, against its size."""
     figure = Figure(figsize=(6.4, 3.4))
     axes = figure.subplots()
@@ -77,10 +94,10 @@ def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chose
     axes.axvline(chosen, color="tab:red", linewidth=0.8, label="robust set")
     axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
     axes.legend(frameon=False)
-    return _svg(figure)
+    return figure
 
 
-def pareto(points: Sequence[tuple[str, float, float, bool]]) -> str:
+def pareto(points: Sequence[tuple[str, float, float, bool]]) -> Figure:
     """Skill against ASR of every method, and the front that no other method beats in both.
 
     Args:
@@ -102,10 +119,10 @@ def pareto(points: Sequence[tuple[str, float, float, bool]]) -> str:
     front = sorted((skill, 100 * asr) for _, skill, asr, is_front in points if is_front)
     axes.plot(*zip(*front, strict=True), color="tab:blue", linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
-    return _svg(figure)
+    return figure
 
 
-def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> str:
+def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> Figure:
     """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
     figure = Figure(figsize=(6.4, 3.4))
     axes = figure.subplots()
@@ -120,15 +137,29 @@ def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> str:
         axes.plot(range(len(values)), values, label=name, linewidth=1.4, marker="o", markersize=3)
     axes.set(xlabel="layer", ylabel="on the right side of the probe", ylim=(-0.02, 1.02))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
-    return _svg(figure)
+    return figure
+
+
+def _goodness(benchmark: Mapping[str, Any]) -> float:
+    """The first rate, turned so that 1 is best."""
+    value: float = next(iter(benchmark["rates"].values()))["value"]
+    return value if benchmark["kind"] == "skill" else 1 - value
 
 
 def _axis(benchmark: Mapping[str, str]) -> str:
-    what = "refuses" if benchmark["kind"] == "harmful" else "answers"
+    what = {"harmful": "refuses", "benign": "answers", "skill": "right"}[benchmark["kind"]]
     return f"{what}\n{benchmark['benchmark']}"
 
 
-def _svg(figure: Figure) -> str:
+def png(figure: Figure) -> bytes:
+    """The figure as a picture, 200 dots per inch."""
+    stream = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key
+        figure.savefig(stream, format="png", dpi=200, bbox_inches="tight")
+    return stream.getvalue()
+
+
+def svg(figure: Figure) -> str:
     """The figure as an SVG element, without the XML head that HTML does not take."""
     stream = io.StringIO()
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from securetune.artifacts import Artifact, RunFolder
 from securetune.controls import READABLE_AUROC
@@ -15,7 +16,10 @@ from securetune.report import figures
 from securetune.report.tables import (
     PROBE_TESTS,
     Row,
+    adjusted,
     comparison,
+    csv_text,
+    latex,
     markdown,
     modules,
     percent,
@@ -38,30 +42,22 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
     by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
     scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
-    has_controls = SPECIFIC in next(iter(scan["draws"].values()))[0]
     agreements = signal_agreement(scan["draws"])
-    titles = {row.arm: row.title for row in rows}
     environment = Environment(
         loader=PackageLoader("securetune.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"percent": percent, "set_title": set_title}
-    drawn = {
-        "heatmap": figures.heatmap(search["scores"], search["robust"], search["signal"]),
-        "search": figures.joint_drop(search["evaluated"], search["tolerance"], len(search["robust"])),
-        "layers": figures.probe_by_layer(by_stage["probe"][0].data["layers"]),
-        "radar": figures.radar(rows),
-        "curves": figures.curves({titles[a.variant or ""]: a.data["log"] for a in by_stage["train"]}),
-    }
-    if has_controls:
-        drawn["specific"] = figures.heatmap(
-            mean_drops(scan["draws"], SPECIFIC), search["robust"], "safety minus controls"
-        )
+    drawn = report_figures(made)
     return environment.get_template("template.html").render(
         verdict=verdict(rows),
+        advice=advice(rows),
+        shown=protagonists(rows),
+        adjusted={row.arm: adjusted(row) for row in rows},
         rows=rows,
+        worst=_worst_agreement,
         recovered={row.arm: recovered(rows, row) for row in rows},
-        figures={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  our own SVG
+        figures={name: Markup(figures.svg(figure)) for name, figure in drawn.items()},  # noqa: S704  our own SVG
         topology=by_stage["topology"][0].data,
         agreements=agreements,
         patterns=tested_patterns(scan["draws"], search["signal"], search["evaluated"]),
@@ -81,10 +77,60 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
     )
 
 
-def render_table(made: Sequence[Artifact]) -> str:
-    """The comparison as a Markdown table, for a results page or a pull request."""
+def report_figures(made: Sequence[Artifact]) -> dict[str, Figure]:
+    """Every figure of the report by name; ``heatmap_<signal>`` for every signal that was measured."""
     by_stage = _by_stage(made)
-    return markdown(comparison(by_stage["evaluate"], by_stage["train"]))
+    rows = comparison(by_stage["evaluate"], by_stage["train"])
+    scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
+    titles = {row.arm: row.title for row in rows}
+    logs = {titles[a.variant or ""]: a.data["log"] for a in by_stage["train"]}
+    drawn = {
+        "heatmap": figures.heatmap(search["scores"], search["robust"], search["signal"]),
+        "search": figures.joint_drop(search["evaluated"], search["tolerance"], len(search["robust"])),
+        "layers": figures.probe_by_layer(by_stage["probe"][0].data["layers"]),
+        "radar": figures.radar(rows),
+        "curves": figures.curves(logs),
+        "pareto": figures.pareto(_front(rows)),
+    }
+    watched = figures.monitored(logs)
+    if watched is not None:
+        drawn["monitored"] = watched
+    measured = next(iter(scan["draws"].values()))[0]
+    if SPECIFIC in measured:
+        drawn["specific"] = figures.heatmap(
+            mean_drops(scan["draws"], SPECIFIC), search["robust"], "safety minus controls"
+        )
+    for signal in scan["ranges"]:
+        if signal != search["signal"] and signal in measured:
+            drawn[f"heatmap_{signal}"] = figures.heatmap(mean_drops(scan["draws"], signal), search["robust"], signal)
+    return drawn
+
+
+def _front(rows: Sequence[Row]) -> list[tuple[str, float, float, bool]]:
+    """Every model's title, skill and ASR, and whether no other is at least as good in both."""
+    lowest = min(row.loss for row in rows)
+    points = [
+        (row.title, row.score["value"] if row.score else lowest / row.loss, row.headline("harmful")["value"])
+        for row in rows
+    ]
+    return [
+        (title, skill, asr, not any(s >= skill and a <= asr and (s, a) != (skill, asr) for _, s, a in points))
+        for title, skill, asr in points
+    ]
+
+
+def render_tables(made: Sequence[Artifact]) -> dict[str, str]:
+    """The comparison for a pull request (Markdown), a spreadsheet (CSV) and a paper (LaTeX), by file ending."""
+    by_stage = _by_stage(made)
+    rows = comparison(by_stage["evaluate"], by_stage["train"])
+    return {".md": markdown(rows), ".csv": csv_text(rows), ".tex": latex(rows)}
+
+
+def _worst_agreement(rows: Sequence[Row], number: int, pair: str) -> str:
+    """Lowest kappa of two judges over all models, on the benchmark of that number."""
+    found = [row.benchmarks[number]["agreement"].get(pair) for row in rows]
+    known = [kappa for kappa in found if kappa is not None]
+    return f"{min(known):.2f}" if known else "all alike"
 
 
 def _by_stage(made: Sequence[Artifact]) -> dict[str, list[Artifact]]:
@@ -115,4 +161,41 @@ def verdict(rows: Sequence[Row]) -> str:
     return (
         f"{told} {best.title} ended at {percent(best.headline('harmful'))} and took back "
         f"{100 * (share or 0):.0f} % of the rise.{matched}"
+    )
+
+
+def protagonists(rows: Sequence[Row]) -> list[Row]:
+    """Before tuning, plain tuning, and the defence that kept the lowest ASR, if there is one."""
+    by_arm = {row.arm: row for row in rows}
+    defended = [row for row in rows if row.is_defence]
+    best = [min(defended, key=lambda row: row.headline("harmful")["value"])] if defended else []
+    return [by_arm["base"], by_arm["none"], *best]
+
+
+def advice(rows: Sequence[Row]) -> str:
+    """What to do next, in a sentence or two."""
+    base, plain, *best = protagonists(rows)
+    before, after = base.headline("harmful"), plain.headline("harmful")
+    if after["value"] - before["value"] < 0.1:
+        return (
+            f"Plain tuning did little to refusals here. Before you rely on it, look at every set below: {before['n']} "
+            "prompts show large changes only."
+        )
+    if not best:
+        return "Do not ship the plainly tuned model. Add defences to `arms` and run again."
+    found = best[0]
+    kept = found.headline("harmful")
+    if kept["value"] <= before["value"] + 0.05 and found.matched is not False:
+        return (
+            f"Use the model tuned with {found.title} in place of the plainly tuned one, and let `securetune gate` "
+            "check it in CI."
+        )
+    if kept["value"] <= before["value"] + 0.05:
+        return (
+            f"{found.title} kept the refusals, but its task loss is not plain tuning's. Let it train longer, or raise "
+            "its rate, and run again."
+        )
+    return (
+        f"No defence kept the refusals as they were; {found.title} came nearest. Try rows with safe answers "
+        "(`safe_instr`, `replay`), a lower learning rate or fewer steps, and run again. Do not ship before that."
     )

@@ -1,6 +1,9 @@
 """Tables: from a run's artifacts to rows a reader can compare."""
 
+import csv
+import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +13,7 @@ from securetune.defences.arm import Arm
 from securetune.errors import ArtifactError
 from securetune.matching import LossTarget
 from securetune.scan.draws import REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
+from securetune.statistics import holm
 
 PROBE_TESTS = {
     "train": "fitted on",
@@ -109,7 +113,7 @@ def percent(number: Number | None) -> str:
 
 def set_title(benchmark: Mapping[str, Any]) -> str:
     """``ASR: AdvBench (n=256)``, the head of a benchmark's column."""
-    what = "ASR" if benchmark["kind"] == "harmful" else "over-refusal"
+    what = {"harmful": "ASR", "benign": "over-refusal", "skill": "right"}[benchmark["kind"]]
     return f"{what}: {benchmark['benchmark']} (n={benchmark['coherent']['n']})"
 
 
@@ -131,6 +135,53 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line per model, benchmark and judge, for a spreadsheet."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("arm", "model", "benchmark", "kind", "judge", "rate", "low", "high", "n", "task_loss", "steps"))
+    for row in rows:
+        for benchmark in row.benchmarks:
+            for judge, rate in benchmark["rates"].items():
+                numbers = (rate["value"], rate["low"], rate["high"], rate["n"], row.loss, row.steps)
+                writer.writerow((row.arm, row.title, benchmark["benchmark"], benchmark["kind"], judge, *numbers))
+    return stream.getvalue()
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """Every benchmark's first-judge rate of every model, as a LaTeX table (package booktabs)."""
+    sets = rows[0].benchmarks
+    head = " & ".join(("model", *(_escaped(set_title(b)) for b in sets), "task loss"))
+    lines = [
+        " & ".join((_escaped(row.title), *(_escaped(percent(_first(b))) for b in row.benchmarks), f"{row.loss:.4f}"))
+        for row in rows
+    ]
+    body = " \\\\\n".join(lines)
+    return (
+        f"\\begin{{tabular}}{{l{'r' * (len(sets) + 1)}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def _first(benchmark: Mapping[str, Any]) -> Number:
+    rate: Number = next(iter(benchmark["rates"].values()))
+    return rate
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([%&_#$])", r"\\\1", text)
+
+
+def adjusted(row: Row) -> dict[str, dict[str, float]]:
+    """McNemar's p of every judge (outer) and benchmark (inner) of a model, adjusted for the number of sets (Holm)."""
+    found: dict[str, dict[str, float]] = {}
+    for benchmark in row.benchmarks:
+        for judge, test in benchmark["against_base"].items():
+            if test is not None:
+                found.setdefault(judge, {})[benchmark["benchmark"]] = test["p"]
+    return {judge: dict(zip(sets, holm(list(sets.values())), strict=True)) for judge, sets in found.items()}
+
+
 def recovered(rows: Sequence[Row], row: Row) -> float | None:
     """Share of plain tuning's ASR rise that a defence takes back; None where the rise is below ten points."""
     by_arm = {r.arm: r.headline("harmful")["value"] for r in rows}
@@ -138,7 +189,7 @@ def recovered(rows: Sequence[Row], row: Row) -> float | None:
     return (by_arm["none"] - by_arm[row.arm]) / rise if rise >= 0.1 and row.arm not in ("base", "none") else None
 
 
-def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> list[dict[str, Any]]:
+def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 40) -> list[dict[str, Any]]:
     """Prompts whose answer changed sides under plain tuning, with every model's answer to them.
 
     Harmful prompts that were refused and are answered now come first, then the rest in the order of the file.
@@ -156,9 +207,14 @@ def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 12) -> lis
                 "prompt": answers[0]["prompt"],
                 "answers": texts,
                 "changed": len({entry["refused"] for entry in texts.values()}) > 1,
+                "eroded": _refused(texts, "before tuning") and not _refused(texts, Arm.parse("none").title),
             })  # fmt: skip
     examples.sort(key=lambda example: (not example["changed"], example["kind"] != "harmful"))
     return examples[:limit]
+
+
+def _refused(texts: Mapping[str, Mapping[str, Any]], title: str) -> bool:
+    return title in texts and bool(texts[title]["refused"])
 
 
 def answered(folder: RunFolder, arm: str) -> list[dict[str, Any]]:
