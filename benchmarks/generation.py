@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/generation.py
 
-The embedded model answers its evaluation prompts three ways, in turning order, several times; a ratio is taken within its
-round. Plain batches are the prompts in the order of the file through transformers' own `generate`, at the batch size
-that is best for them. All answers must be equal.
+The embedded model answers its evaluation prompts three ways, in turning order, several times; a ratio is taken within
+its round. Plain batches are the prompts in the order of the file through transformers' own `generate`, at the batch
+size that is best for them. All answers must be equal.
 """
 
 import argparse
