@@ -29,6 +29,7 @@ bench: $(VENV)/.installed
 	$(BIN)/securetune compare configs/compare-embedded.yaml
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/generation.py
 
 clean:
 	rm -rf $(VENV)

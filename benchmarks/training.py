@@ -4,8 +4,9 @@
     python benchmarks/training.py --width 4096 --layers 32 --bf16    # a 7B shape; needs a GPU
 
 Every round times every arm once, in a turning order, on a fresh trainer of the same model and rows; a ratio is taken
-within its round. On a CPU it is the computing time of the process, so with OMP_NUM_THREADS=1 other work hardly counts. Given are the median over rounds and its 95 % bootstrap interval. Memory: on a GPU its peak; on a CPU
-how far the resident memory of a process of its own grows while training.
+within its round. On a CPU it is the computing time of the process, so with OMP_NUM_THREADS=1 other work hardly counts.
+Given are the median over rounds and its 95 % bootstrap interval. Memory: on a GPU its peak; on a CPU how far the
+resident memory of a process of its own grows while training.
 """
 
 import argparse
