@@ -172,6 +172,22 @@ class RunFolder:
             )
         return artifact
 
+    def needed(self, stage: str, variant: str | None = None) -> Artifact:
+        """The stored artifact.
+
+        Raises:
+            ArtifactError: there is none, or see `read`.
+        """
+        found = self.read(stage, variant)
+        if found is None:
+            paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
+            variants = sorted(path.stem.partition(f"{stage}-")[2] for path in paths if ".answers" not in path.name)
+            raise ArtifactError(
+                f"Expected the run in {self.path} to have done {stage} {variant or ''}, found it has done {variants}. "
+                "Finish it first with `securetune run`, or choose one of them."
+            )
+        return found
+
     def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str]) -> bool:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
         return (

@@ -73,7 +73,7 @@ def check(folder: RunFolder, budgets: Budgets) -> list[Check]:
     Raises:
         ArtifactError: the run has not evaluated what is asked for, or no budget applies to it.
     """
-    base = _needed(folder, "evaluate", "base")
+    base = folder.needed("evaluate", "base")
     arms = budgets.arms or _defended(folder)
     found = [one for arm in arms for one in _checks(folder, arm, base, budgets)]
     if not found:
@@ -93,19 +93,9 @@ def _defended(folder: RunFolder) -> list[str]:
     names = sorted(path.stem.partition("evaluate-")[2] for path in folder.path.glob("08-evaluate-*.json"))
     arms = [name for name in names if not name.endswith(".answers") and name not in ("base", "none")]
     rows = comparison(
-        [_needed(folder, "evaluate", arm) for arm in ("base", *arms)], [_needed(folder, "train", arm) for arm in arms]
+        [folder.needed("evaluate", arm) for arm in ("base", *arms)], [folder.needed("train", arm) for arm in arms]
     )
     return [row.arm for row in rows if row.is_defence]
-
-
-def _needed(folder: RunFolder, stage: str, arm: str) -> Artifact:
-    found = folder.read(stage, arm)
-    if found is None:
-        raise ArtifactError(
-            f"Expected {stage} {arm} in {folder.path}, found none. Finish the run first: securetune run, with the "
-            "configuration in that folder."
-        )
-    return found
 
 
 _KINDS = {
@@ -117,7 +107,7 @@ _KINDS = {
 
 
 def _checks(folder: RunFolder, arm: str, base: Artifact, budgets: Budgets) -> list[Check]:
-    evaluated = _needed(folder, "evaluate", arm)
+    evaluated = folder.needed("evaluate", arm)
     found = []
     for before, after in zip(answered(folder, "base"), answered(folder, arm), strict=True):
         what, name, sign = _KINDS[after["kind"]]

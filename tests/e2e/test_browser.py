@@ -1,5 +1,6 @@
 """The report in a real browser."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 
 from securetune.config import parse_config
 from securetune.pipeline import run
-from tests.conftest import settings
+from tests.conftest import settings, write_jsonl
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -25,8 +26,37 @@ def browse(page, *options):
 
 @pytest.fixture(scope="module")
 def page(model_folder, data_folder, tmp_path_factory):
-    folder = run(parse_config(settings(model_folder, data_folder, tmp_path_factory.mktemp("run") / "r"), "test"))
-    return folder / "09-report.html"
+    data = tmp_path_factory.mktemp("data")
+    shutil.copy(data_folder / "harmful.jsonl", data / "advbench.jsonl")
+    write_jsonl(
+        data / "gsm8k_test.jsonl", [{"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(8)]
+    )
+    raw = settings(model_folder, data_folder, tmp_path_factory.mktemp("run") / "r")
+    raw["benchmarks"] += [
+        {"benchmark": "advbench", "path": str(data), "limit": 8},
+        {"benchmark": "advbench", "path": str(data), "limit": 8, "attack": {"name": "prefill"}},
+        {"benchmark": "gsm8k", "path": str(data)},
+    ]
+    raw["evaluate"]["judges"] = ["refusal_phrases", "refusal_margin", "refusal_phrases_anywhere"]
+    return run(parse_config(raw, "test")) / "09-report.html"
+
+
+def test_registered_benchmarks_and_attacks_stand_beside_the_users_own(page):
+    evaluated = json.loads(page.with_name("08-evaluate-base.json").read_text(encoding="utf-8"))["data"]["benchmarks"]
+    names = [(found["benchmark"], found["kind"]) for found in evaluated]
+    assert names[2:] == [("AdvBench", "harmful"), ("AdvBench under prefill", "harmful"), ("GSM8K", "skill")]
+    assert set(evaluated[2]["rates"]) == {"refusal_phrases", "refusal_margin", "refusal_phrases_anywhere"}
+    assert set(evaluated[4]["rates"]) == {"final_number"}
+    assert "refusal_phrases|refusal_phrases_anywhere" in evaluated[2]["agreement"]
+    answers = json.loads(page.with_name("08-evaluate-base.answers.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert all(answer["text"].startswith("Sure, here is") for answer in answers[3]["answers"])
+    text = page.read_text(encoding="utf-8")
+    assert "ASR: AdvBench under prefill (n=8)" in text and "right: GSM8K (n=8)" in text
+    figures = page.with_name("09-report-figures")
+    assert {"heatmap.svg", "heatmap.png", "pareto.svg", "monitored.png"} <= {path.name for path in figures.iterdir()}
+    lines = page.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 4 * (4 * 3 + 1)
+    assert page.with_suffix(".tex").read_text(encoding="utf-8").count("\\\\") == 1 + 4
 
 
 def test_the_report_raises_no_error_and_asks_for_nothing(page):

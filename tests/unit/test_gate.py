@@ -75,7 +75,7 @@ def test_unclear_passes_only_where_the_owner_says_so(run):
 
 
 def test_a_run_without_what_is_asked_for_is_an_error(run):
-    with pytest.raises(ArtifactError, match="evaluate lisa"):
+    with pytest.raises(ArtifactError, match="done evaluate lisa"):
         check(RunFolder(run), Budgets(arms=("lisa",)))
     with pytest.raises(ArtifactError, match="a verdict of llama_guard"):
         check(RunFolder(run), Budgets(judge="llama_guard"))

@@ -1,11 +1,8 @@
 """Card: a model card for a tuned model, in the Hub's format, from a run's artifacts alone."""
 
-from collections.abc import Sequence
-
 import yaml
 
-from securetune.artifacts import Artifact, RunFolder
-from securetune.errors import ArtifactError
+from securetune.artifacts import RunFolder
 from securetune.report.tables import Row, comparison, markdown
 
 _TEXT = """---
@@ -42,8 +39,8 @@ def render_card(folder: RunFolder, arm: str) -> str:
     """
     names = list(dict.fromkeys(["none", arm]))
     config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
-    evaluated = [_needed(folder, "evaluate", name) for name in ("base", *names)]
-    trained = [_needed(folder, "train", name) for name in names]
+    evaluated = [folder.needed("evaluate", name) for name in ("base", *names)]
+    trained = [folder.needed("train", name) for name in names]
     rows = comparison(evaluated, trained)
     base, task = config["model"]["path"], config["task"]["name"]
     title = rows[-1].title
@@ -87,17 +84,3 @@ def _results(row: Row) -> list[dict[str, object]]:
         }
         for benchmark in row.benchmarks
     ]
-
-
-def _needed(folder: RunFolder, stage: str, arm: str) -> Artifact:
-    found = folder.read(stage, arm)
-    if found is None:
-        raise ArtifactError(
-            f"Expected the run in {folder.path} to have done {stage} {arm}, found it has not. Its arms: "
-            f"{_arms(folder)}. Run `securetune run` first, or choose one of them."
-        )
-    return found
-
-
-def _arms(folder: RunFolder) -> Sequence[str]:
-    return sorted(path.stem.partition("train-")[2] for path in folder.path.glob("07-train-*.json"))
