@@ -18,7 +18,7 @@ from securetune.features import PromptBatch, batch_texts
 from securetune.progress import progress_bar
 from securetune.scan.openings import Openings
 
-_WORTH_LEAVING = 4
+_WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
 _PROCESSORS = (
     "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "suppress_tokens",
