@@ -47,6 +47,8 @@ def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
 ) -> None:
     """Set up logging before any command."""
+    if not debug:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on machines without a GPU
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 

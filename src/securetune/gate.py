@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from securetune.artifacts import Artifact, RunFolder
 from securetune.errors import ArtifactError
 from securetune.report.tables import answered, comparison, outcomes
-from securetune.statistics import Estimate, paired_bootstrap
+from securetune.statistics import Estimate, paired_difference
 
 Finding = Literal["within", "beyond", "unclear"]
 
@@ -114,8 +114,7 @@ def _checks(folder: RunFolder, arm: str, base: Artifact, budgets: Budgets) -> li
         budget = getattr(budgets, name)
         if budget is not None:
             pair = [outcomes(one, budgets.judge) for one in (before, after)]
-            change = paired_bootstrap([(pair[0], pair[1])] if sign == 1 else [(pair[1], pair[0])])
-            found.append(_judged(arm, what, after["benchmark"], change, budget))
+            found.append(_judged(arm, what, after["benchmark"], paired_difference(*pair[::sign]), budget))
     plain = folder.read("evaluate", "none")
     if budgets.task_loss_rise is not None and plain is not None:
         loss = evaluated.data["task"]["loss"] / plain.data["task"]["loss"] - 1

@@ -82,6 +82,30 @@ def paired_bootstrap(
     )
 
 
+def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
+    """Change of a rate on the same prompts, with Newcombe's score interval (1998, Stat. Med. 17, 2635, method 10).
+
+    Unlike a bootstrap's, the interval has a width where no prompt has changed.
+    """
+    one, two, n = proportion(before), proportion(after), len(before)
+    both = sum(b and a for b, a in zip(before, after, strict=True))
+    first, second = sum(before) - both, sum(after) - both
+    neither = n - both - first - second
+    crossed = float(both * neither - first * second)
+    if crossed > 0:
+        crossed = max(crossed - n / 2, 0)  # the method's continuity correction
+    scale = (both + first) * (second + neither) * (both + second) * (first + neither)
+    phi = crossed / scale**0.5 if scale else 0.0
+
+    def reach(to_one: float, to_two: float) -> float:
+        return float(max(to_one**2 - 2 * phi * to_one * to_two + to_two**2, 0.0) ** 0.5)
+
+    change = two.value - one.value
+    low = change - reach(one.high - one.value, two.value - two.low)
+    high = change + reach(one.value - one.low, two.high - two.value)
+    return Estimate(value=change, n=n, low=low, high=high)
+
+
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
     """Compare two models on the same prompts, by the exact binomial test on the pairs that differ."""
     gained = sum(not b and a for b, a in zip(before, after, strict=True))

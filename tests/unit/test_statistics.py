@@ -11,6 +11,7 @@ from securetune.statistics import (
     holm,
     mcnemar,
     near_duplicates,
+    paired_difference,
     proportion,
 )
 
@@ -54,3 +55,17 @@ def test_the_detectable_rise_is_seen_in_four_of_five_experiments():
     seen = [mcnemar([False] * n, list(rng.random(n) < rise)).p < 0.05 for _ in range(1500)]
     assert np.mean(seen) == pytest.approx(0.8, abs=0.03)
     assert detectable_rise(5) == 1.0 and detectable_rise(1000) < detectable_rise(100)
+
+
+def test_the_interval_of_a_paired_change_covers_and_has_a_width_where_nothing_changed():
+    nothing = paired_difference([False] * 200, [False] * 200)
+    assert nothing.value == 0 and nothing.high == pytest.approx(proportion([False] * 200).high)
+    rng, n, covered = np.random.default_rng(0), 100, []
+    for _ in range(1000):
+        before = rng.random(n) < 0.2
+        after = np.where(rng.random(n) < 0.8, before, rng.random(n) < 0.5)
+        found = paired_difference(before.tolist(), after.tolist())
+        covered.append(found.low <= 0.2 * (0.5 - 0.2) <= found.high)
+    assert 0.93 < np.mean(covered) < 0.99
+    one, other = paired_difference([True, False] * 9, [True] * 18), paired_difference([True] * 18, [True, False] * 9)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
