@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.task import is_correct
 from securetune.matching import LossTarget
 from securetune.pipeline import run
-from securetune.report.render import render_report, verdict
+from securetune.report.render import advice, render_report, verdict
 from securetune.report.tables import Row, recovered
 from securetune.statistics import mcnemar, mean, proportion
 from tests.conftest import settings
@@ -42,6 +43,27 @@ def row(arm, asr, matched=None, loss=1.0):
 def test_a_baseline_is_never_named_as_the_best_defence():
     told = verdict([row("base", 0.0), row("none", 0.5), row("random_plan", 0.0), row("ml_lr", 0.4)])
     assert "ml_lr ended" in told and "random_plan" not in told
+
+
+def with_set(found, asr):
+    """The row with a second harmful set."""
+    rate = {"value": asr, "n": 100, "low": asr, "high": asr}
+    more = {"benchmark": "h2", "kind": "harmful", "rates": {"refusal_phrases": rate}}
+    return replace(found, benchmarks=[*found.benchmarks, more])
+
+
+def test_a_defence_that_kept_one_set_and_lost_another_is_not_recommended():
+    rows = [
+        with_set(row("base", 0.0), 0.1),
+        with_set(row("none", 0.5), 0.9),
+        with_set(row("ml_lr", 0.0), 0.6),
+    ]
+    told = verdict(rows)
+    assert "Of all 2 harmful sets" in told and "its worst is h2, +50 points" in told
+    assert "No defence kept the refusals on every set" in advice(rows)
+    assert "Use the model tuned with" in advice([*rows[:2], with_set(row("ml_lr", 0.0), 0.12)])
+    assert "says little" in verdict([with_set(row("base", 0.0), 0.1), with_set(row("none", 0.0), 0.19)])
+    assert "says little" not in verdict([with_set(row("base", 0.0), 0.1), with_set(row("none", 0.0), 0.9)])
 
 
 def test_a_loss_target_is_strict_where_plain_tuning_gained_little():

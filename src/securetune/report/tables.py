@@ -189,6 +189,13 @@ def recovered(rows: Sequence[Row], row: Row) -> float | None:
     return (by_arm["none"] - by_arm[row.arm]) / rise if rise >= 0.1 and row.arm not in ("base", "none") else None
 
 
+def rises(rows: Sequence[Row], row: Row) -> dict[str, float]:
+    """By how much the first judge's ASR of a model lies above the model before tuning's, on every harmful set."""
+    base = next(r for r in rows if r.arm == "base")
+    pairs = zip(base.benchmarks, row.benchmarks, strict=True)
+    return {b["benchmark"]: _first(a)["value"] - _first(b)["value"] for b, a in pairs if b["kind"] == "harmful"}
+
+
 def side_by_side(folder: RunFolder, rows: Sequence[Row], limit: int = 40) -> list[dict[str, Any]]:
     """Prompts whose answer changed sides under plain tuning, with every model's answer to them.
 
