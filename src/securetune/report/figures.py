@@ -13,6 +13,9 @@ from securetune.topology import ROLES, ModuleSet
 
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
 
+_SETS = 8
+"""Sets in the radar; more cannot be read."""
+
 
 def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> Figure:
     """Sensitivity of every module; modules of the robust set carry a dot."""
@@ -38,13 +41,13 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
 
 
 def radar(rows: Sequence[Row]) -> Figure:
-    """Safety, helpfulness, coherence and task of every model; outside is better."""
-    axes_names = [*(_axis(b) for b in rows[0].benchmarks), "coherent", "task"]
+    """Safety, helpfulness, coherence and task of every model, on the first sets; outside is better."""
+    axes_names = [*(_axis(b) for b in rows[0].benchmarks[:_SETS]), "coherent", "task"]
     angles = np.linspace(0, 2 * np.pi, len(axes_names), endpoint=False)
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot(projection="polar")
     for row in rows:
-        values = [_goodness(b) for b in row.benchmarks]
+        values = [_goodness(b) for b in row.benchmarks[:_SETS]]
         values.append(min(b["coherent"]["value"] for b in row.benchmarks))
         values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
         axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)

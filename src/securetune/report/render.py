@@ -214,5 +214,5 @@ def advice(rows: Sequence[Row]) -> str:
         )
     return (
         f"No defence kept the refusals on every set; {found.title} came nearest. Try rows with safe answers "
-        "(SafeInstr, replay, SafeGrad), a lower learning rate or fewer steps, and repeat the run. Do not ship before."
+        "(SafeInstr, replay, SafeGrad), a lower learning rate or fewer steps, and repeat the run. Do not ship it."
     )
