@@ -8,6 +8,7 @@ import transformers as hf
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from securetune.errors import TopologyError
+from securetune.evaluate.generation import _decode
 from securetune.features import PromptBatch, extract_features
 from securetune.models.families import NOT_MODULES
 from securetune.models.reading import decoder_layers, read_topology
@@ -162,6 +163,40 @@ def test_the_cached_scan_equals_the_full_pass_for_every_module(family):
         assert not torch.equal(full.logits, clean.logits), ref
     assert torch.equal(extract_features(model, prompts, around=cache.skipping(0, [])).hidden, clean.hidden)
     assert not any("forward" in vars(part) for part in model.modules())
+
+
+class Numbers:
+    """A tokenizer that leaves tokens as they are, so that answers of a model without one can be compared."""
+
+    eos_token_id, pad_token_id = None, 0
+
+    def decode(self, ids, **_):
+        return " ".join(str(int(i)) for i in ids)
+
+
+def test_answers_of_a_batch_that_rows_leave_equal_the_models_own(family):
+    _, model = family
+    ids = torch.randint(3, 64, (6, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    batch = PromptBatch(index=list(range(6)), input_ids=ids, attention_mask=mask, position_ids=positions)
+
+    def own(ends):
+        out = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=ends
+        )
+        rows = [row[9:].tolist() for row in out]
+        return [row[: row.index(ends)] if ends in row else row for row in rows]
+
+    free = own(-1)
+    ends = free[0][2]  # ends the first answer at its third token or before, and others where it comes up
+    kept, model.generation_config.eos_token_id = model.generation_config.eos_token_id, ends
+    try:
+        found = _decode(model, Numbers(), batch, 8, None, None)
+    finally:
+        model.generation_config.eos_token_id = kept
+    assert [generated.text for generated in found] == [Numbers().decode(row) for row in own(ends)]
 
 
 def test_nothing_that_ran_before_the_perturbed_module_runs_again():
