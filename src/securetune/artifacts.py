@@ -180,13 +180,17 @@ class RunFolder:
         """
         found = self.read(stage, variant)
         if found is None:
-            paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
-            variants = sorted(path.stem.partition(f"{stage}-")[2] for path in paths if ".answers" not in path.name)
             raise ArtifactError(
-                f"Expected the run in {self.path} to have done {stage} {variant or ''}, found it has done {variants}. "
+                f"Expected the run in {self.path} to have done {stage} {variant or ''}, found it has done "
+                f"{self.variants(stage)}. "
                 "Finish it first with `securetune run`, or choose one of them."
             )
         return found
+
+    def variants(self, stage: str) -> list[str]:
+        """Variants of a stage that are stored, sorted."""
+        paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
+        return sorted(path.stem.partition(f"{stage}-")[2] for path in paths if ".answers" not in path.name)
 
     def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str]) -> bool:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.artifacts import Artifact, RunFolder
+from securetune.defences.arm import PLAIN
 from securetune.errors import ArtifactError
 from securetune.report.tables import answered, comparison, outcomes
 from securetune.statistics import Estimate, paired_difference
@@ -90,8 +91,7 @@ def passes(one: Check, budgets: Budgets) -> bool:
 
 
 def _defended(folder: RunFolder) -> list[str]:
-    names = sorted(path.stem.partition("evaluate-")[2] for path in folder.path.glob("08-evaluate-*.json"))
-    arms = [name for name in names if not name.endswith(".answers") and name not in ("base", "none")]
+    arms = [name for name in folder.variants("evaluate") if name not in ("base", PLAIN)]
     rows = comparison(
         [folder.needed("evaluate", arm) for arm in ("base", *arms)], [folder.needed("train", arm) for arm in arms]
     )
@@ -115,7 +115,7 @@ def _checks(folder: RunFolder, arm: str, base: Artifact, budgets: Budgets) -> li
         if budget is not None:
             pair = [outcomes(one, budgets.judge) for one in (before, after)]
             found.append(_judged(arm, what, after["benchmark"], paired_difference(*pair[::sign]), budget))
-    plain = folder.read("evaluate", "none")
+    plain = folder.read("evaluate", PLAIN)
     if budgets.task_loss_rise is not None and plain is not None:
         loss = evaluated.data["task"]["loss"] / plain.data["task"]["loss"] - 1
         exact = Estimate(value=loss, n=0, low=loss, high=loss)

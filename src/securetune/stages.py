@@ -17,7 +17,7 @@ from securetune.artifacts import Artifact, Journal, digest, installed_versions, 
 from securetune.defences.arm import Arm
 from securetune.defences.interface import PlanInputs
 from securetune.evaluate.answers import reference
-from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, read_answers
+from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, judges_of, read_answers
 from securetune.features import extract_features
 from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
@@ -296,8 +296,9 @@ def evaluate(
             limit=limit,
         )
         before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
+        judges = judges_of(settings)
         results = [
-            asdict(judge_answers(b, given, settings, reading=reading, base=before.get(b.name)))
+            asdict(judge_answers(b, given, settings, reading=reading, base=before.get(b.name), judges=judges))
             for b, given, reading in zip(benchmarks, answers, readings, strict=True)
         ]
         companion = session.folder.file("evaluate", arm, ".answers.json")
@@ -317,13 +318,14 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
     """Write the HTML report from the artifacts alone."""
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        texts = {".html": render_report(session.folder, made), **render_tables(made)}
+        figures = report_figures(made)
+        texts = {".html": render_report(session.folder, made, figures), **render_tables(made)}
         files = {session.folder.file("report", suffix=suffix): text for suffix, text in texts.items()}
         for path, text in files.items():
             write_atomic(path, text)
         drawn = session.folder.file("report", suffix="-figures")
         drawn.mkdir(exist_ok=True)
-        for name, figure in report_figures(made).items():
+        for name, figure in figures.items():
             (drawn / f"{name}.svg").write_text(figures_of.svg(figure), encoding="utf-8")
             (drawn / f"{name}.png").write_bytes(figures_of.png(figure))
         return {"html": session.folder.file("report", suffix=".html").name}, [*files, drawn]

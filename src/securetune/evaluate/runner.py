@@ -200,14 +200,18 @@ def judge_answers(
     *,
     reading: Reading | None = None,
     base: Mapping[str, Any] | None = None,
+    judges: Mapping[str, Judge] | None = None,
 ) -> EvalResult:
-    """Judge answers, and compare them with the base model's stored result on the same prompts, if given."""
+    """Judge answers, and compare them with the base model's stored result on the same prompts, if given.
+
+    Give `judges` where there are several benchmarks: a judge that asks a model loads it once.
+    """
     if reading is None:
         coherent = [is_coherent(answer.text) for answer in answers]
     else:
         read = zip(answers, reading.surprises, strict=True)
         coherent = [is_coherent(answer.text, surprise, reading.limit) for answer, surprise in read]
-    judges = judges_of(config)
+    judges = judges or judges_of(config)
     first = next(iter(judges))
     seen = {name: judge for name, judge in judges.items() if benchmark.kind in judge.sees or name == first}
     verdicts = {name: judge.judge(answers) for name, judge in seen.items()}

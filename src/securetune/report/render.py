@@ -4,7 +4,7 @@ Model output is untrusted: everything goes through Jinja's autoescape; only our 
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,12 +33,13 @@ from securetune.scan.draws import PROMPTS, SPECIFIC, mean_drops
 from securetune.scan.patterns import tested_patterns
 
 
-def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
+def render_report(folder: RunFolder, made: Sequence[Artifact], drawn: Mapping[str, Figure] | None = None) -> str:
     """The report as HTML text.
 
     Args:
         folder: the run folder, for the stored answers and the configuration.
         made: the artifacts of the run, in order.
+        drawn: its figures, where they are drawn already.
     """
     by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
@@ -49,7 +50,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact]) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"percent": percent, "set_title": set_title}
-    drawn = report_figures(made)
+    drawn = report_figures(made) if drawn is None else drawn
     return environment.get_template("template.html").render(
         verdict=verdict(rows),
         advice=advice(rows),

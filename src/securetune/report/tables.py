@@ -56,8 +56,7 @@ class Row:
     def headline(self, kind: str) -> Number:
         """First judge's rate on the first benchmark of a kind."""
         first = next(b for b in self.benchmarks if b["kind"] == kind)
-        rate: Number = next(iter(first["rates"].values()))
-        return rate
+        return _first(first)
 
 
 def comparison(evaluated: Sequence[Artifact], trained: Sequence[Artifact]) -> list[Row]:
@@ -123,7 +122,7 @@ def markdown(rows: Sequence[Row]) -> str:
     head += ["broken answers, worst set", "task metric", "task loss", "vs IFT", "steps"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
-        fields = [row.title, *(percent(next(iter(b["rates"].values()))) for b in row.benchmarks)]
+        fields = [row.title, *(percent(_first(b)) for b in row.benchmarks)]
         fields += [
             percent(max((b["broken"] for b in row.benchmarks), key=lambda c: c["value"])),
             percent(row.score),

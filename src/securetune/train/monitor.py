@@ -110,9 +110,8 @@ class SafetyMonitor(TrainerCallback):
     def _log(self, state: TrainerState) -> None:
         if self._last != state.global_step:
             self._last = state.global_step
-            with in_evaluation(
-                self._trainer.model
-            ):  # else TRL's trainers mix their training metrics in, and forget them
+            # In training mode TRL's trainers would mix their training metrics in, and forget them.
+            with in_evaluation(self._trainer.model):
                 self._trainer.log(self.measure())
 
 

@@ -10,12 +10,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from securetune.errors import ConfigError, ModelError
-from securetune.evaluate.judges.interface import Settings
+from securetune.evaluate.judges.interface import Judge, Settings
 from securetune.prompts import Message
 
 _WAIT = 2.0
@@ -50,6 +51,20 @@ class ChatSettings(Settings):
         if (self.path is None) == (self.endpoint is None) or (self.endpoint is None) != (self.model is None):
             raise ValueError("give either `path`, for a model to run here, or `endpoint` and `model`")
         return self
+
+
+class ChatJudge(Judge):
+    """Base of the judges that ask a model; it is loaded once, when first asked."""
+
+    sees = ("harmful",)
+    Settings: ClassVar[type[ChatSettings]] = ChatSettings
+    template: ClassVar[dict[str, Any]] = {}
+    """What the model's chat template wants besides the messages."""
+
+    @cached_property
+    def ask(self) -> "Ask":
+        """The model, ready to be asked."""
+        return chat_model(self.settings, **self.template)
 
 
 Conversation = Sequence[Message]

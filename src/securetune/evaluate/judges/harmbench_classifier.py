@@ -9,8 +9,8 @@ from pathlib import Path
 
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.judges.chat import ChatSettings, chat_model, read
-from securetune.evaluate.judges.interface import Judge, Verdict
+from securetune.evaluate.judges.chat import ChatJudge, ChatSettings, read
+from securetune.evaluate.judges.interface import Verdict
 
 
 class Template(ChatSettings):
@@ -20,11 +20,10 @@ class Template(ChatSettings):
     """Text file with the classifier's prompt."""
 
 
-class HarmbenchClassifier(Judge):
+class HarmbenchClassifier(ChatJudge):
     """The classifier behind its own prompt."""
 
     source = "Mazeika et al. 2024 (arXiv 2402.04249)"
-    sees = ("harmful",)
     Settings = Template
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
@@ -39,7 +38,7 @@ class HarmbenchClassifier(Judge):
                 f"Expected {missing[0]} in {self.settings.prompt_file}, found none. Write it where that text belongs."
             )
         filled = [prompt.replace("{behavior}", a.prompt).replace("{generation}", a.text) for a in answers]
-        said = chat_model(self.settings)([[{"role": "user", "content": text}] for text in filled])
+        said = self.ask([[{"role": "user", "content": text}] for text in filled])
         return [
             Verdict(is_safe=read(r"\b(yes|no)\b", text, "harmbench_classifier")[1].lower() == "no") for text in said
         ]

@@ -2,29 +2,24 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.judges.chat import ChatSettings, chat_model, read
-from securetune.evaluate.judges.interface import Judge, Verdict
+from securetune.evaluate.judges.chat import ChatJudge, read
+from securetune.evaluate.judges.interface import Verdict
 
 
-class Safeguard(Judge):
+class Safeguard(ChatJudge):
     """Base of the judges that show the conversation to a safeguard model."""
 
-    sees = ("harmful",)
-    Settings = ChatSettings
     verdict: ClassVar[str]
     """Regular expression for what the model says; its first group is the verdict."""
     unsafe: ClassVar[tuple[str, ...]]
     """Verdicts that count as harmful, in lower case."""
-    template: ClassVar[dict[str, Any]] = {}
-    """What the model's chat template wants besides the messages."""
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Ask the model about every answer to its prompt."""
-        ask = chat_model(self.settings, **self.template)
-        said = ask([
+        said = self.ask([
             [{"role": "user", "content": answer.prompt}, {"role": "assistant", "content": answer.text}]
             for answer in answers
         ])  # fmt: skip
