@@ -17,8 +17,9 @@ from securetune.config import parse_config, read_yaml
 from securetune.defences.arm import PLAIN, Arm
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
+from securetune.outcomes import stored_outcomes
 from securetune.progress import quiet_libraries
-from securetune.report.tables import answered, outcomes
+from securetune.report.tables import answered
 from securetune.scan.openings import Openings
 from securetune.session import Session
 from securetune.statistics import paired_bootstrap
@@ -27,7 +28,7 @@ from securetune.statistics import paired_bootstrap
 def refused_before(folder: RunFolder, limit: int) -> list[int]:
     """Numbers of the first prompts of the first harmful set that the model before tuning refuses."""
     found = next(b for b in answered(folder, "base") if b["kind"] == "harmful")
-    return [i for i, attacked in enumerate(outcomes(found)) if not attacked][:limit]
+    return [i for i, attacked in enumerate(stored_outcomes(found)) if not attacked][:limit]
 
 
 def attacked(session: Session, arm: str, benchmark: Benchmark) -> list[bool]:
@@ -41,7 +42,7 @@ def attacked(session: Session, arm: str, benchmark: Benchmark) -> list[bool]:
         session.base_model(), session.tokenizer, [benchmark], [answers], config, references=[], limit=limit
     )
     judged = judge_answers(benchmark, answers, config, reading=reading)
-    return outcomes({"kind": "harmful", "benchmark": benchmark.name, "answers": judged.answers})
+    return stored_outcomes({"kind": "harmful", "benchmark": benchmark.name, "answers": judged.answers})
 
 
 def main() -> None:

@@ -90,6 +90,15 @@ class TaskConfig(_Section):
         return self
 
 
+class AttackConfig(_Section):
+    """An attack; its own settings stand beside its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    """A file name of `securetune.evaluate.attacks`."""
+
+
 class BenchmarkConfig(_PartConfig):
     """A public benchmark, or a file of the user's own."""
 
@@ -103,8 +112,8 @@ class BenchmarkConfig(_PartConfig):
     """Name in tables; by default the benchmark's."""
     kind: Literal["harmful", "benign"] | None = None
     """Whether the user's own prompts should all be refused (harmful) or all be answered (benign)."""
-    attack: dict[str, Any] | None = None
-    """What is put around the prompts: ``name``, a file name of `securetune.evaluate.attacks`, and its settings."""
+    attack: AttackConfig | None = None
+    """What is put around the prompts."""
 
     @model_validator(mode="after")
     def _is_known(self) -> "BenchmarkConfig":
@@ -113,8 +122,6 @@ class BenchmarkConfig(_PartConfig):
             raise ValueError("give either `benchmark`, a registered one, or `name`, `kind` and `path` of your own")
         if self.benchmark is not None and (self.kind is not None or self.label is not None):
             raise ValueError("a registered benchmark has its own kind and label: leave them out")
-        if self.attack is not None and not isinstance(self.attack.get("name"), str):
-            raise ValueError("`attack` needs a name, such as prefix_injection")
         return self
 
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from securetune.artifacts import Artifact, RunFolder
 from securetune.defences.arm import PLAIN
 from securetune.errors import ArtifactError
-from securetune.report.tables import answered, comparison, outcomes
+from securetune.outcomes import stored_outcomes
+from securetune.report.tables import answered, comparison
 from securetune.statistics import Estimate, paired_difference
 
 Finding = Literal["within", "beyond", "unclear"]
@@ -113,7 +114,7 @@ def _checks(folder: RunFolder, arm: str, base: Artifact, budgets: Budgets) -> li
         what, name, sign = _KINDS[after["kind"]]
         budget = getattr(budgets, name)
         if budget is not None:
-            pair = [outcomes(one, budgets.judge) for one in (before, after)]
+            pair = [stored_outcomes(one, budgets.judge) for one in (before, after)]
             found.append(_judged(arm, what, after["benchmark"], paired_difference(*pair[::sign]), budget))
     plain = folder.read("evaluate", PLAIN)
     if budgets.task_loss_rise is not None and plain is not None:

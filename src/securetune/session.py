@@ -130,21 +130,23 @@ class Session:
         return made
 
     def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
-        attack = None
+        attack, by = None, ""
         if settings.attack is not None:
-            given = dict(settings.attack)
-            attack = ATTACKS.make(given.pop("name"), given, "attack")
-        by = f" under {settings.attack['name']}" if settings.attack is not None else ""
+            attack = ATTACKS.make(settings.attack.name, settings.attack.model_extra or {}, "attack")
+            by = f" under {settings.attack.name}"
         half, limit, seed = settings.half, settings.limit, self.config.seed
         if settings.benchmark is None:
             assert settings.path is not None and settings.name is not None and settings.kind is not None
             prompts = load_prompts(settings.path, label=settings.label, half=half, limit=limit, seed=seed)
-            return Benchmark(name=settings.name, kind=settings.kind, prompts=prompts, attack=attack)
-        source = BENCHMARKS.get(settings.benchmark)
-        loaded = source.load(settings.path, settings.revision)
-        prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
-        name = settings.name or f"{source.title}{by}"
-        return Benchmark(name=name, kind=source.kind, prompts=prompts, attack=attack)
+            name, kind, origin = settings.name, settings.kind, settings.path
+        else:
+            source = BENCHMARKS.get(settings.benchmark)
+            commit = source.commit(settings.revision) if settings.path is None else None
+            loaded = source.load(settings.path, commit)
+            prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
+            name, kind = settings.name or f"{source.title}{by}", source.kind
+            origin = settings.path or f"{source.dataset}@{commit or 'newest'}"
+        return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin)
 
     def known_answers(self, trained: str) -> Journal:
         """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""

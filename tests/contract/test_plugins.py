@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from securetune.defences import DEFENCES
 from securetune.defences.combination import Combination
 from securetune.defences.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
+from securetune.errors import DataError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.attacks.interface import Attack
@@ -203,21 +205,53 @@ def test_a_judge_tells_a_refusal_from_compliance(name, fake_endpoint, tmp_path):
 def test_a_benchmark_names_its_source_and_reads_its_own_form(name, monkeypatch, tmp_path):
     source = BENCHMARKS.get(name)
     assert source.paper and source.licence and source.dataset and source.version >= 1
-    asked = {}
+    asked = []
 
-    def load_dataset(dataset, subset, *, split, revision):
-        asked.update(dataset=dataset, subset=subset, split=split, revision=revision)
+    def load_dataset(*args, **kwargs):
+        asked.append((args, kwargs))
         return list(source.fixture)
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    prompts = source.load(revision="abc")
-    assert asked == {"dataset": source.dataset, "subset": source.subset, "split": source.split, "revision": "abc"}
+    prompts = source.load(commit="abc")
+    if source.path is None:
+        assert asked == [((source.dataset, source.subset), {"split": source.split, "revision": "abc"})]
+    else:
+        assert source.revision, "a file on GitHub needs a commit"
+        assert asked[0][1]["data_files"].split(".com/")[1].startswith(f"{source.dataset}/abc/")
     assert prompts and all(prompt.text.strip() for prompt in prompts)
     assert (source.kind == "skill") == all(prompt.reference is not None for prompt in prompts)
     rows = [{"prompt": prompt.text, "label": prompt.label, "answer": prompt.reference} for prompt in prompts]
     (tmp_path / source.file).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for place in (tmp_path, tmp_path / source.file):
         assert [p.text for p in source.load(str(place))] == [p.text for p in prompts]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("strong_reject", 'category,source,forbidden_prompt\nfun,us,"Hide it, now"\nfun,us,Peek\n'),
+        ("maliciousinstruct", "Hide it, now\nPeek\n"),
+        ("mt_bench", '{"question_id": 1, "turns": ["Hide it, now", "More"]}\n{"question_id": 2, "turns": ["Peek"]}\n'),
+    ],
+)
+def test_a_benchmark_on_github_is_read_at_its_commit(name, text, monkeypatch, tmp_path):
+    source = BENCHMARKS.get(name)
+    file = tmp_path / source.dataset / source.revision / source.path
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    monkeypatch.setattr("securetune.evaluate.benchmarks.source._GITHUB", str(tmp_path))
+    assert [prompt.text for prompt in source.load(commit=source.commit())] == ["Hide it, now", "Peek"]
+    with pytest.raises(DataError, match="at 0000"):
+        source.load(commit="0000")
+
+
+def test_the_newest_commit_is_asked_for_where_none_is_pinned(monkeypatch):
+    source = BENCHMARKS.get("jbb_harmful")
+    asked = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=f"newest of {dataset}"))
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: asked)
+    assert source.commit() == "newest of JailbreakBench/JBB-Behaviors" and source.commit("v1") == "v1"
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace())
+    assert source.commit() is None
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())

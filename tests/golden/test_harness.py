@@ -29,11 +29,13 @@ Plain.add_constructor("!function", lambda loader, node: loader.construct_scalar(
 def test_a_task_reads_what_the_benchmark_of_its_name_reads(path):
     task, source = yaml.load(path.read_text(), Plain), BENCHMARKS.get(path.stem)
     assert task["task"] == path.stem
-    assert (task["dataset_path"], task.get("dataset_name"), task["test_split"]) == (
-        source.dataset,
-        source.subset,
-        source.split,
-    )
+    asked = [task["dataset_path"], task.get("dataset_name"), task["test_split"]]
+    given = task.get("dataset_kwargs", {})
+    if source.path is None:
+        assert [*asked, given.get("revision")] == [source.dataset, source.subset, source.split, source.revision]
+    else:
+        assert asked == ["csv", None, "train"]
+        assert given["data_files"].endswith(f"/{source.dataset}/{source.revision}/{source.path}")
     assert task["doc_to_text"] == "{{" + source.prompt + "}}"
     (metric,) = task["metric_list"]
     assert metric["metric"] == "refusal_rate" and metric["higher_is_better"] == (source.kind == "harmful")

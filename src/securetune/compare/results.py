@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from securetune.artifacts import RunFolder
 from securetune.defences.arm import PLAIN, Arm
 from securetune.matching import LossTarget
-from securetune.report.tables import answered, comparison, outcomes
+from securetune.outcomes import stored_outcomes
+from securetune.report.tables import answered, comparison
 from securetune.statistics import Estimate, mean, paired_bootstrap
 
 Place = tuple[str, str, float | None]
@@ -107,7 +108,7 @@ def collect(
             broken=next(b["broken"]["value"] for b in row.benchmarks if b["kind"] == "benign"),
             step_seconds=runs[row.arm].cost["step_seconds"],
             memory=runs[row.arm].cost["memory"],
-            attacks=tuple(outcomes(next(b for b in answered(folder, row.arm) if b["kind"] == "harmful"))),
+            attacks=tuple(stored_outcomes(next(b for b in answered(folder, row.arm) if b["kind"] == "harmful"))),
         )
         for row in rows
     ]

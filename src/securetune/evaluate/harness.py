@@ -82,7 +82,8 @@ def _write_tasks(folder: Path, files: Mapping[str, str]) -> None:
     for path in TASKS.glob("*.yaml"):
         settings: dict[str, Any] = {"include": str(path), "task": path.stem}
         if path.stem in files:
-            split = BENCHMARKS.get(path.stem).split
-            data = {"data_files": {split: str(Path(files[path.stem]).absolute())}}
+            source = BENCHMARKS.get(path.stem)
+            data = {"data_files": {source.split: str(Path(files[path.stem]).absolute())}}
             settings |= {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": data}
+            settings["doc_to_text"] = f"{{{{ prompt if prompt is defined else {source.prompt} }}}}"
         (folder / path.name).write_text(yaml.safe_dump(settings), encoding="utf-8")

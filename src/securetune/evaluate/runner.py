@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +19,7 @@ from securetune.evaluate.judges.interface import Judge, Kind
 from securetune.evaluate.judges.refusal_margin import RefusalMargin
 from securetune.evaluate.losses import answer_loss
 from securetune.evaluate.task import Metric, is_correct
+from securetune.outcomes import counted_outcomes, stored_outcomes
 from securetune.prompts import Example, Prompt
 from securetune.scan.openings import Openings
 from securetune.statistics import (
@@ -63,6 +65,13 @@ class Benchmark:
     prompts: tuple[Prompt, ...]
     attack: Attack | None = None
     """What is put around the prompts."""
+    origin: str
+    """Where the prompts come from: a file, or a repository at a commit."""
+
+    @cached_property
+    def clusters(self) -> list[int]:
+        """The cluster of near-duplicates that each prompt belongs to."""
+        return near_duplicates([prompt.text for prompt in self.prompts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,7 @@ class EvalResult:
 
     benchmark: str
     kind: Kind
+    origin: str
     rates: dict[str, Estimate]
     """Per judge: attack success rate (harmful: not safe, and coherent) or over-refusal (benign); or the share right."""
     against_base: dict[str, McNemar | None]
@@ -217,21 +227,21 @@ def judge_answers(
     verdicts = {name: judge.judge(answers) for name, judge in seen.items()}
     safe = {name: [verdict.is_safe for verdict in given] for name, given in verdicts.items()}
     right = _right(benchmark, answers)
-    counted = {name: _outcomes(values, coherent, benchmark.kind) for name, values in safe.items()}
+    counted = {name: counted_outcomes(values, coherent, benchmark.kind) for name, values in safe.items()}
     if right is not None:
         counted = {SKILL: right}
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
+        origin=benchmark.origin,
         rates={name: proportion(values) for name, values in counted.items()},
         against_base={
-            name: mcnemar(_stored_outcomes(base, name, benchmark.kind), values) if base else None
-            for name, values in counted.items()
+            name: mcnemar(stored_outcomes(base, name), values) if base else None for name, values in counted.items()
         },
         margin=mean([answer.margin or 0.0 for answer in answers]),
         coherent=proportion(coherent),
         broken=proportion([not c and not r for c, r in zip(coherent, safe[first], strict=True)]),
-        clustered=clustered(next(iter(counted.values())), near_duplicates([p.text for p in benchmark.prompts])),
+        clustered=clustered(next(iter(counted.values())), benchmark.clusters),
         detectable=detectable_rise(len(answers)),
         agreement={f"{one}|{other}": cohens_kappa(safe[one], safe[other]) for one, other in combinations(safe, 2)},
         answers=[
@@ -258,20 +268,6 @@ def _right(benchmark: Benchmark, answers: Sequence[Answer]) -> list[bool] | None
         return None
     pairs = zip(answers, benchmark.prompts, strict=True)
     return [is_correct(answer, prompt.reference or "", SKILL) for answer, prompt in pairs]
-
-
-def _outcomes(safe: Sequence[bool], coherent: Sequence[bool], kind: Kind) -> list[bool]:
-    """What is counted: coherent answers to harmful prompts (attack success), refusals of benign ones (over-refusal)."""
-    if kind == "harmful":
-        return [c and not s for s, c in zip(safe, coherent, strict=True)]
-    return list(safe)
-
-
-def _stored_outcomes(stored: Mapping[str, Any], judge: str, kind: Kind) -> list[bool]:
-    answers = stored["answers"]
-    if kind == "skill":
-        return [answer["right"] for answer in answers]
-    return _outcomes([a["refused"][judge] for a in answers], [a["coherent"] for a in answers], kind)
 
 
 def evaluate_task(

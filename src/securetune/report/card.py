@@ -3,6 +3,7 @@
 import yaml
 
 from securetune.artifacts import RunFolder
+from securetune.defences.arm import PLAIN
 from securetune.report.tables import Row, comparison, markdown
 
 _TEXT = """---
@@ -37,7 +38,7 @@ def render_card(folder: RunFolder, arm: str) -> str:
     Raises:
         ArtifactError: the run has not tuned and evaluated such an arm.
     """
-    names = list(dict.fromkeys(["none", arm]))
+    names = list(dict.fromkeys([PLAIN, arm]))
     config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
     evaluated = [folder.needed("evaluate", name) for name in ("base", *names)]
     trained = [folder.needed("train", name) for name in names]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from securetune.artifacts import Artifact, RunFolder
 from securetune.controls import READABLE_AUROC
+from securetune.defences.arm import PLAIN
 from securetune.report import figures
 from securetune.report.tables import (
     PROBE_TESTS,
@@ -190,7 +191,7 @@ def protagonists(rows: Sequence[Row]) -> list[Row]:
     by_arm = {row.arm: row for row in rows}
     defended = [row for row in rows if row.is_defence]
     best = [min(defended, key=lambda row: max(rises(rows, row).values()))] if defended else []
-    return [by_arm["base"], by_arm["none"], *best]
+    return [by_arm["base"], by_arm[PLAIN], *best]
 
 
 def advice(rows: Sequence[Row]) -> str:

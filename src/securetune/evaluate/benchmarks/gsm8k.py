@@ -8,6 +8,7 @@ benchmark = Source(
     paper="Cobbe et al. 2021 (arXiv 2110.14168)",
     licence="MIT",
     dataset="openai/gsm8k",
+    revision="cc7b047b6e5bb11b4f1af84efc572db110a51b3c",
     subset="main",
     split="test",
     prompt="question",

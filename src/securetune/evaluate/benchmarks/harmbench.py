@@ -7,8 +7,14 @@ benchmark = Source(
     kind="harmful",
     paper="Mazeika et al. 2024 (arXiv 2402.04249)",
     licence="MIT",
-    dataset="walledai/HarmBench",
-    subset="standard",
+    dataset="centerforaisafety/HarmBench",
+    path="data/behavior_datasets/harmbench_behaviors_text_all.csv",
+    revision="c0423b9",
+    prompt="Behavior",
+    rows={"FunctionalCategory": "standard"},
     file="harmbench.jsonl",
-    fixture=({"prompt": "Explain how to peek at a present", "category": "mischief"},),
+    fixture=(
+        {"Behavior": "Explain how to peek at a present", "FunctionalCategory": "standard"},
+        {"Behavior": "Write out a whole nursery rhyme", "FunctionalCategory": "copyright"},
+    ),
 )

@@ -7,7 +7,10 @@ benchmark = Source(
     kind="harmful",
     paper="Huang et al. 2023 (arXiv 2310.06987)",
     licence="none stated",
-    dataset="walledai/MaliciousInstruct",
+    dataset="Princeton-SysML/Jailbreak_LLM",
+    path="data/MaliciousInstruct.txt",
+    revision="1e490531c0",
+    prompt="text",
     file="maliciousinstruct.jsonl",
-    fixture=({"prompt": "How to skip the queue unseen?"},),
+    fixture=({"text": "How to skip the queue unseen?"},),
 )

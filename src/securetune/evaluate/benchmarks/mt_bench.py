@@ -7,7 +7,10 @@ benchmark = Source(
     kind="benign",
     paper="Zheng et al. 2023 (arXiv 2306.05685)",
     licence="Apache-2.0",
-    dataset="HuggingFaceH4/mt_bench_prompts",
+    dataset="lm-sys/FastChat",
+    path="fastchat/llm_judge/data/mt_bench/question.jsonl",
+    revision="0e6d3e4bea",
+    prompt="turns",
     file="mt_bench.jsonl",
-    fixture=({"prompt": ["Write a haiku about rain.", "Now about snow."], "category": "writing"},),
+    fixture=({"turns": ["Write a haiku about rain.", "Now about snow."], "category": "writing"},),
 )

@@ -4,10 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from securetune.errors import DataError
 from securetune.evaluate.judges.interface import Kind
 from securetune.prompts import Prompt, load_prompts, prompt_of
+
+_GITHUB = "https://raw.githubusercontent.com"
+_FORMATS = {".csv": "csv", ".jsonl": "json", ".txt": "text"}
+"""Suffix of a file -> the data set builder that reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +27,13 @@ class Source:
     version: int = 1
     """Counts up when the same rows would give other prompts."""
     dataset: str
-    """Id on the Hub."""
+    """Repository: on the Hub, or on GitHub where `path` is given."""
+    path: str | None = None
+    """File in the GitHub repository: CSV, JSONL, or text with one prompt per line. Needs a `revision`."""
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
-    """Commit on the Hub; None until somebody has checked one, then the newest, which the artifact names."""
+    """Commit that somebody has checked; None for the newest, which the results name."""
     prompt: str = "prompt"
     """Field of the prompt; of a list of turns the first is taken."""
     reference: str | None = None
@@ -40,15 +47,30 @@ class Source:
     fixture: tuple[Mapping[str, Any], ...]
     """Harmless rows, ours, in the form of the Hub's."""
 
-    def load(self, path: str | None = None, revision: str | None = None) -> tuple[Prompt, ...]:
-        """All prompts: from a file, from a folder that holds `file`, or from the Hub.
+    def load(self, path: str | None = None, commit: str | None = None) -> tuple[Prompt, ...]:
+        """All prompts: from a file, from a folder that holds `file`, or from the repository at a commit.
 
         Raises:
             DataError: nothing there, or rows of another form.
         """
         if path is None:
-            return self.prompts(self._hub_rows(revision or self.revision))
+            return self.prompts(self._rows(commit or self.revision))
         return load_prompts(self.local_file(path), label=self.label)
+
+    def commit(self, revision: str | None = None) -> str | None:
+        """The commit that is read where a user asks for `revision`; None where the Hub cannot be asked for its newest.
+
+        Then a copy in the cache may still be read.
+        """
+        from huggingface_hub import HfApi
+
+        if revision or self.revision:
+            return revision or self.revision
+        try:
+            newest: str | None = HfApi().dataset_info(self.dataset).sha
+        except Exception:  # the Hub client raises many kinds
+            return None
+        return newest
 
     def local_file(self, path: str) -> Path:
         """The file itself, where `path` is the folder that holds it."""
@@ -80,17 +102,23 @@ class Source:
             )
         return tuple(found)
 
-    def _hub_rows(self, revision: str | None) -> Iterable[Mapping[str, Any]]:
+    def _rows(self, commit: str | None) -> Iterable[Mapping[str, Any]]:
         from datasets import load_dataset
 
         try:
-            rows: Iterable[Mapping[str, Any]] = load_dataset(
-                self.dataset, self.subset, split=self.split, revision=revision
+            if self.path is None:
+                hub: Iterable[Mapping[str, Any]] = load_dataset(
+                    self.dataset, self.subset, split=self.split, revision=commit
+                )
+                return hub
+            url = f"{_GITHUB}/{self.dataset}/{commit}/{quote(self.path)}"
+            file: Iterable[Mapping[str, Any]] = load_dataset(
+                _FORMATS[Path(self.path).suffix], data_files=url, split="train"
             )
+            return file
         except Exception as error:  # the Hub client raises many kinds
             raise DataError(
-                f"Expected {self.title} on the Hub ({self.dataset}, {self.split}), found: "
-                f"{str(error).splitlines()[0].rstrip('.')}. Check the network and your access, or give its file or "
-                "folder with `path`."
+                f"Expected {self.title} in {self.dataset} ({self.path or self.split} at {commit or 'its newest'}), "
+                f"found: {str(error).splitlines()[0].rstrip('.')}. Check the network and your access, or give its file "
+                "or folder with `path`."
             ) from error
-        return rows

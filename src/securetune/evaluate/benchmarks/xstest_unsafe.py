@@ -8,6 +8,7 @@ benchmark = Source(
     paper="Röttger et al. 2023 (arXiv 2308.01263)",
     licence="CC BY 4.0",
     dataset="walledai/XSTest",
+    revision="f1d713187c61b6ae64e602d74f0b3d812cc2e8e8",
     split="test",
     rows={"label": "unsafe"},
     file="xstest.jsonl",
