@@ -153,13 +153,15 @@ def selected(
     return tuple(prompts)
 
 
-def render(tokenizer: Any, prompts: Sequence[str], *, system: str | None = None) -> list[str]:
-    """Put each prompt through the chat template, up to where the answer begins.
+def render(
+    tokenizer: Any, prompts: Sequence[str], *, system: str | None = None, turns: Sequence[Message] = ()
+) -> list[str]:
+    """Put each prompt, after the turns before it, through the chat template, up to where the answer begins.
 
     Raises:
         DataError: the template refuses the messages (a system prompt it does not know, say).
     """
-    head = [{"role": "system", "content": system}] if system else []
+    head = [*([{"role": "system", "content": system}] if system else []), *turns]
     try:
         return [
             tokenizer.apply_chat_template(

@@ -19,7 +19,7 @@ from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.runner import Benchmark, judges_of
 from securetune.examples import load_examples, replaced
-from securetune.models.loading import load_model, load_tokenizer, model_identity
+from securetune.models.loading import ModelConfig, load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
 from securetune.prompts import Example, Prompt, PromptSet, load_prompts, selected
 from securetune.search import SEARCHES
@@ -104,12 +104,19 @@ class Session:
 
     def tuned_model(self, arm: str) -> PreTrainedModel:
         """The model after tuning with `arm`."""
+        config, adapter = self.served(arm)
+        model = load_model(config)
+        return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
+
+    def served(self, arm: str | None) -> tuple[ModelConfig, Path | None]:
+        """Which model an arm's answers come from, with its adapter; the base model is given up to save memory."""
         self._base = None
+        if arm is None:
+            return self.config.model, None
         output = self.folder.file("train", arm, "")
-        if not (output / "adapter_config.json").exists():
-            return load_model(self.config.model.model_copy(update={"path": str(output), "revision": None}))
-        model = PeftModel.from_pretrained(load_model(self.config.model), str(output))
-        return model.eval()
+        if (output / "adapter_config.json").exists():
+            return self.config.model, output
+        return self.config.model.model_copy(update={"path": str(output), "revision": None}), None
 
     @cached_property
     def prompts(self) -> PromptSet:
@@ -150,7 +157,8 @@ class Session:
 
     def known_answers(self, trained: str) -> Journal:
         """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""
-        name = digest([self.model_digest, trained])
+        engine = self.config.evaluate.engine
+        name = digest([self.model_digest, trained, *([engine] if engine != "transformers" else [])])
         return Journal(self.folder.path / f".answers-{name}.jsonl")
 
     def benchmarks_digest(self) -> str:

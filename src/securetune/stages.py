@@ -17,7 +17,8 @@ from securetune.artifacts import Artifact, Journal, digest, installed_versions, 
 from securetune.defences.arm import Arm
 from securetune.defences.interface import PlanInputs
 from securetune.evaluate.answers import reference
-from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, judges_of, read_answers
+from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, judges_of, read_answers, requests
+from securetune.evaluate.vllm_engine import answer_by_vllm
 from securetune.features import extract_features
 from securetune.matching import LossTarget
 from securetune.models.loading import tokenizer_hash
@@ -266,11 +267,16 @@ def evaluate(
         inputs["steering"] = digest([combination.digest(), features.digest])
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
+        openings, benchmarks = Openings(**features.data["openings"]), session.benchmarks
+        known = None if steers else session.known_answers(trained.digest if trained is not None else "base")
+        if settings.engine == "vllm" and known is not None:
+            examples = session.examples[1] if config.task.metric is not None else []
+            asked = requests(session.tokenizer, benchmarks, examples, settings, openings=openings, system=prompt)
+            path, adapter = session.served(arm if trained is not None else None)
+            answer_by_vllm(path, adapter, session.tokenizer, asked, known, **settings.vllm)
         model = session.base_model() if trained is None else session.tuned_model(arm)
         if combination is not None and steers:
             combination.steer(analysed(session, features), model)
-        openings, benchmarks = Openings(**features.data["openings"]), session.benchmarks
-        known = None if steers else session.known_answers(trained.digest if trained is not None else "base")
         answers = [
             answer_benchmark(model, session.tokenizer, b, settings, openings=openings, known=known) for b in benchmarks
         ]
@@ -283,6 +289,7 @@ def evaluate(
             metric=config.task.metric,
             pattern=config.task.pattern,
             max_length=config.train.max_length,
+            known=known,
         )
         del model  # the model before tuning takes its place and reads the answers
         limit = base.data["surprise_limit"] if base is not None else None

@@ -267,7 +267,11 @@ def test_an_attack_keeps_the_prompt_and_changes_something(name, model, tokenizer
     }
     attack = ATTACKS.make(name, settings.get(name, {}), "attack")
     prompts = ["how do i open the box", "how do i break the lamp"]
-    asked = attack.prompts(model, tokenizer, prompts)
-    assert len(asked) == 2 and all(prompt in text for prompt, text in zip(prompts, asked, strict=True))
-    assert attack.prefill or asked != prompts
-    assert asked == ATTACKS.make(name, settings.get(name, {}), "attack").prompts(model, tokenizer, prompts)
+
+    def asked(attack):
+        return attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
+
+    found = asked(attack)
+    assert len(found) == 2 and all(prompt in text for prompt, text in zip(prompts, found, strict=True))
+    assert attack.prefill or attack.turns or found != prompts
+    assert found == asked(ATTACKS.make(name, settings.get(name, {}), "attack"))

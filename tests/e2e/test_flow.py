@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from securetune.pipeline import run
 from securetune.testbed.demo import demo_settings
 from securetune.testbed.recipe import load_recipe
 from tests.conftest import settings, write_jsonl
+from tests.golden.test_vllm import stand_in
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -121,6 +123,24 @@ def test_base_and_tuned_models_are_compared_on_the_same_prompts(finished):
                 assert estimate["n"] == 12 and estimate["low"] <= estimate["value"] <= estimate["high"]
             assert all((test is None) == (arm == "base") for test in benchmark["against_base"].values())
     assert all(p == prompts[0] for p in prompts)
+
+
+def test_an_evaluation_by_vllm_finds_what_transformers_finds(finished, tmp_path):
+    path, folder, _ = finished
+    copy = shutil.copytree(folder, tmp_path / "run")
+    stand_in(tmp_path)
+    engine = ("--set", "evaluate.engine=vllm", "--set", f"output={copy}")
+    done = cli("evaluate", path, *engine, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    for arm in ("base", "none", "ml_lr"):
+        found, expected = (json.loads((f / f"08-evaluate-{arm}.answers.json").read_text()) for f in (copy, folder))
+        assert found["task"] == expected["task"]
+        for one, other in zip(found["benchmarks"], expected["benchmarks"], strict=True):
+            assert [a["text"] for a in one["answers"]] == [a["text"] for a in other["answers"]]
+            assert [a["margin"] for a in one["answers"]] == pytest.approx(
+                [a["margin"] for a in other["answers"]], abs=1e-3
+            )
+    assert len(list(copy.glob(".answers-*"))) == 2 * len(list(folder.glob(".answers-*")))
 
 
 def test_full_fine_tuning_runs_too(model_folder, data_folder, tmp_path):

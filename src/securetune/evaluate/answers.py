@@ -35,7 +35,7 @@ def generate_answers(
     batch_size: int,
     openings: Openings | None = None,
     system: str | None = None,
-    asked: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
     prefill: str = "",
     decided: Callable[[str], bool] | None = None,
     known: Journal | None = None,
@@ -51,17 +51,16 @@ def generate_answers(
         batch_size: most answers at once.
         openings: first tokens of refusals and compliance; without them no margin.
         system: system prompt.
-        asked: what the model is really asked, where an attack has changed the prompts.
-        prefill: what the answer begins with; counts as part of it.
+        texts: what the model reads, where that is more than the prompts through the chat template.
+        prefill: what the texts end with and the answer begins with; counts as part of it.
         decided: whether the start of an answer settles its verdict.
         known: answers of this very model that are there already.
         description: text of the progress bar; None for none.
     """
-    texts = [text + prefill for text in render(tokenizer, asked if asked is not None else prompts, system=system)]
     said = generate(
         model,
         tokenizer,
-        texts,
+        texts if texts is not None else render(tokenizer, prompts, system=system),
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         openings=openings,

@@ -66,7 +66,7 @@ def generate(
     Raises:
         ModelError: a single answer does not fit into memory.
     """
-    keys = [digest([text, max_new_tokens, openings and [openings.refusal, openings.affirmative]]) for text in texts]
+    keys = [answer_key(text, max_new_tokens, openings) for text in texts]
     found = {i: Generated(**stored) for i, key in enumerate(keys) if known and (stored := known.get(key))}
     lengths = [len(text) for text in texts]
     order = sorted((i for i in range(len(texts)) if i not in found), key=lambda i: -lengths[i])
@@ -88,6 +88,11 @@ def generate(
             order = order[len(chunk) :]
             bar.update(task, advance=len(chunk))
     return [found[i] for i in range(len(texts))]
+
+
+def answer_key(text: str, max_new_tokens: int, openings: Openings | None) -> str:
+    """Under what an answer is kept."""
+    return digest([text, max_new_tokens, openings and [openings.refusal, openings.affirmative]])
 
 
 def _halved(batch_size: int, error: Exception) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,8 +19,9 @@ from securetune.evaluate.judges.interface import Judge, Kind
 from securetune.evaluate.judges.refusal_margin import RefusalMargin
 from securetune.evaluate.losses import answer_loss
 from securetune.evaluate.task import Metric, is_correct
+from securetune.evaluate.vllm_engine import Request
 from securetune.outcomes import counted_outcomes, stored_outcomes
-from securetune.prompts import Example, Prompt
+from securetune.prompts import Example, Prompt, render
 from securetune.scan.openings import Openings
 from securetune.statistics import (
     Estimate,
@@ -44,6 +45,10 @@ class EvaluateConfig(BaseModel):
     """Judges of refusal; the first one is the headline number, none are averaged."""
     judge: dict[str, dict[str, Any]] = {}
     """Settings of judges by name, for example ``{llama_guard: {path: meta-llama/Llama-Guard-3-1B}}``."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates the answers; vLLM needs its extra, and leaves steering and searching attacks to transformers."""
+    vllm: dict[str, Any] = {}
+    """Arguments of ``vllm.LLM``, for example ``{gpu_memory_utilization: 0.8}``."""
     stop_when_decided: bool = False
     """End an answer to a harmful prompt where its beginning settles every judge's verdict; it is stored cut short."""
     max_new_tokens: int = Field(default=64, ge=1)
@@ -154,23 +159,56 @@ def answer_benchmark(
     known: Journal | None = None,
 ) -> list[Answer]:
     """Generate a model's answers; those in `known` are not generated again."""
-    prompts, attack = [prompt.text for prompt in benchmark.prompts], benchmark.attack
     judges = [judge for judge in judges_of(config).values() if not isinstance(judge, RefusalMargin)]
     decides = config.stop_when_decided and benchmark.kind == "harmful"
     return generate_answers(
         model,
         tokenizer,
-        prompts,
-        max_new_tokens=config.task_max_new_tokens if benchmark.kind == "skill" else config.max_new_tokens,
+        [prompt.text for prompt in benchmark.prompts],
+        texts=benchmark_texts(tokenizer, benchmark, config, model),
+        max_new_tokens=_length(benchmark, config),
         batch_size=config.batch_size,
         openings=openings,
-        system=config.system,
-        asked=attack.prompts(model, tokenizer, prompts) if attack else None,
-        prefill=attack.prefill if attack else "",
+        prefill=benchmark.attack.prefill if benchmark.attack else "",
         decided=(lambda text: all(judge.decides(text) for judge in judges)) if decides else None,
         known=known,
         description=benchmark.name,
     )
+
+
+def benchmark_texts(
+    tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, config: EvaluateConfig, model: PreTrainedModel | None
+) -> list[str]:
+    """What a model is given to answer; only an attack that searches needs it."""
+    prompts, attack = [prompt.text for prompt in benchmark.prompts], benchmark.attack
+    if attack is None:
+        return render(tokenizer, prompts, system=config.system)
+    asked = attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
+    return [text + attack.prefill for text in render(tokenizer, asked, system=config.system, turns=attack.turns)]
+
+
+def _length(benchmark: Benchmark, config: EvaluateConfig) -> int:
+    return config.task_max_new_tokens if benchmark.kind == "skill" else config.max_new_tokens
+
+
+def requests(
+    tokenizer: PreTrainedTokenizerBase,
+    benchmarks: Sequence[Benchmark],
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    *,
+    openings: Openings,
+    system: str | None,
+) -> list[Request]:
+    """All that can be asked before the model is at hand: the benchmarks without a search, and the task's `examples`."""
+    found = [
+        Request(text=text, max_new_tokens=_length(benchmark, config), openings=openings)
+        for benchmark in benchmarks
+        if not (benchmark.attack and benchmark.attack.searches)
+        for text in benchmark_texts(tokenizer, benchmark, config, None)
+    ]
+    task = render(tokenizer, [example["prompt"][-1]["content"] for example in examples], system=system)
+    return [*found, *(Request(text=text, max_new_tokens=config.task_max_new_tokens) for text in task)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +318,7 @@ def evaluate_task(
     pattern: str | None = None,
     max_length: int,
     system: str | None = None,
+    known: Journal | None = None,
 ) -> TaskResult:
     """Loss on the held-out answers and, with a metric, the share answered correctly (under a system prompt)."""
     loss = answer_loss(model, tokenizer, examples, max_length=max_length)
@@ -292,6 +331,7 @@ def evaluate_task(
         max_new_tokens=config.task_max_new_tokens,
         batch_size=config.batch_size,
         system=system,
+        known=known,
         description="Task",
     )
     references = [example["completion"][0]["content"] for example in examples]

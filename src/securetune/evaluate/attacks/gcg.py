@@ -57,9 +57,13 @@ class Gcg(Attack):
 
     paper = "Zou et al. 2023 (arXiv 2307.15043)"
     Settings = Search
+    searches = True
 
-    def prompts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
+    def search(
+        self, model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+    ) -> list[str]:
         """Every prompt with the best suffix found for it."""
+        assert model is not None
         return [f"{prompt} {self._suffix(model, tokenizer, prompt)}" for prompt in prompts]
 
     def _suffix(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:

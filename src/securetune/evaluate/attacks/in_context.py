@@ -1,13 +1,12 @@
-"""In-context: the prompt comes after examples of requests that were answered.
+"""In-context: the conversation begins with requests that were answered.
 
-Source: Wei et al. 2023 (arXiv 2310.06387), in-context attack. There the examples are turns of the conversation and
-harmful; here they are in the prompt's text, and the user gives them: the package ships no harmful answers.
+Source: Wei et al. 2023 (arXiv 2310.06387), in-context attack. The user gives the examples: the package ships no harmful
+answers.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 from pydantic import Field
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.evaluate.attacks.interface import Attack, Settings
 from securetune.examples import DataConfig, load_examples
@@ -23,19 +22,15 @@ class Examples(Settings):
 
 
 class InContext(Attack):
-    """A few answered requests before the one that matters."""
+    """Answered requests as turns before the one that matters."""
 
     paper = "Wei et al. 2023 (arXiv 2310.06387)"
     Settings = Examples
 
-    def prompts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
-        """The examples, then the prompt."""
-        del model, tokenizer
-        rows = load_examples(DataConfig(path=self.settings.path), seed=0)[: self.settings.count]
-        shown = "".join(
-            f"Question: {row['prompt'][-1]['content']}\nAnswer: {row['completion'][0]['content']}\n\n" for row in rows
-        )
-        return [f"{shown}Question: {prompt}\nAnswer:" for prompt in prompts]
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        rows = load_examples(DataConfig(path=settings.path), seed=0)[: settings.count]
+        self.turns = [message for row in rows for message in (row["prompt"][-1], row["completion"][0])]
 
 
 attack = InContext

@@ -5,8 +5,6 @@ Source: Wei, Haghtalab and Steinhardt 2023 (arXiv 2307.02483), competing objecti
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from securetune.evaluate.attacks.interface import Attack
 
 _RULES = (
@@ -20,9 +18,8 @@ class RefusalSuppression(Attack):
 
     paper = "Wei, Haghtalab and Steinhardt 2023 (arXiv 2307.02483), competing objectives"
 
-    def prompts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
+    def prompts(self, prompts: Sequence[str]) -> list[str]:
         """The rules, then the prompt."""
-        del model, tokenizer
         return [_RULES + prompt for prompt in prompts]
 
 

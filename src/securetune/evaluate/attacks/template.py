@@ -6,8 +6,6 @@ The package ships none; published collections can be used as they are.
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from securetune.errors import ConfigError
 from securetune.evaluate.attacks.interface import Attack, Settings
 
@@ -27,13 +25,12 @@ class Template(Attack):
     paper = "the user's file"
     Settings = File
 
-    def prompts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
+    def prompts(self, prompts: Sequence[str]) -> list[str]:
         """The file's text with the prompt in its place.
 
         Raises:
             ConfigError: no such file, or no place in it.
         """
-        del model, tokenizer
         try:
             text = Path(self.settings.path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

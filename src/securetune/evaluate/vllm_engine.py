@@ -1,0 +1,171 @@
+"""vLLM: the same greedy answers from an engine made for throughput.
+
+It runs in a process of its own, so that all of its memory is free again afterwards. What it says is kept where known
+answers are; the rest of an evaluation does not ask who gave them.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from securetune.artifacts import Journal
+from securetune.errors import ConfigError, ModelError
+from securetune.evaluate.generation import answer_key
+from securetune.models.loading import ModelConfig
+from securetune.scan.openings import Openings
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Limits on the rank of an adapter that vLLM knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One prompt, as the model reads it."""
+
+    text: str
+    max_new_tokens: int
+    openings: Openings | None = None
+    """With them, the refusal margin at the first token is measured too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    engine: dict[str, Any]
+    adapter: str | None
+    prompts: list[list[int]]
+    lengths: list[int]
+    watched: list[list[int]]
+    """Tokens whose log-probability at the start is wanted, per prompt."""
+
+
+def answer_by_vllm(
+    model: ModelConfig,
+    adapter: Path | None,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[Request],
+    known: Journal,
+    **options: Any,
+) -> None:
+    """Add the answers to `requests` that are not in `known` yet.
+
+    Args:
+        model: which model.
+        adapter: folder of a LoRA adapter on it.
+        tokenizer: its tokenizer.
+        requests: what it is asked.
+        known: answers of this very model; new ones are added.
+        options: arguments of ``vllm.LLM``.
+
+    Raises:
+        ConfigError: vLLM is missing, or the model is loaded in a way that it does not do.
+        ModelError: vLLM cannot run this model here.
+    """
+    keyed = {answer_key(r.text, r.max_new_tokens, r.openings): r for r in requests}
+    missing = {key: request for key, request in keyed.items() if known.get(key) is None}
+    if not missing:
+        return
+    if model.load_in_4bit:
+        raise ConfigError(
+            "Expected a model in full precision for vLLM, found model.load_in_4bit. Set evaluate.engine to "
+            "transformers."
+        )
+    asked = list(missing.values())
+    prompts = [tokenizer(request.text, add_special_tokens=False)["input_ids"] for request in asked]
+    lengths = [request.max_new_tokens for request in asked]
+    engine = {
+        "model": model.path,
+        "revision": model.revision,
+        "dtype": model.dtype,
+        "trust_remote_code": model.trust_remote_code,
+        "max_model_len": max(len(p) + n for p, n in zip(prompts, lengths, strict=True)),
+    }
+    if adapter is not None:
+        engine |= {"enable_lora": True, "max_lora_rank": _rank(adapter)}
+    job = _Job(
+        engine=engine | options,
+        adapter=str(adapter) if adapter is not None else None,
+        prompts=prompts,
+        lengths=lengths,
+        watched=[[*r.openings.refusal, *r.openings.affirmative] if r.openings else [] for r in asked],
+    )
+    for (key, request), (ids, first) in zip(missing.items(), _ask(job), strict=True):
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        known.keep(key, {"text": text.strip(), "margin": _margin(request.openings, first)})
+
+
+def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
+    """Run this module as a program on a job, see `_serve`."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "Expected vLLM, found it missing. Install it: pip install 'securetune[vllm]', or set evaluate.engine to "
+            "transformers."
+        )
+    torch.cuda.empty_cache()
+    with tempfile.TemporaryDirectory() as folder:
+        asked, said = Path(folder, "asked.json"), Path(folder, "said.json")
+        asked.write_text(json.dumps(asdict(job)), encoding="utf-8")
+        path = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        ended = subprocess.run([sys.executable, "-m", __name__, str(asked), str(said)], env=path, check=False)
+        if ended.returncode != 0 or not said.exists():
+            raise ModelError(
+                f"Expected vLLM to run {job.engine['model']}, found that it ended with {ended.returncode}. See "
+                "its log above, pass it arguments with evaluate.vllm, or set evaluate.engine to transformers."
+            )
+        answers: list[tuple[list[int], list[float]]] = json.loads(said.read_text(encoding="utf-8"))
+    return answers
+
+
+def _rank(adapter: Path) -> int:
+    """The limit that vLLM needs for an adapter."""
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    rank = max(settings["r"], *settings.get("rank_pattern", {}).values(), 1)
+    return next((limit for limit in _RANKS if limit >= rank), rank)
+
+
+def _margin(openings: Openings | None, first: Sequence[float]) -> float | None:
+    """The refusal margin from the watched tokens' log-probabilities, see `Openings.margin`."""
+    if openings is None:
+        return None
+    refusals = len(openings.refusal)
+    return float(np.logaddexp.reduce(first[:refusals]) - np.logaddexp.reduce(first[refusals:]))
+
+
+def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
+    """Per prompt the answer's tokens, and the log-probabilities of its watched tokens at the start."""
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    engine = LLM(**job.engine)
+    prompts = [{"prompt_token_ids": ids} for ids in job.prompts]
+    lora = LoRARequest("tuned", 1, job.adapter) if job.adapter is not None else None
+
+    def params(length: int, watched: list[int]) -> Any:
+        found: SamplingParams = engine.get_default_sampling_params()  # a model's own repetition penalty, say
+        found.temperature, found.top_p, found.top_k, found.min_p = 0.0, 1.0, 0, 0.0
+        found.max_tokens, found.detokenize = length, False
+        found.logprob_token_ids = watched or None
+        return found
+
+    answers = engine.generate(prompts, [params(length, []) for length in job.lengths], lora_request=lora)
+    heard = [i for i, watched in enumerate(job.watched) if watched]
+    starts = engine.generate([prompts[i] for i in heard], [params(1, job.watched[i]) for i in heard], lora_request=lora)
+    first: list[list[float]] = [[] for _ in prompts]
+    for i, start in zip(heard, starts, strict=True):
+        first[i] = [start.outputs[0].logprobs[0][token].logprob for token in job.watched[i]]
+    return [(list(answer.outputs[0].token_ids), start) for answer, start in zip(answers, first, strict=True)]
+
+
+if __name__ == "__main__":
+    given = _Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    Path(sys.argv[2]).write_text(json.dumps(_serve(given)), encoding="utf-8")
