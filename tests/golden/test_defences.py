@@ -185,7 +185,9 @@ def test_safe_instr_mixes_in_its_share_and_keeps_every_row_of_the_task():
         ([0], [1.0], 5.0),  # nothing lost
         ([2], [0.5], 5.0),  # past half of the budget of 2.5
         ([2, 0], [0.5, 1.0], 5.0),  # and back
-        ([3], [0.0], 1.0),  # past all of it: the last good weight comes back
+        ([3], [0.5], 1.0),  # past all of it: the last good weight comes back, with half the steps
+        ([3, 0], [0.5, 0.5], 1.0),  # which do not grow again
+        ([3] * 7, [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 0.0], 1.0),  # until they stand still
     ],
 )
 def test_the_guard_slows_down_halts_and_restores(monkeypatch, lost, scales, weight):

@@ -1,10 +1,11 @@
 """Guarded tuning (ours): watch refusals while tuning, and slow down where they are lost.
 
 Every few steps the refusal margin is measured on malicious prompts (prefill only). The share of those that the model
-refused before tuning (margin above 0) and does not refuse now may not exceed a budget: past half of it the sensitive
-modules' steps are halved, below that they grow back; past all of it the last good weights come back and the sensitive
-modules stop; the run ends when nothing else is left to train, or that was not enough. "Sensitive" is what a plan in
-force keeps back (ML-LR's rest), or everything. What goes wrong after the first token is not seen.
+refused before tuning (margin above 0) and does not refuse now may not exceed a budget. Past half of it the sensitive
+modules' steps are halved, below that they grow back. Past all of it the last good weights come back, and the steps
+never again grow beyond half of those that led there; when that is next to nothing the sensitive modules stop, and the
+run ends where nothing else is left to train, or that was not enough. "Sensitive" is what a plan in force keeps back
+(ML-LR's rest), or everything. What goes wrong after the first token is not seen.
 
 A step is scaled by scaling the change that the optimizer has made, so it works for any optimizer and over any plan; for
 AdamW it is the same as scaling the rate.
@@ -19,6 +20,10 @@ from torch import Tensor
 from securetune.defences.interface import EXTRA_PASSES, PROMPTS, Defence, Settings
 from securetune.defences.training import TrainingRun, copies, load_copies
 from securetune.errors import ConfigError
+
+_STATE = ("scale", "limit", "good", "watched", "lost")
+_SMALLEST = 1 / 64
+"""Steps scaled by less than this stand still."""
 
 
 class Guard(Settings):
@@ -42,7 +47,7 @@ class Guarded(Defence):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        self.scale = 1.0
+        self.scale = self.limit = 1.0
         self.good: dict[str, Tensor] = {}
         self.watched: list[str] = []
         self.lost: list[tuple[int, float]] = []
@@ -80,13 +85,14 @@ class Guarded(Defence):
         self.lost.append((run.step, lost))
         spent = lost / self.settings.budget
         if spent > 1:
-            run.is_over = self.scale == 0 or len(run.sensitive()) == len(run.trainable())
-            self.scale = 0.0
             load_copies(run.trainable(), self.good)
+            stood = self.scale == 0
+            self.scale = self.limit = self.scale / 2 if self.scale > _SMALLEST else 0.0
+            run.is_over = stood or (self.scale == 0 and len(run.sensitive()) == len(run.trainable()))
             return
         self.good = copies(run.trainable())
         if self.scale > 0:
-            self.scale = self.scale / 2 if spent > 0.5 else min(1.0, 2 * self.scale)
+            self.scale = max(self.scale / 2, _SMALLEST) if spent > 0.5 else min(self.limit, 2 * self.scale)
 
     def finalize(self, run: TrainingRun) -> None:
         """Leave no weights that were never measured."""
@@ -95,12 +101,13 @@ class Guarded(Defence):
                 self._decide(run)
 
     def state(self) -> dict[str, Any]:
-        """Scale, last good weights, what is watched and what was found."""
-        return {"scale": self.scale, "good": self.good, "watched": self.watched, "lost": self.lost}
+        """Scale and its limit, last good weights, what is watched and what was found."""
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.scale, self.good, self.watched, self.lost = (state[name] for name in ("scale", "good", "watched", "lost"))
+        for name in _STATE:
+            setattr(self, name, state[name])
 
 
 defence = Guarded
