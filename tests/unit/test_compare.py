@@ -6,11 +6,12 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from securetune.artifacts import RunFolder
 from securetune.compare import compare
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_markdown
 from securetune.defences.arm import Arm
-from securetune.errors import ConfigError, SecuretuneError
+from securetune.errors import ArtifactError, ConfigError, SecuretuneError
 from securetune.examples import replaced
 from securetune.statistics import paired_bootstrap
 from tests.conftest import settings
@@ -140,6 +141,12 @@ def test_a_finished_grid_computes_nothing_again(grid):
     compare(config)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/0*.json")} == before
     assert (folder / "compare.md").read_text() == table
+
+
+def test_a_grid_that_runs_already_is_left_alone(grid):
+    config, folder = grid
+    with RunFolder(folder), pytest.raises(ArtifactError, match="Another securetune process"):
+        compare(config)
 
 
 def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):

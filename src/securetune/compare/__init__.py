@@ -32,22 +32,21 @@ def compare(config: CompareConfig) -> Path:
         SecuretuneError: a cell cannot be run at all. A run whose loss stops being finite only loses its own result.
     """
     check(config)
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
     rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in config.places}
-    with _pool(config) as pool:
+    with RunFolder(config.output) as root, _pool(config) as pool:
+        folder = root.path
         if len(config.learning_rates) > 1:
             tried = [f"{arm}@{rate:g}" for arm in arms for rate in config.learning_rates]
             swept = cells(config, config.sweep_seeds, dict.fromkeys(config.places, tried), config.mixed_shares[:1])
             rates = chosen_rates(_run(pool, swept, folder), rates)
         named = {place: [f"{arm}@{rate:g}" for arm, rate in found.items()] for place, found in rates.items()}
         results = _run(pool, cells(config, config.seeds, named, config.mixed_shares), folder)
-    write_atomic(folder / "compare.json", to_json(results))
-    write_atomic(folder / "compare.csv", to_csv(results))
-    write_atomic(folder / "compare.md", to_markdown(results))
-    for name, points in frontiers(results).items():
-        write_atomic(folder / f"pareto-{name}.svg", svg(pareto(points)))
+        write_atomic(folder / "compare.json", to_json(results))
+        write_atomic(folder / "compare.csv", to_csv(results))
+        write_atomic(folder / "compare.md", to_markdown(results))
+        for name, points in frontiers(results).items():
+            write_atomic(folder / f"pareto-{name}.svg", svg(pareto(points)))
     return folder
 
 
