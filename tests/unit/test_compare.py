@@ -2,8 +2,13 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from securetune.artifacts import RunFolder
@@ -147,6 +152,18 @@ def test_a_grid_that_runs_already_is_left_alone(grid):
     config, folder = grid
     with RunFolder(folder), pytest.raises(ArtifactError, match="Another securetune process"):
         compare(config)
+
+
+def test_killing_a_grid_ends_its_workers(grid, tmp_path):
+    config, _ = grid
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({**config.model_dump(mode="json"), "output": str(tmp_path / "out")}))
+    main = psutil.Popen([sys.executable, "-m", "securetune", "compare", str(file)], stderr=subprocess.DEVNULL)
+    while main.is_running() and not list((tmp_path / "out").glob("analysis/*/01-topology.json")):
+        time.sleep(0.2)
+    workers = main.children()
+    main.kill()
+    assert workers and not psutil.wait_procs(workers, timeout=10)[1]
 
 
 def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
