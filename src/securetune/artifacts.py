@@ -68,8 +68,9 @@ class Journal:
             except ValueError:
                 continue  # the last line, cut short by a kill
             self._done[key] = value
-        if lines:
-            write_atomic(path, "".join(json.dumps(item) + "\n" for item in self._done.items()))
+        whole = "".join(json.dumps(item) + "\n" for item in self._done.items())
+        if whole != (path.read_text("utf-8") if path.exists() else ""):
+            write_atomic(path, whole)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The journalled value of `key`, or compute and keep it; JSON values only."""

@@ -32,7 +32,8 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
         _check_shared(config, until)
     with RunFolder(config.output, announce if is_main else None, locks=is_main) as folder:
         session = Session(config, folder)
-        session.check()
+        with peers.main_process_first():  # it pins the benchmarks
+            session.check()
         if is_main:
             write_atomic(folder.path / "config.yaml", dump_config(config))
         steps = flow(session)

@@ -17,12 +17,24 @@ from securetune.defences.training import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.benchmarks import BENCHMARKS
+from securetune.evaluate.benchmarks.source import Source
 from securetune.evaluate.runner import Benchmark, judges_of
 from securetune.examples import load_examples, replaced
 from securetune.models.loading import ModelConfig, load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
 from securetune.prompts import Example, Prompt, PromptSet, load_prompts, selected
 from securetune.search import SEARCHES
+
+COMMITS = "benchmarks.jsonl"
+"""In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
+
+
+def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
+    """At which commit a public benchmark is read in a run folder; None where it is no repository's, or not known."""
+    if settings.benchmark is None or settings.path is not None:
+        return None
+    source: Source = BENCHMARKS.get(settings.benchmark)
+    return source.commit(Journal(folder / COMMITS), settings.revision)
 
 
 class Session:
@@ -148,7 +160,7 @@ class Session:
             name, kind, origin = settings.name, settings.kind, settings.path
         else:
             source = BENCHMARKS.get(settings.benchmark)
-            commit = source.commit(settings.revision) if settings.path is None else None
+            commit = commit_of(settings, self.folder.path)
             loaded = source.load(settings.path, commit)
             prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
             name, kind = settings.name or f"{source.title}{by}", source.kind

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from securetune.artifacts import Journal
 from securetune.defences import DEFENCES
 from securetune.defences.combination import Combination
 from securetune.defences.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
@@ -240,18 +241,26 @@ def test_a_benchmark_on_github_is_read_at_its_commit(name, text, monkeypatch, tm
     file.parent.mkdir(parents=True)
     file.write_text(text)
     monkeypatch.setattr("securetune.evaluate.benchmarks.source._GITHUB", str(tmp_path))
-    assert [prompt.text for prompt in source.load(commit=source.commit())] == ["Hide it, now", "Peek"]
+    commit = source.commit(Journal(tmp_path / "commits.jsonl"))
+    assert [prompt.text for prompt in source.load(commit=commit)] == ["Hide it, now", "Peek"]
     with pytest.raises(DataError, match="at 0000"):
         source.load(commit="0000")
 
 
-def test_the_newest_commit_is_asked_for_where_none_is_pinned(monkeypatch):
-    source = BENCHMARKS.get("jbb_harmful")
-    asked = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=f"newest of {dataset}"))
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: asked)
-    assert source.commit() == "newest of JailbreakBench/JBB-Behaviors" and source.commit("v1") == "v1"
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace())
-    assert source.commit() is None
+def test_a_set_nobody_has_pinned_is_pinned_by_its_first_reading(monkeypatch, tmp_path):
+    source, file = BENCHMARKS.get("jbb_harmful"), tmp_path / "commits.jsonl"
+
+    def hub(**offers):
+        monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace(**offers))
+
+    hub()  # cannot be reached: nothing is kept
+    assert source.commit(Journal(file)) is None
+    hub(dataset_info=lambda dataset: SimpleNamespace(sha=f"newest of {dataset}"))
+    assert source.commit(Journal(file), "v1") == "v1"
+    assert source.commit(Journal(file)) == "newest of JailbreakBench/JBB-Behaviors"
+    hub(dataset_info=lambda dataset: SimpleNamespace(sha="newer"))
+    assert source.commit(Journal(file)) == "newest of JailbreakBench/JBB-Behaviors"
+    assert source.commit(Journal(tmp_path / "another run.jsonl")) == "newer"
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -12,12 +13,13 @@ import yaml
 from pydantic import ValidationError
 
 from securetune.artifacts import RunFolder
-from securetune.compare import compare
+from securetune.compare import _analyse, compare
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_markdown
 from securetune.defences.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
 from securetune.examples import replaced
+from securetune.session import COMMITS
 from securetune.statistics import paired_bootstrap
 from tests.conftest import settings
 
@@ -152,6 +154,20 @@ def test_a_grid_that_runs_already_is_left_alone(grid):
     config, folder = grid
     with RunFolder(folder), pytest.raises(ArtifactError, match="Another securetune process"):
         compare(config)
+
+
+def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tmp_path, monkeypatch):
+    config, _ = grid
+    newest, found = iter(["first", "second"]), []
+    hub = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=next(newest)))
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    monkeypatch.setattr("securetune.compare._run", lambda pool, cells, folder: [_analyse(c, folder) for c in cells][:0])
+    monkeypatch.setattr("securetune.compare._stages", lambda cell, output, *_, until: found.append(output / COMMITS))
+    run = {**config.run, "benchmarks": [{"benchmark": "jbb_harmful"}, {"benchmark": "jbb_benign"}]}
+    for _ in range(2):  # the second time as a resumed comparison
+        compare(config.model_copy(update={"run": run, "output": str(tmp_path)}))
+    texts = {path.read_text() for path in found}
+    assert len(set(found)) == 2 and texts == {'["JailbreakBench/JBB-Behaviors", "first"]\n'}
 
 
 def test_killing_a_grid_ends_its_workers(grid, tmp_path):

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +16,14 @@ from pathlib import Path
 from securetune.artifacts import RunFolder, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
-from securetune.config import parse_config
+from securetune.config import RunConfig, parse_config
 from securetune.defences.arm import PLAIN, Arm
 from securetune.defences.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
 from securetune.pipeline import run
 from securetune.progress import quiet_libraries
 from securetune.report.figures import pareto, svg
+from securetune.session import COMMITS, commit_of
 from securetune.testbed.build import resolve
 
 
@@ -32,11 +33,13 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         SecuretuneError: a cell cannot be run at all. A run whose loss stops being finite only loses its own result.
     """
-    check(config)
+    configs = check(config)
     arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
     rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in config.places}
     with RunFolder(config.output) as root, _pool(config) as pool:
         folder = root.path
+        for benchmark in [b for found in configs for b in found.benchmarks]:
+            commit_of(benchmark, folder)  # kept here, and copied to every cell: all read the same rows
         if len(config.learning_rates) > 1:
             tried = [f"{arm}@{rate:g}" for arm in arms for rate in config.learning_rates]
             swept = cells(config, config.sweep_seeds, dict.fromkeys(config.places, tried), config.mixed_shares[:1])
@@ -51,16 +54,18 @@ def compare(config: CompareConfig) -> Path:
     return folder
 
 
-def check(config: CompareConfig) -> None:
+def check(config: CompareConfig) -> list[RunConfig]:
     """Look at every cell's configuration and every arm now, so that a mistake shows before hours of work.
 
     Raises:
         SecuretuneError: the first thing that cannot be used.
     """
+    found: list[RunConfig] = []
     for cell in cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares):
-        found = parse_config({**cell.settings, "output": config.output}, cell.name)
+        found.append(parse_config({**cell.settings, "output": config.output}, cell.name))
         for arm in config.arms:
-            Combination.of(arm, found.defence)
+            Combination.of(arm, found[-1].defence)
+    return found
 
 
 @contextmanager
@@ -107,16 +112,16 @@ def _analysis(cell: Cell, folder: Path) -> Path:
 
 
 def _analyse(cell: Cell, folder: Path) -> None:
-    _stages(cell, _analysis(cell, folder), (), until="search")
+    own = _analysis(cell, folder)
+    _adopt(own, folder.glob(COMMITS))
+    _stages(cell, own, (), until="search")
 
 
 def _tune(cell: Cell, folder: Path) -> list[Result]:
     """Run a cell arm by arm, so that one that fails does not take the others along."""
     own = folder / "cells" / cell.name
-    own.mkdir(parents=True, exist_ok=True)
-    for stored in _analysis(cell, folder).glob("0[1-5]-*"):
-        if stored.is_file() and not (own / stored.name).exists():
-            shutil.copy2(stored, own)  # a stage checks what it was made from before it uses it
+    _adopt(own, _analysis(cell, folder).glob("0[1-5]-*"))  # a stage checks what it was made from before it uses it
+    _adopt(own, folder.glob(COMMITS))
     done = []
     for arm in cell.arms or (PLAIN,):
         try:
@@ -127,6 +132,14 @@ def _tune(cell: Cell, folder: Path) -> list[Result]:
             done.append(arm)
             sys.stderr.write(f"{cell.name} {arm}: done\n")
     return collect(RunFolder(own), done, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
+
+
+def _adopt(own: Path, stored: Iterable[Path]) -> None:
+    """Copy the files that a run folder does not have yet."""
+    own.mkdir(parents=True, exist_ok=True)
+    for file in stored:
+        if file.is_file() and not (own / file.name).exists():
+            shutil.copy2(file, own)
 
 
 def _stages(cell: Cell, output: Path, arms: Sequence[str], *, until: str) -> None:

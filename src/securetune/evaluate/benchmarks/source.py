@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from securetune.artifacts import Journal
 from securetune.errors import DataError
 from securetune.evaluate.judges.interface import Kind
 from securetune.prompts import Prompt, load_prompts, prompt_of
@@ -33,7 +34,7 @@ class Source:
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
-    """Commit that somebody has checked; None for the newest, which the results name."""
+    """Commit that somebody has checked; None for the newest at the first reading."""
     prompt: str = "prompt"
     """Field of the prompt; of a list of turns the first is taken."""
     reference: str | None = None
@@ -57,20 +58,25 @@ class Source:
             return self.prompts(self._rows(commit or self.revision))
         return load_prompts(self.local_file(path), label=self.label)
 
-    def commit(self, revision: str | None = None) -> str | None:
-        """The commit that is read where a user asks for `revision`; None where the Hub cannot be asked for its newest.
+    def commit(self, kept: Journal, revision: str | None = None) -> str | None:
+        """The commit that is read where a user asks for `revision`; a first reading pins what nobody else has.
 
-        Then a copy in the cache may still be read.
+        None where the Hub cannot be asked for its newest; then a copy in the cache may still be read.
+
+        Args:
+            kept: commits of first readings, by repository; a new one is added.
+            revision: what the user asks for.
         """
         from huggingface_hub import HfApi
 
-        if revision or self.revision:
-            return revision or self.revision
-        try:
-            newest: str | None = HfApi().dataset_info(self.dataset).sha
-        except Exception:  # the Hub client raises many kinds
-            return None
-        return newest
+        found: str | None = revision or self.revision or kept.get(self.dataset)
+        if found is None:
+            try:
+                found = HfApi().dataset_info(self.dataset).sha
+            except Exception:  # the Hub client raises many kinds
+                return None
+            kept.keep(self.dataset, found)
+        return found
 
     def local_file(self, path: str) -> Path:
         """The file itself, where `path` is the folder that holds it."""
