@@ -43,7 +43,7 @@ def main(mode: str, output: str, batch_size: int) -> None:
     warm_up = Phase(until=0.5, entries=(Entry(pattern=r"layers\.1\."), Entry(pattern=".*", lr_mult=0.0)))
     entries = (Entry(pattern=r"layers\.0\.", lr_mult=0.1), Entry(pattern=".*"))
     plan = Plan(method="test", model=PlanModel(id="tiny"), entries=entries, phases=(warm_up,))
-    attach(trainer, plan, defences="ema", settings={"ema": {"decay": 0.5}})
+    attach(trainer, plan, defences="ema+kl_anchor", settings={"ema": {"decay": 0.5}, "kl_anchor": {"weight": 5.0}})
     trainer.train()
     shards = {isinstance(p, DTensor) for p in trainer.accelerator.unwrap_model(trainer.model).parameters()}
     assert shards == {mode == "fsdp2"}, "the parameters have to be sharded, or whole"

@@ -162,6 +162,18 @@ def test_snip_holds_what_is_top_for_safety_and_not_for_the_task():
     assert (top(safety, 0.5) & ~top(task, 0.5)).tolist() == [[False, True], [False, False]]
 
 
+def test_snip_holds_its_weights_against_weight_decay_too():
+    run, defence = tiny_run(weight=(1.0, 2.0)), make("snip_freeze")
+    defence.held = {"weight": torch.tensor([[True, False]])}
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=0.1, weight_decay=0.5)
+    run.model(torch.ones(1, 2)).sum().backward()
+    defence.gradients(run)
+    optimizer.step()
+    defence.step(run)
+    held, free = run.model.weight[0].tolist()
+    assert held == 1.0 and free < 2.0
+
+
 def test_sppft_finds_the_layers_where_the_angles_part():
     benign = torch.tensor([1.0, 0.0]).expand(4, 6, 2)
     malicious = torch.stack([torch.tensor([math.cos(a), math.sin(a)]).expand(6, 2) for a in (0.0, 0.2, 1.0, 1.1)])

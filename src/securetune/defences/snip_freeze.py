@@ -33,12 +33,13 @@ class SnipFreeze(Defence):
 
     title, paper = "SNIP freeze", "arXiv 2402.05162"
     needs = (SAFETY_ROWS, FULL, REFERENCE, EXTRA_PASSES)
-    cost = "a mask of the weights; once, a backward pass on some rows"
+    cost = "a mask of the weights and a copy of what it holds; once, a backward pass on some rows"
     Settings = SetDifference
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.held: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
 
     def begin(self, run: TrainingRun) -> None:
         """Find the weights to hold, on the model before tuning."""
@@ -53,10 +54,15 @@ class SnipFreeze(Defence):
         }
 
     def gradients(self, run: TrainingRun) -> None:
-        """No gradient for them."""
-        for name, parameter in run.trainable().items():
-            if parameter.grad is not None and name in self.held:
-                parameter.grad.masked_fill_(self.held[name], 0.0)
+        """Remember them: without a gradient alone, weight decay would still move them."""
+        self._before = {name: p.detach()[self.held[name]] for name, p in run.trainable().items() if name in self.held}
+
+    @torch.no_grad()
+    def step(self, run: TrainingRun) -> None:
+        """Put them back."""
+        trainable = run.trainable()
+        for name, before in self._before.items():
+            trainable[name][self.held[name]] = before
 
 
 def snip_scores(

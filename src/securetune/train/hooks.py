@@ -56,7 +56,8 @@ def connect(
     if combination.with_hook("evaluated"):
         trainer.evaluate = functools.partial(_evaluate, combination, run, trainer.evaluate)  # type: ignore[method-assign]
     if combination.with_hook("loss") or combination.with_hook("edit_batch"):
-        trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss)  # type: ignore[method-assign]
+        loss = functools.partial(_loss, combination, run, trainer.compute_loss, _ranks(trainer))
+        trainer.compute_loss = loss  # type: ignore[method-assign]
 
 
 class DefenceCallback(TrainerCallback):
@@ -122,6 +123,7 @@ def _loss(
     combination: Combination,
     run: TrainingRun,
     compute_loss: Callable[..., Any],
+    ranks: int,
     model: nn.Module,
     inputs: dict[str, Any],
     return_outputs: bool = False,
@@ -142,7 +144,14 @@ def _loss(
     else:
         loss = share * compute_loss(model, chosen, num_items_in_batch=_answer_tokens(chosen))
     term = combination.loss(TokenBatch(run=run, inputs={k: v for k, v in chosen.items() if isinstance(v, Tensor)}))
-    return loss if term is None else loss + share * term
+    return loss if term is None else loss + (1 if num_items_in_batch is None else ranks) * share * term
+
+
+def _ranks(trainer: Trainer) -> int:
+    """By what the trainer multiplies a share of all processes' tokens, as gradients are then averaged over them."""
+    if not trainer.args.average_tokens_across_devices:
+        return 1
+    return int(trainer.accelerator.num_processes // trainer.get_tp_size())
 
 
 def _share(inputs: dict[str, Any], num_items_in_batch: Tensor | int | None) -> Tensor | float:
