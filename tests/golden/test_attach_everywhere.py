@@ -17,7 +17,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 import securetune
 from securetune.defences.training import Resources
 from securetune.errors import ConfigError, PlanError
-from securetune.plan import Entry
+from securetune.plan import Entry, Phase
 from securetune.train.attach import attach
 from tests.conftest import tiny_llama
 from tests.golden.test_attach import ONE, hand_plan, plain_trainer, sft_trainer, weights
@@ -142,7 +142,24 @@ def test_deepspeed_with_an_optimizer_of_its_own_is_refused(tmp_path, tokenizer):
         attach(trainer, ONE)
 
 
+def test_deepspeed_with_what_has_to_act_before_its_step_is_refused(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    trainer.args.hf_deepspeed_config = SimpleNamespace(config={})
+    phased = ONE.model_copy(update={"phases": (Phase(until=0.5, entries=ONE.entries),)})
+    with pytest.raises(PlanError, match="without phases for DeepSpeed"):
+        attach(trainer, phased)
+    trainer.is_deepspeed_enabled, trainer.processing_class = True, tokenizer
+    with pytest.raises(ConfigError, match="lets SafeGrad change every step's gradients, found DeepSpeed"):
+        attach(trainer, defences="safe_grad", resources=SAFETY)
+
+
+def test_a_trainer_without_a_tokenizer_is_told_what_it_lacks(tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match="tokenizer of its own as `processing_class`, found none"):
+        attach(plain_trainer(tmp_path, tokenizer), defences="guarded", resources=RESOURCES)
+
+
 RESOURCES = Resources(malicious=["What is 1 plus 1?"] * 2, benign=["Repeat these words: Anna Ben"] * 2)
+SAFETY = Resources(safety_rows=[{"prompt": asked(1), "completion": said("Sorry, no.")}])
 
 
 @pytest.mark.parametrize("make", [dpo_trainer, grpo_trainer], ids=["DPO", "GRPO"])
@@ -183,25 +200,51 @@ def test_what_cannot_act_on_a_trainer_at_hand_is_refused_with_a_remedy(defences,
         attach(plain_trainer(tmp_path, tokenizer), defences=defences)
 
 
-def trained(mode, processes, tmp_path):
-    script, out = Path(__file__).with_name("distributed_worker.py"), tmp_path / f"{mode}-{processes}"
-    out.mkdir()
-    root = str(Path(__file__).parents[2])
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights of every defence's run, by mode; each mode is launched once."""
+    found = {}
+
+    def run(mode):
+        if mode not in found:
+            found[mode] = launched(mode, tmp_path_factory.mktemp(mode))
+        return found[mode]
+
+    return run
+
+
+def launched(mode, folder):
+    processes = 1 if mode == "single" else 2
+    script, root = Path(__file__).with_name("distributed_worker.py"), str(Path(__file__).parents[2])
     launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = subprocess.run(
-        [sys.executable, *launch, str(script), mode, str(out), str(4 // processes)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        [sys.executable, *launch, str(script), mode, str(folder), str(4 // processes)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(out / "weights.pt")
+    return torch.load(folder / "weights.pt")
+
+
+SHARDABLE = ("none", "ema+kl_anchor", "constrained_sft", "safe_grad", "replay", "lisa", "guarded", "pact")
+WHOLE = ("snip_freeze", "resta", "safe_lora", "safe_merge")
+"""Defences that read whole weights."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["ddp", "fsdp2"])
-def test_two_processes_end_where_one_ends(mode, tmp_path):
-    one, two = trained("single", 1, tmp_path), trained(mode, 2, tmp_path)
+@pytest.mark.parametrize(
+    ("mode", "defence"), [("ddp", d) for d in SHARDABLE + WHOLE] + [("fsdp2", d) for d in SHARDABLE]
+)
+def test_two_processes_end_where_one_ends(mode, defence, trained):
+    one, two = trained("single")[defence], trained(mode)[defence]
     assert one.keys() == two.keys()
-    start = tiny_llama().state_dict()
-    assert any((one[name] - start[name]).abs().max() > 1e-3 for name in one)
     for name in one:
-        assert torch.allclose(one[name], two[name], atol=1e-4), name
+        assert torch.allclose(one[name], two[name], atol=1e-5), name
+    other = trained("single")["safe_merge" if defence == "safe_lora" else "safe_lora" if defence == "safe_merge" else
+                              "lisa" if defence == "none" else "none"]  # fmt: skip
+    assert one.keys() != other.keys() or any((one[name] - other[name]).abs().max() > 1e-3 for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defence", WHOLE)
+def test_what_reads_whole_weights_is_refused_where_they_are_sharded(defence, trained):
+    assert "Expected every weight in one piece" in trained("fsdp2")[defence]

@@ -81,6 +81,8 @@ class Defence:
     """What it needs beyond the task's rows."""
     decides: ClassVar[tuple[str, ...]] = ()
     """What no other defence may decide besides it."""
+    reads_whole_weights: ClassVar[bool] = False
+    """Whether it needs every weight in one piece; training that shards them over processes (FSDP) has none."""
     cost: ClassVar[str] = "none"
     """Extra cost per training step."""
     is_defence: ClassVar[bool] = True

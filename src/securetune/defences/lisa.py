@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.interface import BATCHES, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TokenBatch, TrainingRun, copies
+from securetune.defences.training import TokenBatch, TrainingRun, copies, whole
 
 
 class Turns(Settings):
@@ -52,7 +52,7 @@ class Lisa(Defence):
         if run.step < settings.free_fraction * run.total_steps:
             return None
         distances = [(p - self.anchor[name]).square().sum() for name, p in run.trainable().items()]
-        return settings.rho / 2 * sum(distances[1:], distances[0])
+        return settings.rho / 2 * whole(sum(distances[1:], distances[0]))
 
     def step(self, run: TrainingRun) -> None:
         """Mark where a turn ends."""

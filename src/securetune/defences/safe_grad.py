@@ -31,13 +31,10 @@ class SafeGrad(Defence):
 
     def gradients(self, run: TrainingRun) -> None:
         """Project the conflict away and add the safety gradient."""
-        parameters = [p for p in run.trainable().values() if p.grad is not None]
         batch = run.answered(run.safety_batch())
-        score = divergence(batch.reference_logits, batch.logits).mean()
-        found = torch.autograd.grad(score, parameters, allow_unused=True)
-        safety = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-        task = [p.grad for p in parameters if p.grad is not None]
-        operate(task, safety, self.settings.weight)
+        found = run.gradients_of(lambda: divergence(batch.reference_logits, batch.logits).mean())
+        pairs = [(p.grad, g) for p, g in zip(run.trainable().values(), found, strict=True) if p.grad is not None]
+        operate([task for task, _ in pairs], [safety for _, safety in pairs], self.settings.weight)
 
 
 def operate(task: Sequence[Tensor], safety: Sequence[Tensor], weight: float) -> None:

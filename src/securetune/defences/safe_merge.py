@@ -37,6 +37,7 @@ class SafeMerge(Defence):
 
     title, paper = "SafeMERGE", "arXiv 2503.17239"
     needs, decides = (UNALIGNED, SAFETY_ROWS, LORA, EXTRA_PASSES), (WEIGHTS,)
+    reads_whole_weights = True
     cost = "none; once, a short tuning run and the unaligned model; the result is a whole model"
     Settings = Merge
 
@@ -62,11 +63,11 @@ class SafeMerge(Defence):
         parameters = list(run.trainable().values())
         optimizer = torch.optim.AdamW(parameters, lr=self.settings.learning_rate)
         step = run.step
-        with torch.enable_grad():
-            for run.step in range(self.settings.steps):
-                optimizer.zero_grad()
-                run.answered(run.safety_batch()).nll().mean().backward()
-                optimizer.step()
+        for run.step in range(self.settings.steps):
+            found = run.gradients_of(lambda: run.answered(run.safety_batch()).nll().mean())
+            for parameter, gradient in zip(parameters, found, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
         run.step = step
         found = {module.name: module.delta() for module in adapted_modules(run, _ADAPTER)}
         model.set_adapter("default")

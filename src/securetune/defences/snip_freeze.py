@@ -33,6 +33,7 @@ class SnipFreeze(Defence):
 
     title, paper = "SNIP freeze", "arXiv 2402.05162"
     needs = (SAFETY_ROWS, FULL, REFERENCE, EXTRA_PASSES)
+    reads_whole_weights = True
     cost = "a mask of the weights and a copy of what it holds; once, a backward pass on some rows"
     Settings = SetDifference
 

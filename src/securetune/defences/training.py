@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.features import batch_prompts, extract_features, extract_layer_states, layer_outputs
@@ -53,6 +55,10 @@ class TrainingRun:
     """The plan in force."""
     total_steps: int
     batch_size: int = 8
+    """Rows per step of this process."""
+    rank: int = 0
+    ranks: int = 1
+    """Which of how many processes this is that share every step's rows."""
     max_length: int = 512
     seed: int = 0
     rows: Sequence[Example] = ()
@@ -63,7 +69,10 @@ class TrainingRun:
     """A defence sets it to end the run."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Trainable parameters by name."""
+        """Trainable parameters by name; where they are sharded over processes, this process's shards."""
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # a forward pass leaves whole copies in their place until the next backward pass
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def aligned_weights(self) -> dict[str, Tensor]:
@@ -92,13 +101,34 @@ class TrainingRun:
             return self.resources.openings.margin(extract_features(inner, batches).logits)
 
     def safety_batch(self) -> dict[str, Tensor]:
-        """This step's rows with safe answers; every row comes up once before one comes up twice."""
+        """This process's rows with safe answers in this step; every row comes up once before one comes up twice."""
         rows = self.resources.safety_rows
-        start = self.step * self.batch_size
+        start = (self.step * self.ranks + self.rank) * self.batch_size
         epochs = range(start // len(rows), (start + self.batch_size - 1) // len(rows) + 1)
         order = [i for e in epochs for i in random.Random(f"{self.seed} {e}").sample(range(len(rows)), len(rows))]
         first = start % len(rows)
         return self.batch([rows[i] for i in order[first : first + self.batch_size]])
+
+    def gradients_of(self, loss: Callable[[], Tensor]) -> list[Tensor]:
+        """Gradients of a loss of this process, their mean over all processes, for every trainable parameter.
+
+        What the parameters hold as their gradients stays there.
+        """
+        parameters = list(self.trainable().values())
+        kept = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss().backward()
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        for parameter, gradient in zip(parameters, kept, strict=True):
+            parameter.grad = gradient
+        if self.ranks > 1:
+            for gradient in found:
+                if not isinstance(gradient, DTensor):  # where parameters are sharded, backward has averaged already
+                    torch.distributed.all_reduce(gradient)
+                    gradient /= self.ranks
+        return found
 
     def batch(self, rows: Sequence[Example]) -> dict[str, Tensor]:
         """Rows as the model takes them, padded on the right, with labels on the answers only."""
@@ -206,6 +236,16 @@ def load_copies(parameters: Mapping[str, Tensor], kept: Mapping[str, Tensor]) ->
     """Put what `copies` has kept back in place."""
     for name, parameter in parameters.items():
         parameter.copy_(kept[name])
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether several processes hold a part each of every weight (FSDP2)."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded over processes; all of them have to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def divergence(

@@ -6,6 +6,7 @@ loss a wrapper around it. Everything else about the trainer stays as it was.
 """
 
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,13 +16,15 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from securetune.defences.combination import Combination
-from securetune.defences.training import Resources, plain
+from securetune.defences.training import Resources, is_sharded, plain
 from securetune.errors import ConfigError, PlanError
 from securetune.models.reading import read_topology
 from securetune.plan import Plan
 from securetune.train.hooks import connect
 from securetune.train.monitor import openings_of
 from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
+
+log = logging.getLogger(__name__)
 
 
 def attach(
@@ -57,6 +60,11 @@ def attach(
         for defence in combination.with_hook(hook):
             raise ConfigError(f"Expected defences that act while training, found {defence.title}. {remedy}")
     resources = resources or Resources()
+    if trainer.processing_class is None and (resources.malicious or resources.safety_rows):
+        raise ConfigError(
+            "Expected a trainer with a tokenizer of its own as `processing_class`, found none. Give it one, so that "
+            "the prompts of the resources can be read."
+        )
     if resources.openings is None and resources.malicious and resources.benign:
         openings = openings_of(trainer, trainer.processing_class, resources.malicious, resources.benign)
         resources = replace(resources, openings=openings)
@@ -83,9 +91,10 @@ def attach_plan(trainer: Trainer, plan: Plan, *, total_steps: int | None = None)
 
     Raises:
         PlanError: a pattern matches nothing, the plan is for another model, nothing is left to train, the optimizer
-            exists already, or the set-up ignores parameter groups (DeepSpeed with its own optimizer).
+            exists already, or the set-up ignores parameter groups (DeepSpeed with its own optimizer) or phases
+            (DeepSpeed).
     """
-    _check_trainer(trainer)
+    _check_trainer(trainer, plan)
     model = trainer.model
     plan.check_patterns(name for name, _ in model.named_parameters())
     if plan.model.fingerprint is not None:
@@ -139,6 +148,12 @@ class PlanCallback(TrainerCallback):
                 f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {found}: the "
                 "plan is not in force. Call attach() before train() and do not pass an optimizer of your own."
             )
+        if self.plan.phases and is_sharded(given["model"]):
+            log.warning(
+                "Where FSDP shards a model, PyTorch cannot resume from a checkpoint that was written while a phase "
+                "held modules still (before %.0f %% of the steps): save later, or use DDP.",
+                100 * self.plan.phases[-1].until,
+            )
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -184,7 +199,7 @@ class PlanCallback(TrainerCallback):
         return scheduled * treatment.lr_scale[stage] / treatment.reference
 
 
-def _check_trainer(trainer: Trainer) -> None:
+def _check_trainer(trainer: Trainer, plan: Plan) -> None:
     if trainer.optimizer is not None:
         raise PlanError(
             "Expected a trainer without an optimizer, found one. Call attach() before train() and leave `optimizers` "
@@ -197,4 +212,9 @@ def _check_trainer(trainer: Trainer) -> None:
         raise PlanError(
             "Expected a DeepSpeed configuration without an optimizer, found one: DeepSpeed would drop the plan's "
             "groups silently. Remove the `optimizer` section."
+        )
+    if deepspeed is not None and plan.phases:
+        raise PlanError(
+            "Expected a plan without phases for DeepSpeed, found one with phases: DeepSpeed steps before a phase's "
+            "rates can be set. Use a plan with one rate per module, such as ML-LR's, or train with DDP or FSDP2."
         )

@@ -2,18 +2,19 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from securetune.defences.combination import Combination
 from securetune.defences.interface import REFERENCE
-from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun, in_evaluation
+from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun, in_evaluation, is_sharded, whole
 from securetune.errors import ConfigError, TrainingError
 from securetune.plan import Plan
 from securetune.prompts import Example
@@ -39,7 +40,17 @@ def connect(
         plan: the plan in force, where there is one.
         rows: the task's rows, for defences that read them.
         total_steps: steps that shares of the run refer to; by default the trainer's own total.
+
+    Raises:
+        ConfigError: a defence that changes gradients, on a trainer that steps before it can (DeepSpeed).
     """
+    if trainer.is_deepspeed_enabled:
+        for defence in combination.with_hook("gradients"):
+            raise ConfigError(
+                f"Expected a trainer that lets {defence.title} change every step's gradients, found DeepSpeed, which "
+                f"steps before anybody can. Leave {defence.title} out, or train with DDP or FSDP2."
+            )
+    ranks = int(trainer.accelerator.num_processes // trainer.get_tp_size())
     run = TrainingRun(
         model=trainer.model,
         tokenizer=trainer.processing_class,
@@ -49,6 +60,8 @@ def connect(
         rows=rows,
         total_steps=total_steps or trainer.args.max_steps,
         batch_size=trainer.args.per_device_train_batch_size,
+        rank=trainer.accelerator.process_index % ranks,
+        ranks=ranks,
         max_length=getattr(trainer.args, "max_length", None) or 512,
         seed=trainer.args.seed,
     )
@@ -56,8 +69,9 @@ def connect(
     if combination.with_hook("evaluated"):
         trainer.evaluate = functools.partial(_evaluate, combination, run, trainer.evaluate)  # type: ignore[method-assign]
     if combination.with_hook("loss") or combination.with_hook("edit_batch"):
-        loss = functools.partial(_loss, combination, run, trainer.compute_loss, _ranks(trainer))
-        trainer.compute_loss = loss  # type: ignore[method-assign]
+        # The trainer counts the tokens of all processes, whose gradients are then averaged, unless told not to.
+        times = ranks if trainer.args.average_tokens_across_devices else 1
+        trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
 
 
 class DefenceCallback(TrainerCallback):
@@ -70,6 +84,7 @@ class DefenceCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Prepare the defences; after a kill, load their state."""
+        self._check_weights()
         self._run.step = state.global_step
         self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
         self._combination.begin(self._run)
@@ -80,7 +95,8 @@ class DefenceCallback(TrainerCallback):
                     f"Expected the defences' state in {path}, found none. Resume from a checkpoint that was written "
                     "with the same defences, or start anew."
                 )
-            self._combination.load_state(torch.load(path, weights_only=True))
+            stored = torch.load(path, weights_only=True)
+            self._combination.load_state([_sharded(own, self._run.trainable()) for own in stored])
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -96,14 +112,48 @@ class DefenceCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Keep the defences' state with the checkpoint."""
-        if self._combination.with_hook("state") and state.is_world_process_zero:
-            torch.save(self._combination.state(), _checkpoint(args, state) / STATE_FILE)
+        if not self._combination.with_hook("state"):
+            return
+        found = _whole(self._combination.state())  # every process takes part
+        if state.is_world_process_zero:
+            torch.save(found, _checkpoint(args, state) / STATE_FILE)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Let the defences change the final weights; the trainer goes on with the model they leave."""
         self._combination.finalize(self._run)
         if self._run.model is not self._trainer.model:
             self._trainer.model = self._trainer.model_wrapped = self._run.model
+
+    def _check_weights(self) -> None:
+        if not is_sharded(self._run.model):
+            return
+        for defence in self._combination.defences:
+            if defence.reads_whole_weights:
+                raise ConfigError(
+                    f"Expected every weight in one piece for {defence.title}, found them sharded over processes. Train "
+                    f"with DDP or one process, or leave {defence.title} out."
+                )
+
+
+def _whole(state: Any) -> Any:
+    """State with the whole of every tensor that is sharded over processes."""
+    if isinstance(state, Tensor):
+        return whole(state)
+    if isinstance(state, dict):
+        return {name: _whole(value) for name, value in state.items()}
+    return [_whole(value) for value in state] if isinstance(state, list) else state
+
+
+def _sharded(state: Any, parameters: Mapping[str, nn.Parameter]) -> Any:
+    """State with every tensor that is kept under a parameter's name sharded as that parameter is."""
+    if not isinstance(state, dict):
+        return state
+    found = {name: _sharded(value, parameters) for name, value in state.items()}
+    for name, value in found.items():
+        like = parameters.get(name)
+        if isinstance(like, DTensor) and isinstance(value, Tensor):
+            found[name] = distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return found
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
@@ -123,7 +173,7 @@ def _loss(
     combination: Combination,
     run: TrainingRun,
     compute_loss: Callable[..., Any],
-    ranks: int,
+    times: int,
     model: nn.Module,
     inputs: dict[str, Any],
     return_outputs: bool = False,
@@ -144,14 +194,7 @@ def _loss(
     else:
         loss = share * compute_loss(model, chosen, num_items_in_batch=_answer_tokens(chosen))
     term = combination.loss(TokenBatch(run=run, inputs={k: v for k, v in chosen.items() if isinstance(v, Tensor)}))
-    return loss if term is None else loss + (1 if num_items_in_batch is None else ranks) * share * term
-
-
-def _ranks(trainer: Trainer) -> int:
-    """By what the trainer multiplies a share of all processes' tokens, as gradients are then averaged over them."""
-    if not trainer.args.average_tokens_across_devices:
-        return 1
-    return int(trainer.accelerator.num_processes // trainer.get_tp_size())
+    return loss if term is None else loss + (1 if num_items_in_batch is None else times) * share * term
 
 
 def _share(inputs: dict[str, Any], num_items_in_batch: Tensor | int | None) -> Tensor | float:
