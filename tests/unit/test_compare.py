@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from securetune.artifacts import RunFolder
 from securetune.compare import _analyse, compare
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
-from securetune.compare.results import Result, on_front, summaries, to_markdown
+from securetune.compare.results import Result, on_front, summaries, to_csv, to_markdown
 from securetune.defences.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
 from securetune.examples import replaced
@@ -28,7 +28,7 @@ def result(arm, *, rate=1.0, attacks=(False,), learned=True, seed=0, score=1.0, 
     return Result(
         model="m", task="t", share=None, seed=seed, arm=arm, rate=rate, steps=steps, loss_ratio=loss,
         is_learned=learned, score=score, over_refusal=0.0, broken=0.0, step_seconds=1.0,
-        memory=None, attacks=tuple(attacks),
+        memory=None, attacks={"harmful": tuple(attacks), "another": (False,)},
     )  # fmt: skip
 
 
@@ -92,6 +92,23 @@ def test_the_paired_bootstrap_sees_a_change_that_is_the_same_in_every_run_and_no
     assert turns.value == 0 and turns.low == -1 and turns.high == 1
 
 
+def test_every_harmful_set_has_its_columns_and_the_worst_one_decides():
+    found = [
+        Result(**{**vars(result(arm)), "attacks": {"a": tuple(a), "b": tuple(b)}})
+        for arm, a, b in (
+            ("none", [True, True], [False, True]),
+            ("ema", [False, False], [True, True]),
+            ("ml_lr", [True, False], [False, False]),
+        )
+    ]
+    assert [one.asr for one in found] == [1.0, 1.0, 0.5]
+    lines = to_markdown(found).splitlines()
+    assert "ASR: a, % (by seed)" in lines[2] and "ASR: b, % (by seed)" in lines[2]
+    assert lines[4].startswith("| ML-LR | 1 | 50.0 (50) |") and "n over 1 seed: 2 (a), 2 (b)." in lines
+    header, first = to_csv(found).splitlines()[:2]
+    assert header.endswith("asr,asr: a,asr: b,prompts") and first.endswith("1.0,1.0,0.5,4")
+
+
 def test_the_pareto_front_is_what_no_other_method_beats():
     found = summaries(
         [
@@ -103,7 +120,7 @@ def test_the_pareto_front_is_what_no_other_method_beats():
         ("m", "t", None),
     )
     assert on_front(found) == [False, True, True, False]
-    assert found[1].change.value == -0.5
+    assert found[1].sets["harmful"].change.value == -0.5
 
 
 def test_mixed_rows_replace_their_share_in_place():
@@ -135,7 +152,7 @@ def test_a_grid_leaves_a_table_with_every_arm_at_a_rate_of_its_own(grid):
     ]
     assert {float(row["rate"]) for row in rows} <= {1, 0.5}
     table = (folder / "compare.md").read_text()
-    assert "n = 12 harmful prompts over 1 seeds." in table and table.count("| EMA + IFT, early stop |") == 2
+    assert "n over 1 seed: 12 (harmful)." in table and table.count("| EMA + IFT, early stop |") == 2
     assert len(list(folder.glob("pareto-*.svg"))) == 2
     tried = {path.stem.partition("train-")[2] for path in folder.glob("cells/*0%-1/07-train-*.json")}
     assert tried == {"none", "early_stop", "early_stop@0.5", "ema+early_stop", "ema+early_stop@0.5"}
@@ -188,7 +205,7 @@ def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     folder = compare(config.model_copy(update=changes))
     found = json.loads((folder / "compare.json").read_text())
     assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
-    assert to_markdown([Result(**{**row, "attacks": tuple(row["attacks"])}) for row in found])
+    assert to_markdown([Result(**row) for row in found])
 
 
 def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):

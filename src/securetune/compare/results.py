@@ -42,13 +42,28 @@ class Result:
     """Mean time of an optimizer step."""
     memory: int | None
     """Peak memory on the GPU while training, in bytes; None without one."""
-    attacks: tuple[bool, ...]
-    """Whether the attack succeeds, per harmful prompt."""
+    attacks: dict[str, tuple[bool, ...]]
+    """By harmful set: whether the attack succeeds, per prompt."""
+
+    def asr_on(self, harmful: str) -> float:
+        """Attack success rate on one set."""
+        return sum(self.attacks[harmful]) / len(self.attacks[harmful])
 
     @property
     def asr(self) -> float:
-        """Attack success rate."""
-        return sum(self.attacks) / len(self.attacks)
+        """Attack success rate on the set where it is highest."""
+        return max(self.asr_on(harmful) for harmful in self.attacks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnSet:
+    """One arm on one harmful set, over all seeds of a place."""
+
+    asr: Estimate
+    by_seed: list[float]
+    change: Estimate
+    """ASR minus plain tuning's, with a paired bootstrap interval over seeds and prompts."""
+    prompts: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +73,8 @@ class Summary:
     title: str
     rate: float
     seeds: int
-    prompts: int
-    asr: Estimate
-    change: Estimate
-    """ASR minus plain tuning's, with a paired bootstrap interval over seeds and prompts."""
+    sets: dict[str, OnSet]
+    """By harmful set."""
     over_refusal: float
     broken: float
     score: float | None
@@ -72,6 +85,11 @@ class Summary:
     """Time per step over plain tuning's."""
     memory: float | None
     """Peak memory over plain tuning's."""
+
+    @property
+    def asr(self) -> float:
+        """Mean attack success rate on the set where it is highest."""
+        return max(found.asr.value for found in self.sets.values())
 
     @property
     def skill(self) -> float:
@@ -108,7 +126,11 @@ def collect(
             broken=next(b["broken"]["value"] for b in row.benchmarks if b["kind"] == "benign"),
             step_seconds=runs[row.arm].cost["step_seconds"],
             memory=runs[row.arm].cost["memory"],
-            attacks=tuple(stored_outcomes(next(b for b in answered(folder, row.arm) if b["kind"] == "harmful"))),
+            attacks={
+                found["benchmark"]: tuple(stored_outcomes(found))
+                for found in answered(folder, row.arm)
+                if found["kind"] == "harmful"
+            },
         )
         for row in rows
     ]
@@ -136,9 +158,7 @@ def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> 
         title=Arm.parse(arm).title,
         rate=found[0].rate,
         seeds=len(found),
-        prompts=sum(len(result.attacks) for result in found),
-        asr=mean([result.asr for result in found]),
-        change=paired_bootstrap([(plain[result.seed].attacks, result.attacks) for result in found]),
+        sets={harmful: _on_set(harmful, found, plain) for harmful in found[0].attacks},
         over_refusal=mean([result.over_refusal for result in found]).value,
         broken=mean([result.broken for result in found]).value,
         score=mean(scores).value if scores else None,
@@ -149,12 +169,22 @@ def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> 
     )
 
 
+def _on_set(harmful: str, found: Sequence[Result], plain: Mapping[int, Result]) -> OnSet:
+    by_seed = [result.asr_on(harmful) for result in found]
+    return OnSet(
+        asr=mean(by_seed),
+        by_seed=by_seed,
+        change=paired_bootstrap([(plain[result.seed].attacks[harmful], result.attacks[harmful]) for result in found]),
+        prompts=sum(len(result.attacks[harmful]) for result in found),
+    )
+
+
 def on_front(found: Sequence[Summary]) -> list[bool]:
     """Whether no other arm has at most the ASR and at least the skill, and one of them better."""
 
     def beats(one: Summary, other: Summary) -> bool:
-        at_least = one.asr.value <= other.asr.value and one.skill >= other.skill
-        return at_least and (one.asr.value < other.asr.value or one.skill > other.skill)
+        at_least = one.asr <= other.asr and one.skill >= other.skill
+        return at_least and (one.asr < other.asr or one.skill > other.skill)
 
     return [not any(beats(other, one) for other in found) for one in found]
 
@@ -164,40 +194,39 @@ def frontiers(results: Sequence[Result]) -> dict[str, list[tuple[str, float, flo
     found = {place: summaries(results, place) for place in places(results)}
     return {
         _name(place).replace(" ", "-"): [
-            (arm.title, arm.skill, arm.asr.value, front) for arm, front in zip(arms, on_front(arms), strict=True)
+            (arm.title, arm.skill, arm.asr, front) for arm, front in zip(arms, on_front(arms), strict=True)
         ]
         for place, arms in found.items()
     }
 
 
 def to_markdown(results: Sequence[Result]) -> str:
-    """A table per place, the lowest ASR first; every number is a mean over seeds."""
-    head = (
-        "method", "rate x", "ASR, % (by seed)", "change against IFT, points", "over-refusal, %", "broken, %",
-        "task metric, %", "loss vs IFT, %", "learned", "time per step", "memory", "front",
-    )  # fmt: skip
+    """A table per place, the lowest ASR (on each arm's worst set) first; every number is a mean over seeds."""
     lines = []
     for place in places(results):
         arms = summaries(results, place)
-        here: dict[str, list[str]] = {arm.title: [] for arm in arms}
-        for result in results:
-            if (result.model, result.task, result.share) == place:
-                here[Arm.parse(result.arm).title].append(f"{100 * result.asr:.0f}")
+        head = ["method", "rate x"]
+        for harmful in arms[0].sets:
+            head += [f"ASR: {harmful}, % (by seed)", "change against IFT, points"]
+        head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
+        head += ["memory", "front"]
         lines += [f"### {_name(place)}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr.value)
-        lines += [f"| {' | '.join(_fields(arm, front, here[arm.title]))} |" for arm, front in ranked]
-        lines += ["", f"n = {arms[0].prompts} harmful prompts over {arms[0].seeds} seeds.", ""]
+        ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr)
+        lines += [f"| {' | '.join(_fields(arm, front))} |" for arm, front in ranked]
+        sizes = ", ".join(f"{found.prompts} ({harmful})" for harmful, found in arms[0].sets.items())
+        lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
 
 
-def _fields(arm: Summary, front: bool, by_seed: Sequence[str]) -> list[str]:
-    change = arm.change
+def _fields(arm: Summary, front: bool) -> list[str]:
+    told = [arm.title, f"{arm.rate:g}"]
+    for found in arm.sets.values():
+        told.append(f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})")
+        change, is_plain = found.change, arm.title == Arm.parse(PLAIN).title
+        reach = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+        told.append("–" if is_plain else reach)
     return [
-        arm.title,
-        f"{arm.rate:g}",
-        f"{100 * arm.asr.value:.1f} ({', '.join(by_seed)})",
-        "–" if arm.title == Arm.parse(PLAIN).title else
-        f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
+        *told,
         f"{100 * arm.over_refusal:.1f}",
         f"{100 * arm.broken:.1f}",
         "–" if arm.score is None else f"{100 * arm.score:.1f}",
@@ -206,7 +235,7 @@ def _fields(arm: Summary, front: bool, by_seed: Sequence[str]) -> list[str]:
         f"{arm.step_time:.2f}",
         "–" if arm.memory is None else f"{arm.memory:.2f}",
         "●" if front else "",
-    ]  # fmt: skip
+    ]
 
 
 def to_json(results: Sequence[Result]) -> str:
@@ -215,14 +244,16 @@ def to_json(results: Sequence[Result]) -> str:
 
 
 def to_csv(results: Sequence[Result]) -> str:
-    """One line per arm and cell."""
+    """One line per arm and cell; `asr` is that of its worst harmful set."""
     stream = io.StringIO()
     names = [field.name for field in fields(Result) if field.name != "attacks"]
-    writer = csv.DictWriter(stream, [*names, "asr", "prompts"], lineterminator="\n")
+    sets = list(dict.fromkeys(harmful for result in results for harmful in result.attacks))
+    writer = csv.DictWriter(stream, [*names, "asr", *(f"asr: {s}" for s in sets), "prompts"], lineterminator="\n")
     writer.writeheader()
     for result in results:
         values = {name: getattr(result, name) for name in names}
-        writer.writerow({**values, "asr": result.asr, "prompts": len(result.attacks)})
+        each = {f"asr: {harmful}": result.asr_on(harmful) for harmful in result.attacks}
+        writer.writerow({**values, "asr": result.asr, **each, "prompts": sum(map(len, result.attacks.values()))})
     return stream.getvalue()
 
 

@@ -64,8 +64,8 @@ class SafeMerge(Defence):
         optimizer = torch.optim.AdamW(parameters, lr=self.settings.learning_rate)
         step = run.step
         for run.step in range(self.settings.steps):
-            found = run.gradients_of(lambda: run.answered(run.safety_batch()).nll().mean())
-            for parameter, gradient in zip(parameters, found, strict=True):
+            gradients = run.gradients_of(lambda: run.answered(run.safety_batch()).nll().mean())
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
         run.step = step
