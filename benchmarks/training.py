@@ -5,22 +5,17 @@
 
 Every round times every arm once, in a turning order, on a fresh trainer of the same model and rows; a ratio is taken
 within its round. On a CPU it is the computing time of the process, so with OMP_NUM_THREADS=1 other work hardly counts.
-Given are the median over rounds and its 95 % bootstrap interval. Memory: on a GPU its peak; on a CPU how far the
-resident memory of a process of its own grows while training.
+Given are the median over rounds and its 95 % bootstrap interval. Memory, of one more run: on a GPU its peak; on a CPU
+the most that tensors made while training took together, by the profiler's record of every allocation.
 """
 
 import argparse
-import json
 import random
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
-import psutil
 import torch
 from datasets import Dataset
 from peft import LoraConfig
@@ -45,11 +40,7 @@ class Clock(TrainerCallback):
     """Times every step; takes part in the same way in every arm."""
 
     def __init__(self):
-        self.times, self.memory = [], 0
-
-    def on_train_begin(self, args, state, control, **_):
-        """Remember what is there before training."""
-        self.start = psutil.Process().memory_info().rss
+        self.times = []
 
     def on_step_begin(self, args, state, control, **_):
         """Start the clock."""
@@ -61,21 +52,10 @@ class Clock(TrainerCallback):
             torch.cuda.synchronize()
         self.times.append(now() - self.begun)
 
-    def on_train_end(self, args, state, control, **_):
-        """What training has taken."""
-        self.memory = peak() if torch.cuda.is_available() else peak() - self.start
-
 
 def now() -> float:
     """Seconds: of the clock on a GPU, of computing on a CPU."""
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
-
-
-def peak() -> int:
-    """Bytes."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def plans(model) -> dict[str, Plan | None]:
@@ -97,8 +77,8 @@ def plans(model) -> dict[str, Plan | None]:
     }
 
 
-def run(arm: str, options: argparse.Namespace) -> Clock:
-    """Train one arm."""
+def trainer_of(arm: str, options: argparse.Namespace, folder: str) -> SFTTrainer:
+    """A fresh trainer of one arm."""
     rows = helpful_rows(300, random.Random(0))
     tokenizer = train_tokenizer(rows, 600)
     torch.manual_seed(0)
@@ -112,43 +92,52 @@ def run(arm: str, options: argparse.Namespace) -> Clock:
     if options.bf16:
         model = model.to(torch.bfloat16)
     ids = torch.randint(10, len(tokenizer), (options.batch * 4, options.tokens)).tolist()
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=folder, max_steps=options.steps + WARM_UP, per_device_train_batch_size=options.batch,
+            learning_rate=1e-4, report_to="none", save_strategy="no", logging_steps=1000, bf16=options.bf16,
+            gradient_checkpointing=False, disable_tqdm=True, dataloader_pin_memory=False,
+        ),
+        train_dataset=Dataset.from_list([{"input_ids": row, "labels": row} for row in ids]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=8, target_modules="all-linear"),
+    )  # fmt: skip
+    prompts = [row["prompt"] for row in rows[:64]]
+    attach(
+        trainer,
+        plans(model)[arm],
+        defences="guarded" if arm.startswith("guarded") else "",
+        settings={"guarded": {"every": 25, "budget": 1}},  # it measures, and never finds reason to act
+        resources=Resources(
+            malicious=prompts, benign=prompts, openings=Openings(refusal=tuple(range(10, 600)), affirmative=(5,))
+        ),
+    )
+    return trainer
+
+
+def seconds(arm: str, options: argparse.Namespace) -> float:
+    """Mean time of a step."""
     with tempfile.TemporaryDirectory() as folder:
-        clock = Clock()
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(
-                output_dir=folder, max_steps=options.steps + WARM_UP, per_device_train_batch_size=options.batch,
-                learning_rate=1e-4, report_to="none", save_strategy="no", logging_steps=1000, bf16=options.bf16,
-                gradient_checkpointing=False, disable_tqdm=True, dataloader_pin_memory=False,
-            ),
-            train_dataset=Dataset.from_list([{"input_ids": row, "labels": row} for row in ids]),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(r=8, target_modules="all-linear"),
-        )  # fmt: skip
-        prompts = [row["prompt"] for row in rows[:64]]
-        every = {"every": 25, "budget": 1}  # it measures, and never finds reason to act
-        attach(
-            trainer,
-            plans(model)[arm],
-            defences="guarded" if arm.startswith("guarded") else "",
-            settings={"guarded": every},
-            resources=Resources(
-                malicious=prompts, benign=prompts, openings=Openings(refusal=tuple(range(10, 600)), affirmative=(5,))
-            ),
-        )
+        trainer, clock = trainer_of(arm, options, folder), Clock()
         trainer.add_callback(clock)
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
         trainer.train()
-    return clock
+    return sum(clock.times[WARM_UP:]) / options.steps
 
 
 def memory(arm: str, options: argparse.Namespace) -> int:
-    """Of a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, *sys.argv[1:], "--only", arm], capture_output=True, text=True, check=True
-    )
-    return int(json.loads(done.stdout.splitlines()[-1]))
+    """Bytes: the peak on a GPU, on a CPU the peak of what training adds to the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of(arm, options, folder)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            trainer.train()
+            return torch.cuda.max_memory_allocated()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            trainer.train()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    return int(np.cumsum(changes).max())
 
 
 def interval(ratios: list[float]) -> str:
@@ -168,17 +157,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--only", help="measure the memory of this arm and print it")
     options = parser.parse_args()
     quiet_libraries()
-    if options.only:
-        print(json.dumps(run(options.only, options).memory))
-        return
     arms = ["TRL's SFT", *LIMITS]
     times: dict[str, list[float]] = {arm: [] for arm in arms}
     for turn in range(options.rounds):
         for arm in arms[turn % len(arms) :] + arms[: turn % len(arms)]:
-            times[arm].append(sum(run(arm, options).times[WARM_UP:]) / options.steps)
+            times[arm].append(seconds(arm, options))
     memories = {arm: memory(arm, options) for arm in arms}
     print("| arm | time per step, ratio | at most | memory, ratio |\n|---|---|---|---|")
     for arm in arms:

@@ -1,7 +1,9 @@
 """Every plug-in through one suite: adding the file adds its tests."""
 
+import io
 import json
 import threading
+import urllib.error
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -12,13 +14,13 @@ from securetune.artifacts import Journal
 from securetune.defences import DEFENCES
 from securetune.defences.combination import Combination
 from securetune.defences.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
-from securetune.errors import DataError
+from securetune.errors import DataError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.attacks.interface import Attack
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.judges.chat import ChatSettings
+from securetune.evaluate.judges.chat import ChatSettings, chat_model
 from securetune.evaluate.judges.interface import Judge
 from securetune.features import PromptBatch
 from securetune.models.reading import read_topology
@@ -200,6 +202,32 @@ def test_a_judge_tells_a_refusal_from_compliance(name, fake_endpoint, tmp_path):
         settings["prompt_file"] = str(tmp_path / "prompt.txt")
     found = JUDGES.make(name, settings, "judge").judge([refused, complied, refused])
     assert [verdict.is_safe for verdict in found] == [True, False, True]
+
+
+def test_an_endpoint_is_asked_two_things_at_once_and_the_answers_keep_their_order(monkeypatch):
+    both, asked = threading.Barrier(2, timeout=20), []
+
+    def urlopen(request, timeout):
+        both.wait()  # no request is answered before the second one is there
+        question = json.loads(request.data)["messages"][0]["content"]
+        asked.append(question)
+        return io.BytesIO(json.dumps({"choices": [{"message": {"content": question.upper()}}]}).encode())
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    ask = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake", parallel=2))
+    questions = [f"q{i}" for i in range(6)]
+    assert ask([[{"role": "user", "content": question}] for question in questions]) == [q.upper() for q in questions]
+    assert sorted(asked) == questions
+
+
+def test_an_endpoint_that_fails_ends_in_one_error_that_names_it(monkeypatch):
+    def urlopen(request, timeout):
+        raise urllib.error.HTTPError(request.full_url, 401, "Unauthorized", {}, None)
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    ask = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake"))
+    with pytest.raises(ModelError, match=r"judge.invalid/v1/chat/completions, found: HTTP 401 Unauthorized"):
+        ask([[{"role": "user", "content": "q"}]] * 20)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS.names())

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -41,6 +42,8 @@ class ChatSettings(Settings):
     """Longest opinion, in tokens."""
     batch_size: int = Field(default=16, ge=1)
     """Answers judged together, where the model runs here."""
+    parallel: int = Field(default=8, ge=1)
+    """Requests under way at the endpoint at once."""
     retries: int = Field(default=4, ge=0)
     """Further tries where the endpoint is busy or does not answer."""
     timeout: float = Field(default=120.0, gt=0)
@@ -131,7 +134,16 @@ def _endpoint(settings: ChatSettings) -> Ask:
             f"key in {settings.key_variable}."
         )
 
-    return lambda conversations: [ask_one(conversation) for conversation in conversations]
+    def ask(conversations: Sequence[Conversation]) -> list[str]:
+        with ThreadPoolExecutor(settings.parallel) as pool:
+            asked = [pool.submit(ask_one, conversation) for conversation in conversations]
+            try:
+                return [one.result() for one in asked]
+            except ModelError:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    return ask
 
 
 def read(pattern: str, said: str, judge: str) -> re.Match[str]:
