@@ -156,6 +156,8 @@ def clustered(outcomes: Sequence[bool], clusters: Sequence[int], *, draws: int =
 
     Near-copies of a prompt tell little more than one of them: drawn together, they do not count as independent.
     """
+    if len(set(outcomes)) == 1:  # outcomes that are all alike have no bootstrap: Wilson's interval over the clusters
+        return proportion([outcomes[0]] * len(set(clusters)))
     sizes, hits = np.bincount(clusters), np.bincount(clusters, weights=np.asarray(outcomes, dtype=float))
     drawn = np.random.default_rng(seed).integers(len(sizes), size=(draws, len(sizes)))
     shares = hits[drawn].sum(1) / sizes[drawn].sum(1)

@@ -49,6 +49,12 @@ def test_the_clustered_interval_is_wider_where_prompts_are_copies():
     assert alone.low == pytest.approx(wilson.low, abs=0.03) and alone.high == pytest.approx(wilson.high, abs=0.03)
 
 
+@pytest.mark.parametrize("outcome", [False, True])
+def test_the_clustered_interval_has_a_width_where_all_outcomes_are_alike(outcome):
+    found = clustered([outcome] * 100, [i // 10 for i in range(100)])
+    assert found == proportion([outcome] * 10) and found.high - found.low > 0.2
+
+
 def test_the_detectable_rise_is_seen_in_four_of_five_experiments():
     rng, n = np.random.default_rng(0), 120
     rise = detectable_rise(n)

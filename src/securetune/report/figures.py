@@ -52,7 +52,10 @@ def radar(rows: Sequence[Row]) -> Figure:
         values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
         axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)
     axes.set_xticks(angles, axes_names)
-    axes.tick_params(axis="x", pad=14)
+    axes.tick_params(axis="x", pad=6)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+        side = round(float(np.cos(angle)), 6)
+        label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
     axes.set_ylim(0, 1)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
     return figure
