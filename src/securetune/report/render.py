@@ -82,7 +82,7 @@ def render_report(folder: RunFolder, made: Sequence[Artifact], drawn: Mapping[st
 
 
 def report_figures(made: Sequence[Artifact]) -> dict[str, Figure]:
-    """Every figure of the report by name; ``heatmap_<signal>`` for every signal that was measured."""
+    """Every figure of the report by a name fit for a file; ``heatmap_<signal>`` for every signal that was measured."""
     by_stage = _by_stage(made)
     rows = comparison(by_stage["evaluate"], by_stage["train"])
     scan, search = by_stage["scan"][0].data, by_stage["search"][0].data
@@ -106,7 +106,9 @@ def report_figures(made: Sequence[Artifact]) -> dict[str, Figure]:
         )
     for signal in scan["ranges"]:
         if signal != search["signal"] and signal in measured:
-            drawn[f"heatmap_{signal}"] = figures.heatmap(mean_drops(scan["draws"], signal), search["robust"], signal)
+            drawn[f"heatmap_{signal.replace(':', '_')}"] = figures.heatmap(
+                mean_drops(scan["draws"], signal), search["robust"], signal
+            )
     return drawn
 
 
