@@ -18,7 +18,7 @@ from securetune.defences.safe_grad import operate
 from securetune.defences.safe_instr import mixed
 from securetune.defences.snip_freeze import top
 from securetune.defences.sppft import angle_gaps, first_bounds, refined
-from securetune.defences.training import Resources, TrainingRun
+from securetune.defences.training import Resources, TokenBatch, TrainingRun
 from securetune.errors import ConfigError
 from securetune.features import PromptBatch, extract_layer_states
 from securetune.scan.openings import Openings
@@ -327,6 +327,24 @@ def test_a_penalty_counts_the_same_however_the_step_is_cut_into_batches(tune):
     whole = weights(tune("kl_anchor", name="whole", steps=2, batch_size=8))
     cut = weights(tune("kl_anchor", name="cut", steps=2, batch_size=2, gradient_accumulation=4))
     assert all(torch.allclose(whole[key], cut[key], atol=2e-4) for key in whole)
+
+
+def test_rows_in_a_line_count_as_the_same_rows_padded():
+    run = tiny_run()
+    run.model = tiny_llama()
+    rows = [([5, 6, 7, 8, 9], [-100, -100, 7, 8, 9]), ([10, 11, 12], [-100, 11, 12])]
+    padded = TokenBatch(run=run, inputs={
+        "input_ids": torch.tensor([rows[0][0], [*rows[1][0], 0, 0]]),
+        "attention_mask": torch.tensor([[1] * 5, [1, 1, 1, 0, 0]]),
+        "labels": torch.tensor([rows[0][1], [*rows[1][1], -100, -100]]),
+    })  # fmt: skip
+    in_a_line = TokenBatch(run=run, inputs={
+        "input_ids": torch.tensor([rows[0][0] + rows[1][0]]),
+        "position_ids": torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2]]),
+        "labels": torch.tensor([rows[0][1] + rows[1][1]]),
+    })  # fmt: skip
+    assert padded.positions.tolist() == in_a_line.positions.tolist() == [0, 1, 2, 0, 1]
+    assert torch.allclose(padded.logits, in_a_line.logits, atol=1e-5)
 
 
 def test_refusal_steering_shifts_the_state_by_its_share_of_the_difference(tokenizer):

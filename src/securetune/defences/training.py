@@ -24,6 +24,8 @@ from securetune.scan.openings import Openings
 from securetune.topology import clean_name
 
 IGNORED = -100
+_READ = ("input_ids", "attention_mask", "position_ids")
+"""What of a batch a model is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,7 @@ class TokenBatch:
 
     run: TrainingRun
     inputs: Mapping[str, Tensor]
-    """``input_ids``, ``attention_mask`` and ``labels``, each [b, t]."""
+    """``input_ids``, ``attention_mask`` and ``labels``, each [b, t]; ``position_ids`` where rows stand in one line."""
 
     @cached_property
     def _is_answer(self) -> Tensor:
@@ -177,8 +179,12 @@ class TokenBatch:
 
     @cached_property
     def positions(self) -> Int[Tensor, " n"]:
-        """Place of each token in its answer, from 0."""
-        return (self._is_answer.cumsum(1) - 1)[self._is_answer]
+        """Place of each token in its row's answers, from 0."""
+        counts = self._is_answer.cumsum(1)
+        if "position_ids" in self.inputs:  # several rows in a line: count anew where one begins
+            begins = self.inputs["position_ids"][:, 1:] == 0
+            counts = counts - torch.where(begins, counts - self._is_answer.long(), 0).cummax(1).values
+        return (counts - 1)[self._is_answer]
 
     @cached_property
     def logits(self) -> Float[Tensor, "n v"]:
@@ -216,7 +222,7 @@ class TokenBatch:
         return self._logits(model)
 
     def _logits(self, model: nn.Module) -> Tensor:
-        inputs = {name: self.inputs[name] for name in ("input_ids", "attention_mask") if name in self.inputs}
+        inputs = {name: self.inputs[name] for name in _READ if name in self.inputs}
         logits: Tensor = model(**inputs, use_cache=False).logits[:, :-1][self._is_answer]
         return logits.float()
 
