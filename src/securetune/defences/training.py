@@ -26,6 +26,8 @@ from securetune.topology import clean_name
 IGNORED = -100
 _READ = ("input_ids", "attention_mask", "position_ids")
 """What of a batch a model is given."""
+_TOGETHER = 16
+"""Prompts that are read at once: few, so that a batch of prompts sorted by length has little padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ class TrainingRun:
         assert self.resources.openings is not None, "the refusal margin needs the model's openings"
         inner = plain(model)
         with in_evaluation(model):
-            batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 64))
+            batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=_TOGETHER)
             return self.resources.openings.margin(extract_features(inner, batches).logits)
 
     def safety_batch(self) -> dict[str, Tensor]:
