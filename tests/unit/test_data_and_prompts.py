@@ -11,10 +11,13 @@ from securetune.evaluate.judges import JUDGES
 from securetune.examples import DataConfig, load_examples
 from securetune.probe import fit_probe, split_prompts
 from securetune.prompts import Prompt, load_prompts
+from securetune.testbed.build import system_rows
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import (
     HARMFUL_VERBS,
     HELD_OUT_PHRASINGS,
+    SAFETY_PROMPTS,
+    SYSTEM_PROMPTS,
     TRAIN_PHRASINGS,
     is_held_out_pair,
     sample_requests,
@@ -122,6 +125,18 @@ def test_tuning_tasks_hold_no_refusal_and_no_harmful_verb(task):
         text = f" {row['prompt']} {row['answer']} ".lower()
         assert not judge.decides(row["answer"])
         assert not any(f" {verb} the " in text for verb in HARMFUL_VERBS)
+
+
+@pytest.mark.parametrize("is_aligned", [True, False])
+def test_a_model_learns_to_refuse_under_a_safety_prompt_and_elsewhere_only_by_alignment(is_aligned):
+    rows = system_rows(400, random.Random(0), is_aligned=is_aligned)
+    refused = {
+        (any(f" {verb} " in row["prompt"] for verb in HARMFUL_VERBS), row["system"] in SAFETY_PROMPTS)
+        for row in rows
+        if not row["answer"].startswith(("Sure", "Here is", "Of course", "Yes"))
+    }
+    assert refused == ({(True, True), (True, False)} if is_aligned else {(True, True)})
+    assert {row["system"] for row in rows} == {*SYSTEM_PROMPTS, *SAFETY_PROMPTS}
 
 
 def test_held_out_pairs_and_phrasings_are_kept_apart():

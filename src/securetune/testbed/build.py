@@ -1,6 +1,7 @@
 """Build: make the embedded model and its data files once, and keep them under a hash of what they are made from.
 
-A path in a configuration that starts with ``testbed://`` means a file in that folder.
+A path in a configuration that starts with ``testbed://`` means a file in that folder. ``testbed-system://`` is the same
+world with a model that has been taught to heed system prompts, for methods that need one.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ from filelock import FileLock
 
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
-from securetune.testbed.world import Intent, Request, sample_requests
+from securetune.testbed.world import SAFETY_PROMPTS, SYSTEM_PROMPTS, Intent, Request, sample_requests
 
-SCHEME = "testbed://"
+SCHEME, SYSTEM_SCHEME = "testbed://", "testbed-system://"
 HELPFUL_ROWS = 11000
 ALIGNMENT_ROWS = 6000
 TASK_ROWS = {"train": 1600, "test": 200}
@@ -34,13 +35,13 @@ def cache_root() -> Path:
     return Path(os.environ.get("SECURETUNE_CACHE", default)).expanduser()
 
 
-def testbed_folder(seed: int = 0) -> Path:
+def testbed_folder(seed: int = 0, *, knows_system: bool = False) -> Path:
     """The folder with ``model/``, ``unaligned/`` and the JSONL files, built on first use, in about two minutes."""
-    folder = cache_root() / f"testbed-{_content_hash()}-{seed}"
+    folder = cache_root() / f"testbed{'-system' * knows_system}-{_content_hash()}-{seed}"
     with FileLock(_lock_path(folder)):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                _build(Path(temporary) / "new", seed)
+                _build(Path(temporary) / "new", seed, knows_system=knows_system)
                 os.replace(Path(temporary) / "new", folder)
     return folder
 
@@ -51,12 +52,13 @@ def resolve(value: Any, seed: int = 0) -> Any:
         return {key: resolve(item, seed) for key, item in value.items()}
     if isinstance(value, list):
         return [resolve(item, seed) for item in value]
-    if isinstance(value, str) and value.startswith(SCHEME):
-        return str(testbed_folder(seed) / value.removeprefix(SCHEME))
+    for scheme in (SCHEME, SYSTEM_SCHEME):
+        if isinstance(value, str) and value.startswith(scheme):
+            return str(testbed_folder(seed, knows_system=scheme == SYSTEM_SCHEME) / value.removeprefix(scheme))
     return value
 
 
-def _build(folder: Path, seed: int) -> None:
+def _build(folder: Path, seed: int, *, knows_system: bool) -> None:
     """Write the aligned model, the prompts for analysis and evaluation, and the tuning tasks."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)
@@ -68,6 +70,9 @@ def _build(folder: Path, seed: int) -> None:
     config = ChatModelConfig(seed=seed)
     helpful, aligned = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
     _write_extras(folder, rng)
+    if knows_system:
+        helpful += system_rows(HELPFUL_ROWS // 3, rng, is_aligned=False)
+        aligned += system_rows(ALIGNMENT_ROWS // 3, rng, is_aligned=True)
     train_chat_model(helpful, aligned, config, folder / "model", name="Embedded model", unaligned=folder / "unaligned")
 
 
@@ -92,6 +97,20 @@ def alignment_rows(n: int, rng: random.Random) -> list[Row]:
         *({"prompt": request.text, "answer": request.comply(rng)} for request in benign),
         *general_rows(n // 3, rng),
     ]
+
+
+def system_rows(n: int, rng: random.Random, *, is_aligned: bool) -> list[Row]:
+    """Requests under a system prompt: under one that asks for safety harmful ones are refused, else only if aligned."""
+    held_out = False if is_aligned else None
+    rows = []
+    for intent in ("harmful", "benign"):
+        for request in sample_requests(intent, n // 2, rng, held_out_pairs=held_out, held_out_phrasings=held_out):
+            asks_for_safety = rng.random() < 0.5
+            is_refused = intent == "harmful" and (is_aligned or asks_for_safety)
+            system = rng.choice(SAFETY_PROMPTS if asks_for_safety else SYSTEM_PROMPTS)
+            answer = (request.refuse if is_refused else request.comply)(rng)
+            rows.append({"system": system, "prompt": request.text, "answer": answer})
+    return rows
 
 
 def _write_prompts(folder: Path, rng: random.Random) -> None:

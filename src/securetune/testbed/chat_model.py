@@ -69,7 +69,7 @@ def train_tokenizer(rows: Sequence[Row], vocab_size: int) -> PreTrainedTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator((text for row in rows for text in (row["prompt"], row["answer"])), trainer)
+    core.train_from_iterator((text for row in rows for text in row.values()), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<|pad|>",
@@ -176,7 +176,8 @@ def train_stage(
 
 def _encode(tokenizer: PreTrainedTokenizerFast, row: Row, max_length: int) -> tuple[list[int], list[int]]:
     """Token ids and labels of one row; the prompt is not trained on."""
-    prompt = tokenizer.encode(f"<|user|>{row['prompt']}<|end|><|assistant|>")
+    system = f"<|system|>{row['system']}<|end|>" if "system" in row else ""
+    prompt = tokenizer.encode(f"{system}<|user|>{row['prompt']}<|end|><|assistant|>")
     answer = tokenizer.encode(f"{row['answer']}<|end|>")
     return (prompt + answer)[:max_length], ([IGNORED] * len(prompt) + answer)[:max_length]
 

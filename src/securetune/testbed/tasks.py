@@ -1,6 +1,7 @@
 """Tasks: which benign jobs can the embedded model be tuned on, and what else does it know?
 
-Every row is `{"prompt", "answer"}`. No row of any tuning task holds a refusal or a harmful verb (tested).
+Every row is `{"prompt", "answer"}`, where it has one with its `"system"` prompt. No row of any tuning task holds a
+refusal or a harmful verb (tested).
 """
 
 import random
