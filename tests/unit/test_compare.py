@@ -102,7 +102,7 @@ def test_every_harmful_set_has_its_columns_and_the_worst_one_decides():
         )
     ]
     assert [one.asr for one in found] == [1.0, 1.0, 0.5]
-    lines = to_markdown(found).splitlines()
+    lines = to_markdown(summaries(found)).splitlines()
     assert "ASR: a, % (by seed)" in lines[2] and "ASR: b, % (by seed)" in lines[2]
     assert lines[4].startswith("| ML-LR | 1 | 50.0 (50) |") and "n over 1 seed: 2 (a), 2 (b)." in lines
     header, first = to_csv(found).splitlines()[:2]
@@ -116,9 +116,8 @@ def test_the_pareto_front_is_what_no_other_method_beats():
             result("ema", attacks=(True, False), score=0.9),
             result("ml_lr", attacks=(False, False), score=0.5),
             result("swat", attacks=(True, False), score=0.5),
-        ],
-        ("m", "t", None),
-    )
+        ]
+    )["m", "t", None]
     assert on_front(found) == [False, True, True, False]
     assert found[1].sets["harmful"].change.value == -0.5
 
@@ -205,7 +204,7 @@ def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     folder = compare(config.model_copy(update=changes))
     found = json.loads((folder / "compare.json").read_text())
     assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
-    assert to_markdown([Result(**row) for row in found])
+    assert to_markdown(summaries(Result(**row) for row in found))
 
 
 def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from securetune.artifacts import RunFolder, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
-from securetune.compare.results import Result, collect, frontiers, to_csv, to_json, to_markdown
+from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
 from securetune.config import RunConfig, parse_config
 from securetune.defences.arm import PLAIN, Arm
 from securetune.defences.combination import Combination
@@ -48,8 +48,9 @@ def compare(config: CompareConfig) -> Path:
         results = _run(pool, cells(config, config.seeds, named, config.mixed_shares), folder)
         write_atomic(folder / "compare.json", to_json(results))
         write_atomic(folder / "compare.csv", to_csv(results))
-        write_atomic(folder / "compare.md", to_markdown(results))
-        for name, points in frontiers(results).items():
+        by_place = summaries(results)
+        write_atomic(folder / "compare.md", to_markdown(by_place))
+        for name, points in frontiers(by_place).items():
             write_atomic(folder / f"pareto-{name}.svg", svg(pareto(points)))
     return folder
 

@@ -136,19 +136,19 @@ def collect(
     ]
 
 
-def places(results: Iterable[Result]) -> list[Place]:
-    """Where arms are compared, in the order of the grid."""
-    return list(dict.fromkeys((result.model, result.task, result.share) for result in results))
+def summaries(results: Iterable[Result]) -> dict[Place, list[Summary]]:
+    """Per place, in the order of the grid: every arm over its seeds, plain tuning first.
 
-
-def summaries(results: Sequence[Result], place: Place) -> list[Summary]:
-    """Every arm of a place over its seeds, plain tuning first; an arm is compared on the seeds it has."""
-    here = [result for result in results if (result.model, result.task, result.share) == place]
-    plain = {result.seed: result for result in here if result.arm == PLAIN}
-    by_arm: dict[str, list[Result]] = {}
-    for result in here:
-        by_arm.setdefault(result.arm, []).append(result)
-    return [_summary(arm, found, plain) for arm, found in by_arm.items()]
+    An arm is compared with plain tuning on the seeds it has.
+    """
+    by_place: dict[Place, dict[str, list[Result]]] = {}
+    for result in results:
+        place = result.model, result.task, result.share
+        by_place.setdefault(place, {}).setdefault(result.arm, []).append(result)
+    return {
+        place: [_summary(arm, found, {r.seed: r for r in by_arm[PLAIN]}) for arm, found in by_arm.items()]
+        for place, by_arm in by_place.items()
+    }
 
 
 def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> Summary:
@@ -189,9 +189,8 @@ def on_front(found: Sequence[Summary]) -> list[bool]:
     return [not any(beats(other, one) for other in found) for one in found]
 
 
-def frontiers(results: Sequence[Result]) -> dict[str, list[tuple[str, float, float, bool]]]:
+def frontiers(found: Mapping[Place, Sequence[Summary]]) -> dict[str, list[tuple[str, float, float, bool]]]:
     """Per place: title, skill, ASR of every arm, and whether it is on the Pareto front."""
-    found = {place: summaries(results, place) for place in places(results)}
     return {
         _name(place).replace(" ", "-"): [
             (arm.title, arm.skill, arm.asr, front) for arm, front in zip(arms, on_front(arms), strict=True)
@@ -200,11 +199,10 @@ def frontiers(results: Sequence[Result]) -> dict[str, list[tuple[str, float, flo
     }
 
 
-def to_markdown(results: Sequence[Result]) -> str:
+def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
     """A table per place, the lowest ASR (on each arm's worst set) first; every number is a mean over seeds."""
     lines = []
-    for place in places(results):
-        arms = summaries(results, place)
+    for place, arms in found.items():
         head = ["method", "rate x"]
         for harmful in arms[0].sets:
             head += [f"ASR: {harmful}, % (by seed)", "change against IFT, points"]
@@ -213,7 +211,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         lines += [f"### {_name(place)}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr)
         lines += [f"| {' | '.join(_fields(arm, front))} |" for arm, front in ranked]
-        sizes = ", ".join(f"{found.prompts} ({harmful})" for harmful, found in arms[0].sets.items())
+        sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in arms[0].sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
 
