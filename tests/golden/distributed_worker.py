@@ -1,10 +1,12 @@
 """Trains a tiny model with every defence that acts while training, in one process or two; a test compares.
 
-python distributed_worker.py single|ddp|fsdp2 FOLDER ROWS_PER_PROCESS
+python distributed_worker.py single|ddp|fsdp2|unphased|zero2|zero3 FOLDER ROWS_PER_PROCESS
 """
 
+import os
 import random
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -23,10 +25,21 @@ from securetune.testbed.chat_model import train_tokenizer
 from securetune.testbed.tasks import general_rows
 from tests.conftest import tiny_llama
 
+
+def zero(stage):
+    """DeepSpeed with every weight in pieces where the stage allows it."""
+    auto = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    pieces = {"stage": stage, "stage3_param_persistence_threshold": 0}
+    return {"deepspeed": dict.fromkeys(auto, "auto") | {"zero_optimization": pieces}}
+
+
 MODES = {
     "single": {},
+    "unphased": {},
     "ddp": {"ddp_backend": "gloo"},
     "fsdp2": {"ddp_backend": "gloo", "fsdp": True, "fsdp_config": {"version": 2, "auto_wrap_policy": "NO_WRAP"}},
+    "zero2": zero(2),
+    "zero3": zero(3),
 }
 PLAN = Plan(
     method="test",
@@ -34,6 +47,7 @@ PLAN = Plan(
     entries=(Entry(pattern=r"layers\.0\.", lr_mult=0.1), Entry(pattern=".*")),
     phases=(Phase(until=0.5, entries=(Entry(pattern=r"layers\.1\."), Entry(pattern=".*", lr_mult=0.0))),),
 )
+UNPHASED = PLAN.model_copy(update={"phases": ()})
 DEFENCES = {
     "none": {},
     "ema+kl_anchor": {"ema": {"decay": 0.5}, "kl_anchor": {"weight": 5.0}},
@@ -77,7 +91,7 @@ def trained(mode, output, batch_size, defences, tokenizer, resources):
     ids = [list(range(5 + i, 15 + i)) for i in range(16)]
     arguments = TrainingArguments(
         output_dir=f"{output}/{defences}",
-        use_cpu=True,
+        use_cpu=not mode.startswith("zero"),
         max_steps=6,
         per_device_train_batch_size=batch_size,
         learning_rate=1e-2,
@@ -92,6 +106,11 @@ def trained(mode, output, batch_size, defences, tokenizer, resources):
     if mode == "fsdp2":
         # accelerate shards on accelerators only; told that this is one, it does the same on the CPU.
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    if mode.startswith("zero"):
+        # accelerate counts processes on accelerators only; DeepSpeed itself knows that there are two.
+        rank = int(os.environ["RANK"])
+        known = {"num_processes": int(os.environ["WORLD_SIZE"]), "process_index": rank, "local_process_index": rank}
+        PartialState._shared_state.update(known)
     model, is_lora = tiny_llama(len(tokenizer)), defences in ("safe_lora", "safe_merge")
     if is_lora:
         torch.manual_seed(0)
@@ -102,21 +121,27 @@ def trained(mode, output, batch_size, defences, tokenizer, resources):
         train_dataset=Dataset.from_list([{"input_ids": row, "labels": row} for row in ids]),
         processing_class=tokenizer,
     )
-    attach(
-        trainer,
-        None if is_lora else PLAN,
-        defences="" if defences == "none" else defences,
-        settings=DEFENCES[defences],
-        resources=resources,
-    )
+    plan = PLAN if mode in ("single", "ddp", "fsdp2") else UNPHASED
+    named = "" if defences == "none" else defences
     try:
+        attach(trainer, None if is_lora else plan, defences=named, settings=DEFENCES[defences], resources=resources)
         trainer.train()
     except ConfigError as error:
         return str(error)
     tuned = trainer.accelerator.unwrap_model(trainer.model)
     shards = {isinstance(p, DTensor) for p in tuned.parameters()}
     assert shards == {mode == "fsdp2"}, "the parameters have to be sharded, or whole"
-    return {name: whole(p.detach()).clone() for name, p in tuned.named_parameters()}
+    with gathered(tuned, mode):
+        return {name: whole(p.detach()).clone() for name, p in tuned.named_parameters()}
+
+
+def gathered(model, mode):
+    """Every weight in one piece for a while."""
+    if mode != "zero3":
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(list(model.parameters()))
 
 
 if __name__ == "__main__":

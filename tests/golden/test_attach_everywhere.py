@@ -135,22 +135,41 @@ def test_qlora_trains_by_the_plan(tmp_path, tokenizer):
     assert moved and all("layers.1." in name and "lora_" in name for name in moved)
 
 
-def test_deepspeed_with_an_optimizer_of_its_own_is_refused(tmp_path, tokenizer):
+def deepspeed_trainer(tmp_path, tokenizer, config):
+    """A trainer that believes it runs under DeepSpeed."""
     trainer = plain_trainer(tmp_path, tokenizer)
-    trainer.args.hf_deepspeed_config = SimpleNamespace(config={"optimizer": {"type": "AdamW"}})
+    stage = config.get("zero_optimization", {}).get("stage", 2)
+    plugin = SimpleNamespace(deepspeed_config=config, zero_stage=stage)
+    trainer.is_deepspeed_enabled, trainer.accelerator = (
+        True,
+        SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)),
+    )
+    return trainer
+
+
+def test_deepspeed_with_an_optimizer_of_its_own_is_refused(tmp_path, tokenizer):
+    trainer = deepspeed_trainer(tmp_path, tokenizer, {"optimizer": {"type": "AdamW"}})
     with pytest.raises(PlanError, match="DeepSpeed configuration without an optimizer, found one"):
         attach(trainer, ONE)
 
 
 def test_deepspeed_with_what_has_to_act_before_its_step_is_refused(tmp_path, tokenizer):
-    trainer = plain_trainer(tmp_path, tokenizer)
-    trainer.args.hf_deepspeed_config = SimpleNamespace(config={})
+    trainer = deepspeed_trainer(tmp_path, tokenizer, {})
     phased = ONE.model_copy(update={"phases": (Phase(until=0.5, entries=ONE.entries),)})
     with pytest.raises(PlanError, match="without phases for DeepSpeed"):
         attach(trainer, phased)
-    trainer.is_deepspeed_enabled, trainer.processing_class = True, tokenizer
+    trainer.processing_class = tokenizer
     with pytest.raises(ConfigError, match="lets SafeGrad change every step's gradients, found DeepSpeed"):
         attach(trainer, defences="safe_grad", resources=SAFETY)
+
+
+def test_weights_that_zero_3_keeps_in_pieces_are_not_read(tmp_path, tokenizer):
+    trainer = deepspeed_trainer(tmp_path, tokenizer, {"zero_optimization": {"stage": 3}})
+    with pytest.raises(ConfigError, match="weights that EMA can read between steps, found DeepSpeed ZeRO-3"):
+        attach(trainer, defences="ema")
+    next(trainer.model.parameters()).ds_id = 0  # loaded in pieces
+    with pytest.raises(ConfigError, match="a model that can be copied as the reference, found one that DeepSpeed"):
+        attach(trainer, defences="kl_anchor")
 
 
 def test_a_trainer_without_a_tokenizer_is_told_what_it_lacks(tmp_path, tokenizer):
@@ -214,12 +233,13 @@ def trained(tmp_path_factory):
 
 
 def launched(mode, folder):
-    processes = 1 if mode == "single" else 2
+    processes = 1 if mode in ("single", "unphased") else 2
     script, root = Path(__file__).with_name("distributed_worker.py"), str(Path(__file__).parents[2])
     launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = subprocess.run(
         [sys.executable, *launch, str(script), mode, str(folder), str(4 // processes)],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(folder / "weights.pt")
@@ -248,3 +268,22 @@ def test_two_processes_end_where_one_ends(mode, defence, trained):
 @pytest.mark.parametrize("defence", WHOLE)
 def test_what_reads_whole_weights_is_refused_where_they_are_sharded(defence, trained):
     assert "Expected every weight in one piece" in trained("fsdp2")[defence]
+
+
+REFUSED = {
+    "zero2": dict.fromkeys(("safe_grad", "guarded", "snip_freeze"), "change every step's gradients, found DeepSpeed"),
+    "zero3": dict.fromkeys(("ema+kl_anchor", "lisa", "resta", "safe_lora", "safe_merge"), "found DeepSpeed ZeRO-3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+@pytest.mark.parametrize("defence", SHARDABLE + WHOLE)
+@pytest.mark.parametrize("mode", ["zero2", "zero3"])
+def test_under_deepspeed_a_defence_is_in_force_or_refused(mode, defence, trained):
+    one, two = trained("unphased")[defence], trained(mode)[defence]
+    expected = REFUSED["zero2"].get(defence) or REFUSED[mode].get(defence)
+    if expected:
+        assert expected in two
+    else:
+        assert one.keys() == two.keys() and all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)

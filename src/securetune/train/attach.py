@@ -207,13 +207,14 @@ def _check_trainer(trainer: Trainer, plan: Plan) -> None:
         )
     if any(isinstance(c, PlanCallback) for c in trainer.callback_handler.callbacks):
         raise PlanError("Expected a trainer without a plan, found one attached already. Build a new trainer.")
-    deepspeed = getattr(trainer.args, "hf_deepspeed_config", None)
-    if deepspeed is not None and "optimizer" in deepspeed.config:
+    if not trainer.is_deepspeed_enabled:
+        return
+    if "optimizer" in trainer.accelerator.state.deepspeed_plugin.deepspeed_config:
         raise PlanError(
             "Expected a DeepSpeed configuration without an optimizer, found one: DeepSpeed would drop the plan's "
             "groups silently. Remove the `optimizer` section."
         )
-    if deepspeed is not None and plan.phases:
+    if plan.phases:
         raise PlanError(
             "Expected a plan without phases for DeepSpeed, found one with phases: DeepSpeed steps before a phase's "
             "rates can be set. Use a plan with one rate per module, such as ML-LR's, or train with DDP or FSDP2."

@@ -42,14 +42,9 @@ def connect(
         total_steps: steps that shares of the run refer to; by default the trainer's own total.
 
     Raises:
-        ConfigError: a defence that changes gradients, on a trainer that steps before it can (DeepSpeed).
+        ConfigError: a defence that DeepSpeed keeps from the gradients or, with ZeRO-3, from the weights.
     """
-    if trainer.is_deepspeed_enabled:
-        for defence in combination.with_hook("gradients"):
-            raise ConfigError(
-                f"Expected a trainer that lets {defence.title} change every step's gradients, found DeepSpeed, which "
-                f"steps before anybody can. Leave {defence.title} out, or train with DDP or FSDP2."
-            )
+    _check_deepspeed(trainer, combination)
     ranks = int(trainer.accelerator.num_processes // trainer.get_tp_size())
     run = TrainingRun(
         model=trainer.model,
@@ -72,6 +67,29 @@ def connect(
         # The trainer counts the tokens of all processes, whose gradients are then averaged, unless told not to.
         times = ranks if trainer.args.average_tokens_across_devices else 1
         trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
+
+
+def _check_deepspeed(trainer: Trainer, combination: Combination) -> None:
+    if not trainer.is_deepspeed_enabled:
+        return
+    for defence in combination.with_hook("gradients"):
+        raise ConfigError(
+            f"Expected a trainer that lets {defence.title} change every step's gradients, found DeepSpeed, which steps "
+            f"before anybody can. Leave {defence.title} out, or train with DDP or FSDP2."
+        )
+    if trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
+        return
+    for defence in [*combination.with_hook("step"), *combination.with_hook("finalize")]:
+        raise ConfigError(
+            f"Expected weights that {defence.title} can read between steps, found DeepSpeed ZeRO-3, which leaves none "
+            f"in place. Use ZeRO-1 or 2, or leave {defence.title} out."
+        )
+    is_in_pieces = any(hasattr(parameter, "ds_id") for parameter in trainer.model.parameters())
+    if REFERENCE in combination.needs and is_in_pieces and not hasattr(trainer.model, "disable_adapter"):
+        raise ConfigError(
+            "Expected a model that can be copied as the reference, found one that DeepSpeed ZeRO-3 has loaded in "
+            "pieces. Load the model before you build the training arguments, tune with LoRA, or use ZeRO-1 or 2."
+        )
 
 
 class DefenceCallback(TrainerCallback):
