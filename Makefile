@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/securetune demo
 
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
