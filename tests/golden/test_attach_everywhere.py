@@ -163,6 +163,15 @@ def test_deepspeed_with_what_has_to_act_before_its_step_is_refused(tmp_path, tok
         attach(trainer, defences="safe_grad", resources=SAFETY)
 
 
+def test_gradients_that_fp16_has_scaled_are_not_changed(tmp_path, tokenizer):
+    trainer = sft_trainer(tmp_path, tokenizer, lora=True)
+    trainer.args.fp16, trainer.args.max_grad_norm = True, 0.0
+    with pytest.raises(ConfigError, match="gradients in their own scale for SafeGrad, found fp16 without clipping"):
+        attach(trainer, defences="safe_grad", resources=SAFETY)
+    trainer.args.max_grad_norm = 1.0
+    attach(trainer, defences="safe_grad", resources=SAFETY)
+
+
 def test_weights_that_zero_3_keeps_in_pieces_are_not_read(tmp_path, tokenizer):
     trainer = deepspeed_trainer(tmp_path, tokenizer, {"zero_optimization": {"stage": 3}})
     with pytest.raises(ConfigError, match="weights that EMA can read between steps, found DeepSpeed ZeRO-3"):

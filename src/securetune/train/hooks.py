@@ -42,9 +42,16 @@ def connect(
         total_steps: steps that shares of the run refer to; by default the trainer's own total.
 
     Raises:
-        ConfigError: a defence that DeepSpeed keeps from the gradients or, with ZeRO-3, from the weights.
+        ConfigError: a defence that DeepSpeed keeps from the gradients or, with ZeRO-3, from the weights, or one that
+            would change gradients which fp16 has scaled.
     """
     _check_deepspeed(trainer, combination)
+    if trainer.args.fp16 and not trainer.args.max_grad_norm:
+        for defence in combination.with_hook("gradients"):
+            raise ConfigError(
+                f"Expected gradients in their own scale for {defence.title}, found fp16 without clipping, which scales "
+                "them up to the very step. Set max_grad_norm above 0, or train in bf16."
+            )
     ranks = int(trainer.accelerator.num_processes // trainer.get_tp_size())
     run = TrainingRun(
         model=trainer.model,
