@@ -109,6 +109,14 @@ def test_every_harmful_set_has_its_columns_and_the_worst_one_decides():
     assert header.endswith("asr,asr: a,asr: b,prompts") and first.endswith("1.0,1.0,0.5,4")
 
 
+def test_where_harmful_sets_are_many_they_stand_in_a_table_of_their_own():
+    attacks = {name: (name == "c", name != "a") for name in "abcd"}
+    lines = to_markdown(summaries([Result(**{**vars(result("none")), "attacks": attacks})])).splitlines()
+    assert lines[2].startswith("| method | rate x | ASR: worst set, % (by seed) |")
+    assert lines[4].startswith("| IFT | 1 | 100.0 (100) c | – |")
+    assert lines[6] == "| ASR, % (by seed) | IFT |" and lines[8:10] == ["| a | 0.0 (0) |", "| b | 50.0 (50) |"]
+
+
 def test_the_pareto_front_is_what_no_other_method_beats():
     found = summaries(
         [

@@ -87,9 +87,14 @@ class Summary:
     """Peak memory over plain tuning's."""
 
     @property
+    def worst(self) -> str:
+        """The harmful set where its mean attack success rate is highest."""
+        return max(self.sets, key=lambda harmful: self.sets[harmful].asr.value)
+
+    @property
     def asr(self) -> float:
-        """Mean attack success rate on the set where it is highest."""
-        return max(found.asr.value for found in self.sets.values())
+        """Mean attack success rate there."""
+        return self.sets[self.worst].asr.value
 
     @property
     def skill(self) -> float:
@@ -200,29 +205,48 @@ def frontiers(found: Mapping[Place, Sequence[Summary]]) -> dict[str, list[tuple[
 
 
 def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
-    """A table per place, the lowest ASR (on each arm's worst set) first; every number is a mean over seeds."""
+    """A table per place, the lowest ASR (on each arm's worst set) first; every number is a mean over seeds.
+
+    Where the harmful sets are many, each arm's worst one stands there, and all sets in a second table.
+    """
     lines = []
     for place, arms in found.items():
-        head = ["method", "rate x"]
-        for harmful in arms[0].sets:
-            head += [f"ASR: {harmful}, % (by seed)", "change against IFT, points"]
-        head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
-        head += ["memory", "front"]
-        lines += [f"### {_name(place)}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        sets = arms[0].sets
+        are_many = len(sets) > _COLUMNS
         ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr)
-        lines += [f"| {' | '.join(_fields(arm, front))} |" for arm, front in ranked]
-        sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in arms[0].sets.items())
+        head = ["method", "rate x"]
+        for title in ["worst set"] if are_many else sets:
+            head += [f"ASR: {title}, % (by seed)", "change against IFT, points"]
+        head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
+        rows = [_fields(arm, [arm.worst] if are_many else list(arm.sets), front) for arm, front in ranked]
+        lines += [f"### {_name(place)}", "", *_table([*head, "memory", "front"], rows)]
+        if are_many:
+            each = [[name, *(_asr(arm.sets[name]) for arm, _ in ranked)] for name in sets]
+            lines += ["", *_table(["ASR, % (by seed)", *(arm.title for arm, _ in ranked)], each)]
+        sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
 
 
-def _fields(arm: Summary, front: bool) -> list[str]:
-    told = [arm.title, f"{arm.rate:g}"]
-    for found in arm.sets.values():
-        told.append(f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})")
-        change, is_plain = found.change, arm.title == Arm.parse(PLAIN).title
+_COLUMNS = 3
+"""Harmful sets that have columns of their own beside everything else."""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _asr(found: OnSet) -> str:
+    return f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})"
+
+
+def _fields(arm: Summary, shown: Sequence[str], front: bool) -> list[str]:
+    told, is_plain = [arm.title, f"{arm.rate:g}"], arm.title == Arm.parse(PLAIN).title
+    for harmful in shown:
+        found = arm.sets[harmful]
+        change = found.change
         reach = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-        told.append("–" if is_plain else reach)
+        told += [_asr(found) + (f" {harmful}" if len(arm.sets) > len(shown) else ""), "–" if is_plain else reach]
     return [
         *told,
         f"{100 * arm.over_refusal:.1f}",
