@@ -93,7 +93,7 @@ class Summary:
 
     @property
     def asr(self) -> float:
-        """Mean attack success rate there."""
+        """Mean attack success rate on that set."""
         return self.sets[self.worst].asr.value
 
     @property
