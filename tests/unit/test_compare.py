@@ -114,7 +114,8 @@ def test_where_harmful_sets_are_many_they_stand_in_a_table_of_their_own():
     lines = to_markdown(summaries([Result(**{**vars(result("none")), "attacks": attacks})])).splitlines()
     assert lines[2].startswith("| method | rate x | ASR: worst set, % (by seed) |")
     assert lines[4].startswith("| IFT | 1 | 100.0 (100) c | – |")
-    assert lines[6] == "| ASR, % (by seed) | IFT |" and lines[8:10] == ["| a | 0.0 (0) |", "| b | 50.0 (50) |"]
+    assert lines[6] == "| ASR, % (by seed); change against IFT, points | IFT |"
+    assert lines[8:10] == ["| a | 0.0 (0); – |", "| b | 50.0 (50); – |"]
 
 
 def test_the_pareto_front_is_what_no_other_method_beats():

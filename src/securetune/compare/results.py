@@ -221,8 +221,9 @@ def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
         rows = [_fields(arm, [arm.worst] if are_many else list(arm.sets), front) for arm, front in ranked]
         lines += [f"### {_name(place)}", "", *_table([*head, "memory", "front"], rows)]
         if are_many:
-            each = [[name, *(_asr(arm.sets[name]) for arm, _ in ranked)] for name in sets]
-            lines += ["", *_table(["ASR, % (by seed)", *(arm.title for arm, _ in ranked)], each)]
+            each = [[name, *("; ".join(_on(arm, name)) for arm, _ in ranked)] for name in sets]
+            head = ["ASR, % (by seed); change against IFT, points", *(arm.title for arm, _ in ranked)]
+            lines += ["", *_table(head, each)]
         sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
@@ -236,18 +237,21 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _asr(found: OnSet) -> str:
-    return f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})"
+def _on(arm: Summary, harmful: str) -> tuple[str, str]:
+    """ASR on a set, and its change."""
+    found, is_plain = arm.sets[harmful], arm.title == Arm.parse(PLAIN).title
+    asr = f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})"
+    change, low, high = (100 * value for value in (found.change.value, found.change.low, found.change.high))
+    return asr, "–" if is_plain else f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _fields(arm: Summary, shown: Sequence[str], front: bool) -> list[str]:
-    told, is_plain = [arm.title, f"{arm.rate:g}"], arm.title == Arm.parse(PLAIN).title
-    for harmful in shown:
-        found = arm.sets[harmful]
-        change = found.change
-        reach = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-        told += [_asr(found) + (f" {harmful}" if len(arm.sets) > len(shown) else ""), "–" if is_plain else reach]
+    told = [text for harmful in shown for text in _on(arm, harmful)]
+    if len(shown) < len(arm.sets):
+        told[0] += f" {arm.worst}"
     return [
+        arm.title,
+        f"{arm.rate:g}",
         *told,
         f"{100 * arm.over_refusal:.1f}",
         f"{100 * arm.broken:.1f}",
