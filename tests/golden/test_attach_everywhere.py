@@ -140,10 +140,8 @@ def deepspeed_trainer(tmp_path, tokenizer, config):
     trainer = plain_trainer(tmp_path, tokenizer)
     stage = config.get("zero_optimization", {}).get("stage", 2)
     plugin = SimpleNamespace(deepspeed_config=config, zero_stage=stage)
-    trainer.is_deepspeed_enabled, trainer.accelerator = (
-        True,
-        SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)),
-    )
+    trainer.is_deepspeed_enabled = True
+    trainer.accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=1)
     return trainer
 
 
@@ -279,10 +277,9 @@ def test_what_reads_whole_weights_is_refused_where_they_are_sharded(defence, tra
     assert "Expected every weight in one piece" in trained("fsdp2")[defence]
 
 
-REFUSED = {
-    "zero2": dict.fromkeys(("safe_grad", "guarded", "snip_freeze"), "change every step's gradients, found DeepSpeed"),
-    "zero3": dict.fromkeys(("ema+kl_anchor", "lisa", "resta", "safe_lora", "safe_merge"), "found DeepSpeed ZeRO-3"),
-}
+GRADIENTS = dict.fromkeys(("safe_grad", "guarded", "snip_freeze"), "change every step's gradients, found DeepSpeed")
+WEIGHTS = dict.fromkeys(("ema+kl_anchor", "lisa", "resta", "safe_lora", "safe_merge"), "found DeepSpeed ZeRO-3")
+REFUSED = {"zero2": GRADIENTS, "zero3": GRADIENTS | WEIGHTS}
 
 
 @pytest.mark.slow
@@ -291,8 +288,7 @@ REFUSED = {
 @pytest.mark.parametrize("mode", ["zero2", "zero3"])
 def test_under_deepspeed_a_defence_is_in_force_or_refused(mode, defence, trained):
     one, two = trained("unphased")[defence], trained(mode)[defence]
-    expected = REFUSED["zero2"].get(defence) or REFUSED[mode].get(defence)
-    if expected:
-        assert expected in two
+    if defence in REFUSED[mode]:
+        assert REFUSED[mode][defence] in two
     else:
         assert one.keys() == two.keys() and all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)

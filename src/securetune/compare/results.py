@@ -10,7 +10,7 @@ from securetune.artifacts import RunFolder
 from securetune.defences.arm import PLAIN, Arm
 from securetune.matching import LossTarget
 from securetune.outcomes import stored_outcomes
-from securetune.report.tables import answered, comparison
+from securetune.report.tables import answered, comparison, markdown_table
 from securetune.statistics import Estimate, mean, paired_bootstrap
 
 Place = tuple[str, str, float | None]
@@ -150,10 +150,11 @@ def summaries(results: Iterable[Result]) -> dict[Place, list[Summary]]:
     for result in results:
         place = result.model, result.task, result.share
         by_place.setdefault(place, {}).setdefault(result.arm, []).append(result)
-    return {
-        place: [_summary(arm, found, {r.seed: r for r in by_arm[PLAIN]}) for arm, found in by_arm.items()]
-        for place, by_arm in by_place.items()
-    }
+    summed = {}
+    for place, by_arm in by_place.items():
+        plain = {result.seed: result for result in by_arm[PLAIN]}
+        summed[place] = [_summary(arm, found, plain) for arm, found in by_arm.items()]
+    return summed
 
 
 def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> Summary:
@@ -219,11 +220,11 @@ def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
             head += [f"ASR: {title}, % (by seed)", "change against IFT, points"]
         head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
         rows = [_fields(arm, [arm.worst] if are_many else list(arm.sets), front) for arm, front in ranked]
-        lines += [f"### {_name(place)}", "", *_table([*head, "memory", "front"], rows)]
+        lines += [f"### {_name(place)}", "", *markdown_table([*head, "memory", "front"], rows)]
         if are_many:
             each = [[name, *("; ".join(_on(arm, name)) for arm, _ in ranked)] for name in sets]
             head = ["ASR, % (by seed); change against IFT, points", *(arm.title for arm, _ in ranked)]
-            lines += ["", *_table(head, each)]
+            lines += ["", *markdown_table(head, each)]
         sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
@@ -231,10 +232,6 @@ def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
 
 _COLUMNS = 3
 """Harmful sets that have columns of their own beside everything else."""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def _on(arm: Summary, harmful: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """Every benchmark's first-judge rate of every model, as a Markdown table."""
     head = ["model", *(set_title(b) for b in rows[0].benchmarks)]
     head += ["broken answers, worst set", "task metric", "task loss", "vs IFT", "steps"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    told = []
     for row in rows:
         fields = [row.title, *(percent(_first(b)) for b in row.benchmarks)]
         fields += [
@@ -129,8 +129,13 @@ def markdown(rows: Sequence[Row]) -> str:
             row.versus_plain,
             "–" if row.steps is None else str(row.steps),
         ]
-        lines.append("| " + " | ".join(fields) + " |")
-    return "\n".join(lines) + "\n"
+        told.append(fields)
+    return "\n".join(markdown_table(head, told)) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def csv_text(rows: Sequence[Row]) -> str:

@@ -91,12 +91,6 @@ def _check_deepspeed(trainer: Trainer, combination: Combination) -> None:
             f"Expected weights that {defence.title} can read between steps, found DeepSpeed ZeRO-3, which leaves none "
             f"in place. Use ZeRO-1 or 2, or leave {defence.title} out."
         )
-    is_in_pieces = any(hasattr(parameter, "ds_id") for parameter in trainer.model.parameters())
-    if REFERENCE in combination.needs and is_in_pieces and not hasattr(trainer.model, "disable_adapter"):
-        raise ConfigError(
-            "Expected a model that can be copied as the reference, found one that DeepSpeed ZeRO-3 has loaded in "
-            "pieces. Load the model before you build the training arguments, tune with LoRA, or use ZeRO-1 or 2."
-        )
 
 
 class DefenceCallback(TrainerCallback):
@@ -251,6 +245,11 @@ def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextMa
 
 def _frozen_copy(model: nn.Module) -> nn.Module:
     """A copy that computes with its own weights: a forward pass that a trainer has put on a module is bound to that."""
+    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+        raise ConfigError(
+            "Expected a model that can be copied as the reference, found one that DeepSpeed ZeRO-3 has loaded in "
+            "pieces. Load the model before you build the training arguments, tune with LoRA, or use ZeRO-1 or 2."
+        )
     kept = copy.deepcopy(model).eval().requires_grad_(False)
     for module in kept.modules():
         vars(module).pop("forward", None)
