@@ -40,7 +40,7 @@ from securetune.session import Session
 from securetune.testbed.build import resolve
 from securetune.testbed.demo import demo_settings
 from securetune.topology import ModuleSet, Topology
-from securetune.train.sft import train
+from securetune.train.sft import fine_tune
 
 PERTURBATIONS = ("lowrank", "tuned", "zero")
 DRAWS = 3
@@ -102,7 +102,7 @@ def tuned_alone(
     plan = plan_of("causal", PlanModel(id="testbed"), read_topology(model), modules, rest_lr_mult=0.0)
     settings = config.train.model_copy(update={"match_max_factor": 3.0, "save_every": 10_000})
     with tempfile.TemporaryDirectory() as folder:
-        result = train(
+        result = fine_tune(
             model,
             session.tokenizer,
             rows,

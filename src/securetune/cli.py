@@ -73,11 +73,11 @@ def demo(
 @app.command()
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
-    from securetune.compare import compare as run_grid
+    from securetune.compare import compare_runs
     from securetune.compare.grid import CompareConfig
     from securetune.config import validated
 
-    folder = run_grid(validated(CompareConfig, _settings(config, overrides), str(config)))
+    folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
     typer.echo((folder / "compare.md").read_text(encoding="utf-8"))
     typer.echo(f"Tables and figures are in {folder}")
 

@@ -152,7 +152,7 @@ class Plan(_Data):
             PlanError: no such file, or not a plan.
         """
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
+            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
             is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
             return cls.model_validate(raw["data"] if is_artifact else raw)
         except OSError as error:

@@ -22,7 +22,7 @@ from securetune.scan.scanner import Scanner
 from securetune.scan.signals import Signals
 from securetune.session import Session
 from securetune.topology import Topology
-from securetune.train.sft import train
+from securetune.train.sft import fine_tune
 
 
 def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> dict[str, str]:
@@ -34,7 +34,7 @@ def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe:
         "features": features.digest,
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
-        "scan": digest(config.scan.model_dump()),
+        "scan": digest(session.scan.model_dump()),
     }
     if PERTURBATIONS.get(config.scan.perturbation).needs_tuning:
         inputs |= {"data": session.data_digest(), "train": digest(config.train.model_dump())}
@@ -47,7 +47,7 @@ def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe:
 
 def session_scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
     """A scanner on prompts the probe was not fitted on."""
-    config = session.config.scan
+    config = session.scan
     perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
     learned = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
     labels = np.array(session.prompts.labels)
@@ -71,7 +71,7 @@ def session_scanner(session: Session, topology: Artifact, features: Artifact, pr
         Topology.from_dict(topology.data),
         batches,
         perturbation,
-        seed=config.seed,
+        seed=config.seed or 0,
         learned=learned,
     )
     return Scanner(
@@ -104,12 +104,12 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     """What a short plain LoRA run changes in every module; made once per draw and kept in the run folder."""
     steps = session.config.scan.tuning_steps
     settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps})
-    seed = session.config.scan.seed * 1000 + draw
+    seed = (session.scan.seed or 0) * 1000 + draw
     key = digest([session.model_digest, session.data_digest(), settings.model_dump(), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
     if not output.exists():
         rows, held_out = session.examples
-        train(session.model_to_tune(), session.tokenizer, rows, held_out, settings, output=output, seed=seed)
+        fine_tune(session.model_to_tune(), session.tokenizer, rows, held_out, settings, output=output, seed=seed)
     return AdapterChange(output)
 
 

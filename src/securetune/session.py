@@ -23,6 +23,7 @@ from securetune.examples import load_examples, replaced
 from securetune.models.loading import ModelConfig, load_model, load_tokenizer, model_identity
 from securetune.perturb import PERTURBATIONS
 from securetune.prompts import Example, Prompt, PromptSet, load_prompts, selected
+from securetune.scan.scanner import ScanConfig
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
@@ -58,6 +59,12 @@ class Session:
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+
+    @cached_property
+    def scan(self) -> ScanConfig:
+        """How to scan, with the run's seed where the scan has none of its own."""
+        found = self.config.scan
+        return found if found.seed is not None else found.model_copy(update={"seed": self.config.seed})
 
     @property
     def arms(self) -> list[str]:

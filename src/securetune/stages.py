@@ -36,7 +36,7 @@ from securetune.search import SEARCHES
 from securetune.search.problem import SearchProblem
 from securetune.session import Session
 from securetune.topology import ModuleSet, Topology
-from securetune.train.sft import train as tune
+from securetune.train.sft import fine_tune
 
 
 def topology(session: Session) -> Artifact:
@@ -100,7 +100,7 @@ def scan(session: Session, topology: Artifact, features: Artifact, probe: Artifa
         measured = session_scanner(session, topology, features, probe).scan(_journal(session, "scan", inputs))
         return measured.to_dict(), []
 
-    return session.folder.produce("scan", inputs, compute, seed=session.config.scan.seed)
+    return session.folder.produce("scan", inputs, compute, seed=session.scan.seed or 0)
 
 
 def share_scan(session: Session, process: int, count: int) -> None:
@@ -225,7 +225,7 @@ def train(session: Session, arm: str, features: Artifact, plan: Artifact | None,
     def compute() -> tuple[dict[str, Any], list[Path]]:
         rows, held_out = session.examples
         output = session.folder.file("train", arm, "")
-        result = tune(
+        result = fine_tune(
             session.model_to_tune(),
             session.tokenizer,
             rows,

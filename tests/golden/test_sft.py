@@ -6,7 +6,7 @@ import pytest
 
 from securetune.matching import LossTarget
 from securetune.testbed.tasks import TASKS
-from securetune.train.sft import TrainConfig, train
+from securetune.train.sft import TrainConfig, fine_tune
 from tests.conftest import Kill, Killed, tiny_llama
 
 CONFIG = TrainConfig(steps=6, save_every=2, eval_every=2, learning_rate=1e-2, batch_size=4, warmup_steps=2)
@@ -23,7 +23,9 @@ def tune(tokenizer):
     ]
 
     def run(output, config=CONFIG, **options):
-        return train(tiny_llama(len(tokenizer)), tokenizer, examples, examples[:8], config, output=output, **options)
+        return fine_tune(
+            tiny_llama(len(tokenizer)), tokenizer, examples, examples[:8], config, output=output, **options
+        )
 
     return run
 

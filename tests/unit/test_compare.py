@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from securetune.artifacts import RunFolder
-from securetune.compare import _analyse, compare
+from securetune.compare import _analyse, compare_runs
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_csv, to_markdown
 from securetune.defences.arm import Arm
@@ -149,7 +149,7 @@ def grid(model_folder, data_folder, tmp_path_factory):
         output=str(folder), run=raw, tasks={"letters": {}}, arms=("early_stop", "ema + early_stop"), seeds=(0,),
         learning_rates=(1, 0.5), sweep_seeds=(1,), mixed_shares=(0, 0.5),
     )  # fmt: skip
-    return config, compare(config)
+    return config, compare_runs(config)
 
 
 def test_a_grid_leaves_a_table_with_every_arm_at_a_rate_of_its_own(grid):
@@ -170,7 +170,7 @@ def test_a_finished_grid_computes_nothing_again(grid):
     config, folder = grid
     before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/0*.json")}
     table = (folder / "compare.md").read_text()
-    compare(config)
+    compare_runs(config)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/0*.json")} == before
     assert (folder / "compare.md").read_text() == table
 
@@ -178,7 +178,7 @@ def test_a_finished_grid_computes_nothing_again(grid):
 def test_a_grid_that_runs_already_is_left_alone(grid):
     config, folder = grid
     with RunFolder(folder), pytest.raises(ArtifactError, match="Another securetune process"):
-        compare(config)
+        compare_runs(config)
 
 
 def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tm
     monkeypatch.setattr("securetune.compare._stages", lambda cell, output, *_, until: found.append(output / COMMITS))
     run = {**config.run, "benchmarks": [{"benchmark": "jbb_harmful"}, {"benchmark": "jbb_benign"}]}
     for _ in range(2):  # the second time as a resumed comparison
-        compare(config.model_copy(update={"run": run, "output": str(tmp_path)}))
+        compare_runs(config.model_copy(update={"run": run, "output": str(tmp_path)}))
     texts = {path.read_text() for path in found}
     assert len(set(found)) == 2 and texts == {'["JailbreakBench/JBB-Behaviors", "first"]\n'}
 
@@ -210,7 +210,7 @@ def test_killing_a_grid_ends_its_workers(grid, tmp_path):
 def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     config, _ = grid
     changes = {"output": str(tmp_path), "arms": ("early_stop",), "learning_rates": (1e30, 1.0), "mixed_shares": ()}
-    folder = compare(config.model_copy(update=changes))
+    folder = compare_runs(config.model_copy(update=changes))
     found = json.loads((folder / "compare.json").read_text())
     assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
     assert to_markdown(summaries(Result(**row) for row in found))
@@ -223,7 +223,7 @@ def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):
         ({"tasks": {"letters": {"train": {"steps": "many"}}}}, "train.steps"),
     ):
         with pytest.raises(SecuretuneError, match=told):
-            compare(config.model_copy(update={**changes, "output": str(tmp_path / "new")}))
+            compare_runs(config.model_copy(update={**changes, "output": str(tmp_path / "new")}))
     assert not (tmp_path / "new").exists()
 
 

@@ -1,16 +1,20 @@
 """Data formats, prompts, the probe's split and the embedded world."""
 
+import json
 import random
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from securetune.artifacts import RunFolder
+from securetune.config import parse_config
 from securetune.errors import DataError, ProbeError
 from securetune.evaluate.judges import JUDGES
 from securetune.examples import DataConfig, load_examples
 from securetune.probe import fit_probe, split_prompts
 from securetune.prompts import Prompt, load_prompts
+from securetune.session import Session
 from securetune.testbed.build import system_rows
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import (
@@ -22,7 +26,7 @@ from securetune.testbed.world import (
     is_held_out_pair,
     sample_requests,
 )
-from tests.conftest import SHARED_DATA, write_jsonl
+from tests.conftest import SHARED_DATA, settings, write_jsonl
 
 USER, ASSISTANT = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
@@ -67,6 +71,14 @@ def test_unreadable_files_say_what_was_found(text, reason, tmp_path):
         load_examples(DataConfig(path=str(tmp_path / "d.jsonl")), seed=0)
     with pytest.raises(DataError, match="found"):
         load_examples(DataConfig(path=str(tmp_path / "absent.jsonl")), seed=0)
+
+
+@pytest.mark.parametrize("break_", ["\u2028", "\u2029", "\u0085", "\x7f"])
+def test_a_line_ends_at_a_newline_only_and_a_byte_order_mark_is_none_of_its_text(break_, tmp_path):
+    row = json.dumps({"prompt": f"one{break_}two", "completion": "A"}, ensure_ascii=False)
+    (tmp_path / "d.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n{row}\n".encode())
+    found = load_examples(DataConfig(path=str(tmp_path / "d.jsonl")), seed=0)
+    assert [example["prompt"][0]["content"] for example in found] == [json.loads(row)["prompt"]] * 2
 
 
 def test_rows_can_be_skipped_by_field(tmp_path):
@@ -155,3 +167,10 @@ def test_real_files_are_read():
     assert len(load_prompts(SHARED_DATA / "harmful/advbench.jsonl", half="odd")) == 256
     for name in ("alpaca", "gsm8k_test", "dolly"):
         assert len(load_examples(DataConfig(path=str(SHARED_DATA / f"instructions/{name}.jsonl")), seed=0)) > 1000
+
+
+def test_the_seed_of_a_run_reaches_its_scan_unless_the_scan_has_its_own(model_folder, data_folder, tmp_path):
+    raw = settings(model_folder, data_folder, tmp_path) | {"seed": 3}
+    for scan, seed in (({}, 3), ({"seed": 0}, 0)):
+        config = parse_config(raw | {"scan": raw["scan"] | scan}, "test")
+        assert Session(config, RunFolder(tmp_path)).scan.seed == seed

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pkgutil
 import random
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+import securetune
 from securetune.artifacts import Journal, RunFolder
 from securetune.controls import control_labels
 from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
@@ -40,6 +42,24 @@ def test_the_light_half_imports_neither_torch_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_what_it_says_twice_and_in_any_order():
+    code = (
+        "import random, types, securetune;"
+        "names = random.Random({seed}).sample(securetune.__all__, len(securetune.__all__));"
+        "first = [getattr(securetune, name) for name in names];"
+        "second = [getattr(securetune, name) for name in names];"
+        "assert all(a is b and not isinstance(a, types.ModuleType) for a, b in zip(first, second)), names"
+    )
+    for seed in range(2):
+        done = subprocess.run([sys.executable, "-c", code.format(seed=seed)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_no_public_name_is_a_module_of_the_package_too():
+    modules = {module.name for module in pkgutil.iter_modules(securetune.__path__)}
+    assert not modules & set(securetune.__all__), "importing the module would put it in the name's place"
 
 
 def test_module_set_iterates_in_layer_order_and_parses_its_own_names():

@@ -27,7 +27,7 @@ from securetune.session import COMMITS, commit_of
 from securetune.testbed.build import resolve
 
 
-def compare(config: CompareConfig) -> Path:
+def compare_runs(config: CompareConfig) -> Path:
     """Run the grid and write its tables and figures; returns its folder.
 
     Raises:

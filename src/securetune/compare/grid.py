@@ -111,7 +111,7 @@ def cells(
             for share in shares or (None,):
                 for seed in seeds:
                     settings = _merged(_merged(config.run, of_model), of_task)
-                    settings = _merged(settings, {"seed": seed, "scan": {"seed": seed}, "task": {"name": task}})
+                    settings = _merged(settings, {"seed": seed, "task": {"name": task}})
                     if share is not None:
                         settings = _merged(settings, {"task": {"mixed": {"share": share}}})
                     found.append(

@@ -58,8 +58,8 @@ class ScanConfig(BaseModel):
     """Malicious prompts whose generated answers are judged too, as the slow signal `ANSWERS`; 0 leaves it out."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts per forward pass."""
-    seed: int = 0
-    """Seed of all draws."""
+    seed: int | None = None
+    """Seed of all draws; by default the run's."""
 
 
 Drops = dict[str, float]
@@ -260,7 +260,7 @@ class Scanner:
     def _blocks(self) -> list[Block]:
         assert self._malicious is not None, "racing needs batches of the malicious prompts"
         count = int((self._signals.labels == 1).sum())
-        return race_blocks(self._passes, self._malicious, count, self._config.seed)
+        return race_blocks(self._passes, self._malicious, count, self._config.seed or 0)
 
     def _gradient(self, strength: float) -> dict[str, list[Drops]]:
         assert self._malicious is not None, "the gradient needs batches of the malicious prompts"

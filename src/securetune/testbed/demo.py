@@ -38,7 +38,7 @@ def demo_settings(task: str, output: Path, seed: int) -> dict[str, Any]:
             "malicious": {"path": f"{SCHEME}analysis-harmful.jsonl"},
             "benign": {"path": f"{SCHEME}analysis-benign.jsonl"},
         },
-        "scan": {"prompts": 40, "draws": 2, "seed": seed},
+        "scan": {"prompts": 40, "draws": 2},
         "safety": {"path": f"{SCHEME}safety.jsonl"},
         "unaligned": f"{SCHEME}unaligned",
         "task": {

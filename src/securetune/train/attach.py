@@ -74,7 +74,7 @@ def attach(
 
 _ELSEWHERE = {
     "edit_plan": "Give the plan itself: `securetune plan` writes it.",
-    "edit_data": "The trainer holds its rows already: mix the rows before you build it, or use securetune.train().",
+    "edit_data": "The trainer holds its rows already: mix the rows before you build it, or use securetune.fine_tune().",
     "inference_prompt": "Use its prompt when you generate.",
     "steer": "It acts when the tuned model answers: use `securetune run`.",
 }

@@ -214,7 +214,7 @@ class ShowProgress(TrainerCallback):
         self._progress.stop()
 
 
-def train(
+def fine_tune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],

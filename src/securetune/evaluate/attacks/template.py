@@ -32,7 +32,7 @@ class Template(Attack):
             ConfigError: no such file, or no place in it.
         """
         try:
-            text = Path(self.settings.path).read_text(encoding="utf-8")
+            text = Path(self.settings.path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"Expected a text file for the attack, found: {error}. Check attack.path.") from error
         if _PLACE not in text:

@@ -29,7 +29,7 @@ class HarmbenchClassifier(ChatJudge):
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Ask it about every answer."""
         try:
-            prompt = Path(self.settings.prompt_file).read_text(encoding="utf-8")
+            prompt = Path(self.settings.prompt_file).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise ConfigError(f"Expected the classifier's prompt in a file, found: {error}. Check the path.") from error
         missing = [field for field in ("{behavior}", "{generation}") if field not in prompt]
