@@ -297,7 +297,7 @@ CHANGES = {
     "constrained_sft", "ema", "kl_anchor", "lisa", "pact", "procon", "replay", "resta", "safe_grad", "safe_instr",
     "safe_lora", "safe_merge", "snip_freeze",
 }  # fmt: skip
-"""Ours that change what a run leaves, even a run of four steps; the others act by a plan, at inference, or on a loss."""
+"""Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 
 
 class Watched(Combination):
