@@ -26,10 +26,9 @@ lint: $(VENV)/.installed
 check: test lint
 
 bench: $(VENV)/.installed
-	$(BIN)/securetune compare configs/compare-embedded.yaml
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/scan.py
-	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python speed/training.py
+	$(BIN)/python speed/scan.py
+	$(BIN)/python speed/generation.py
 
 clean:
 	rm -rf $(VENV)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from securetune.artifacts import STAGES
+from securetune.base.artifacts import STAGES
 from securetune.errors import SecuretuneError
 
 if TYPE_CHECKING:
-    from securetune.artifacts import Artifact
-    from securetune.topology import Topology
+    from securetune.base.artifacts import Artifact
+    from securetune.models.topology import Topology
 
 app = typer.Typer(
     help="Tune on your benign data, keep your model's safety, see the proof.",
@@ -73,8 +73,8 @@ def demo(
 @app.command()
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
-    from securetune.compare import compare_runs
     from securetune.compare.grid import CompareConfig
+    from securetune.compare.run import compare_runs
     from securetune.config import validated
 
     folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
@@ -104,10 +104,10 @@ def export(
     """Write a plan for another trainer, checked against that trainer's own rule of matching."""
     import yaml
 
-    from securetune.artifacts import write_atomic
+    from securetune.base.artifacts import write_atomic
     from securetune.errors import ConfigError
-    from securetune.exchange import FORMATS, adapter_names
-    from securetune.plan import Plan
+    from securetune.plans.export import FORMATS, adapter_names
+    from securetune.plans.plan import Plan
 
     if to not in FORMATS or adapter not in ("lora", "full"):
         raise ConfigError(
@@ -137,7 +137,7 @@ def publish(
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
     import shutil
 
-    from securetune.artifacts import RunFolder, write_atomic
+    from securetune.base.artifacts import RunFolder, write_atomic
     from securetune.errors import ConfigError
     from securetune.report.card import render_card
 
@@ -160,10 +160,10 @@ def gate(
     """Hold a run's tuned models against safety budgets; exit code 2 where one is not kept."""
     import json
 
-    from securetune import gate as gates
-    from securetune.artifacts import RunFolder, write_atomic
+    from securetune.base.artifacts import RunFolder, write_atomic
     from securetune.config import read_yaml, validated
     from securetune.errors import ArtifactError
+    from securetune.report import gate as gates
 
     if not run.is_dir():
         raise ArtifactError(f"Expected the folder of a finished run at {run}, found none. Check the path.")
@@ -190,9 +190,9 @@ def plan_from_list(
     """Make a plan that holds back a published list of layers or modules."""
     import yaml
 
-    from securetune import exchange
     from securetune.errors import ConfigError
-    from securetune.plan import PlanModel
+    from securetune.plans import export as exchange
+    from securetune.plans.plan import PlanModel
 
     try:
         found = yaml.safe_load(listed.read_text(encoding="utf-8"))
@@ -208,9 +208,10 @@ def plan_from_list(
 
 def _skeleton(model: str) -> "tuple[Topology, list[str]]":
     """A model's topology and parameter names, without its weights."""
-    from securetune.models.loading import ModelConfig, load_skeleton
+    from securetune.models.config import ModelConfig
+    from securetune.models.libraries import quiet_libraries
+    from securetune.models.loading import load_skeleton
     from securetune.models.reading import read_topology
-    from securetune.progress import quiet_libraries
 
     quiet_libraries()
     skeleton = load_skeleton(ModelConfig(path=model))
@@ -220,7 +221,7 @@ def _skeleton(model: str) -> "tuple[Topology, list[str]]":
 @app.command("train-base")
 def train_base(recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/english-base.yaml.")]) -> None:
     """Train a small chat model on real text from nothing, for checks without a download."""
-    from securetune.progress import quiet_libraries
+    from securetune.models.libraries import quiet_libraries
     from securetune.testbed import recipe as recipes
 
     quiet_libraries()
@@ -251,9 +252,8 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
-    from securetune.pipeline import run as run_pipeline
-    from securetune.processes import processes
-    from securetune.progress import quiet_libraries
+    from securetune.flow.pipeline import run as run_pipeline
+    from securetune.models.libraries import processes, quiet_libraries
     from securetune.testbed.build import resolve
 
     quiet_libraries()

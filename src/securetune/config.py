@@ -11,14 +11,13 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
-from securetune.evaluate.runner import EvaluateConfig
-from securetune.evaluate.task import Metric
-from securetune.examples import DataConfig
-from securetune.models.loading import ModelConfig
-from securetune.plan import Regex
-from securetune.scan.scanner import ScanConfig
-from securetune.train.sft import TrainConfig
+from securetune.evaluate.config import EvaluateConfig, Metric
+from securetune.models.config import ModelConfig
+from securetune.plans.plan import Regex
+from securetune.scan.config import ScanConfig
+from securetune.train.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -9,14 +9,14 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from securetune.errors import TopologyError
 from securetune.evaluate.generation import _decode
-from securetune.features import PromptBatch, extract_features
 from securetune.models.families import NOT_MODULES
+from securetune.models.features import PromptBatch, extract_features
 from securetune.models.reading import decoder_layers, read_topology
+from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.perturb import PERTURBATIONS
-from securetune.perturb.apply import perturbed
-from securetune.plan import PlanModel, plan_of
+from securetune.perturb.base.apply import perturbed
+from securetune.plans.plan import PlanModel, plan_of
 from securetune.scan.prefix import PrefixCache
-from securetune.topology import ModuleRef, ModuleSet
 
 BASE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 64, "pad_token_id": 0}
 SMALL = BASE | {"intermediate_size": 48, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}

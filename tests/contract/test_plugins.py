@@ -10,25 +10,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
 from securetune.defences import DEFENCES
-from securetune.defences.combination import Combination
-from securetune.defences.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
 from securetune.errors import DataError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.attacks import ATTACKS
-from securetune.evaluate.attacks.interface import Attack
+from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.judges.chat import ChatSettings, chat_model
-from securetune.evaluate.judges.interface import Judge
-from securetune.features import PromptBatch
+from securetune.evaluate.judges.base.chat import ChatSettings, chat_model
+from securetune.evaluate.judges.base.interface import Judge
+from securetune.models.features import PromptBatch
+from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
+from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.perturb import PERTURBATIONS
-from securetune.perturb.apply import Draw, perturbed
-from securetune.plan import Plan, PlanModel, plan_of
-from securetune.scan.openings import Openings
-from securetune.topology import ModuleRef, ModuleSet
+from securetune.perturb.base.apply import Draw, perturbed
+from securetune.plans.plan import Plan, PlanModel, plan_of
 
 
 def learned(like, seed=0):
@@ -268,7 +268,7 @@ def test_a_benchmark_on_github_is_read_at_its_commit(name, text, monkeypatch, tm
     file = tmp_path / source.dataset / source.revision / source.path
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    monkeypatch.setattr("securetune.evaluate.benchmarks.source._GITHUB", str(tmp_path))
+    monkeypatch.setattr("securetune.evaluate.benchmarks.base.source._GITHUB", str(tmp_path))
     commit = source.commit(Journal(tmp_path / "commits.jsonl"))
     assert [prompt.text for prompt in source.load(commit=commit)] == ["Hide it, now", "Peek"]
     with pytest.raises(DataError, match="at 0000"):

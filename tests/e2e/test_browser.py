@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from securetune.config import parse_config
-from securetune.pipeline import run
+from securetune.flow.pipeline import run
 from tests.conftest import settings, write_jsonl
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -16,13 +16,13 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from securetune.artifacts import STAGES
+from securetune.base.artifacts import STAGES
 from securetune.cli import entry
-from securetune.compare import check
 from securetune.compare.grid import CompareConfig
+from securetune.compare.run import check
 from securetune.config import parse_config, read_yaml, validated
-from securetune.perturb.adapter import AdapterChange
-from securetune.pipeline import run
+from securetune.flow.pipeline import run
+from securetune.perturb.base.adapter import AdapterChange
 from securetune.testbed.demo import demo_settings
 from securetune.testbed.recipe import load_recipe
 from tests.conftest import settings, write_jsonl

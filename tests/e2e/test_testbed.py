@@ -4,10 +4,11 @@ import random
 
 import pytest
 
+from securetune.data.prompts import load_prompts
 from securetune.evaluate.answers import generate_answers
 from securetune.evaluate.judges import JUDGES
-from securetune.models.loading import ModelConfig, load_model, load_tokenizer
-from securetune.prompts import load_prompts
+from securetune.models.config import ModelConfig
+from securetune.models.loading import load_model, load_tokenizer
 from securetune.testbed.build import resolve, testbed_folder
 from securetune.testbed.tasks import general_rows
 

@@ -17,10 +17,11 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
 
 from securetune import attach
-from securetune.defences.training import Resources, whole
+from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
-from securetune.plan import Entry, Phase, Plan, PlanModel
-from securetune.scan.openings import Openings
+from securetune.models.openings import Openings
+from securetune.models.tensors import whole
+from securetune.plans.plan import Entry, Phase, Plan, PlanModel
 from securetune.testbed.chat_model import train_tokenizer
 from securetune.testbed.tasks import general_rows
 from tests.conftest import tiny_llama

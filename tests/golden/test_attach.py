@@ -9,8 +9,8 @@ from trl import SFTConfig, SFTTrainer
 
 from securetune.errors import PlanError
 from securetune.models.reading import read_topology
-from securetune.plan import Entry, Phase, Plan, PlanModel, plan_of
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.plans.plan import Entry, Phase, Plan, PlanModel, plan_of
 from securetune.train.attach import attach
 from tests.conftest import tiny_llama
 

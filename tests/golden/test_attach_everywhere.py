@@ -15,9 +15,9 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 import securetune
-from securetune.defences.training import Resources
+from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError, PlanError
-from securetune.plan import Entry, Phase
+from securetune.plans.plan import Entry, Phase
 from securetune.train.attach import attach
 from tests.conftest import tiny_llama
 from tests.golden.test_attach import ONE, hand_plan, plain_trainer, sft_trainer, weights

@@ -10,20 +10,22 @@ from safetensors.torch import load_file
 from torch import nn
 
 from securetune.defences import DEFENCES
-from securetune.defences.alignment import projected
-from securetune.defences.combination import Combination
-from securetune.defences.interface import FULL, Analysed
+from securetune.defences.base.alignment import projected
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.interface import FULL, Analysed
+from securetune.defences.base.run import Resources, TrainingRun
 from securetune.defences.pact import coarse
 from securetune.defences.safe_grad import operate
 from securetune.defences.safe_instr import mixed
 from securetune.defences.snip_freeze import top
 from securetune.defences.sppft import angle_gaps, first_bounds, refined
-from securetune.defences.training import Resources, TokenBatch, TrainingRun
 from securetune.errors import ConfigError
-from securetune.features import PromptBatch, extract_layer_states
-from securetune.scan.openings import Openings
+from securetune.models.features import PromptBatch, extract_layer_states
+from securetune.models.openings import Openings
 from securetune.testbed.tasks import TASKS
-from securetune.train.sft import TrainConfig, fine_tune
+from securetune.train.config import TrainConfig
+from securetune.train.sft import fine_tune
 from tests.conftest import Kill, Killed, tiny_llama
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import render
 from securetune.errors import ModelError
 from securetune.evaluate import generation
 from securetune.evaluate.attacks.gcg import Frame, Search, losses, step, suffix_gradient
 from securetune.evaluate.generation import generate
-from securetune.prompts import render
-from securetune.scan.openings import Openings
+from securetune.models.openings import Openings
 
 PROMPTS = [f"how do i {verb} the {thing}" for verb in ("open", "break", "paint") for thing in ("box", "old red lamp")]
 OPENINGS = Openings(refusal=(5, 6), affirmative=(7, 8))

@@ -11,10 +11,18 @@ from typer.testing import CliRunner
 
 from securetune.cli import app
 from securetune.errors import PlanError
-from securetune.exchange import _UNDECAYED, FORMATS, adapter_names, axolotl_rate, plan_from_list, to_axolotl, to_lora
 from securetune.models.reading import read_topology
-from securetune.plan import Entry, Phase, Plan, PlanModel, plan_of
-from securetune.topology import ModuleSet, clean_name
+from securetune.models.topology import ModuleSet, clean_name
+from securetune.plans.export import (
+    _UNDECAYED,
+    FORMATS,
+    adapter_names,
+    axolotl_rate,
+    plan_from_list,
+    to_axolotl,
+    to_lora,
+)
+from securetune.plans.plan import Entry, Phase, Plan, PlanModel, plan_of
 from tests.conftest import tiny_llama
 
 RATE = 2e-4

@@ -12,7 +12,8 @@ from securetune.evaluate.answers import generate_answers
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.harness import TASKS, harness
 from securetune.evaluate.judges import JUDGES
-from securetune.models.loading import ModelConfig, load_model, load_tokenizer
+from securetune.models.config import ModelConfig
+from securetune.models.loading import load_model, load_tokenizer
 from tests.conftest import write_jsonl
 
 FIELDS = {"jbb_harmful": "Goal", "jbb_benign": "Goal"}

@@ -7,7 +7,7 @@ from trl import SFTConfig, SFTTrainer
 
 from securetune import monitor
 from securetune.errors import ConfigError
-from securetune.scan.openings import Openings
+from securetune.models.openings import Openings
 
 PROMPTS = ["how do i break the lamp", "how do i open the box"]
 OPENINGS = Openings(refusal=tuple(range(10, 200)), affirmative=tuple(range(200, 400)))

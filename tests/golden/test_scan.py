@@ -10,16 +10,17 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
 from securetune.errors import ScanError
-from securetune.features import PromptBatch, extract_features, extract_layer_states
+from securetune.models.features import PromptBatch, extract_features, extract_layer_states
+from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
 from securetune.perturb import PERTURBATIONS
-from securetune.probe import fit_probe
-from securetune.scan.openings import Openings
+from securetune.scan.config import ScanConfig
 from securetune.scan.passes import Passes
+from securetune.scan.probe import fit_probe
 from securetune.scan.race import is_decided, look_sizes
-from securetune.scan.scanner import ScanConfig, Scanner
+from securetune.scan.scanner import Scanner
 from securetune.scan.signals import Signals
 from tests.conftest import tiny_llama
 

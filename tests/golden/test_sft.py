@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from securetune.matching import LossTarget
+from securetune.measures.loss_target import LossTarget
 from securetune.testbed.tasks import TASKS
-from securetune.train.sft import TrainConfig, fine_tune
+from securetune.train.config import TrainConfig
+from securetune.train.sft import fine_tune
 from tests.conftest import Kill, Killed, tiny_llama
 
 CONFIG = TrainConfig(steps=6, save_every=2, eval_every=2, learning_rate=1e-2, batch_size=4, warmup_steps=2)

@@ -7,13 +7,14 @@ import os
 
 import pytest
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import render
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.generation import generate
 from securetune.evaluate.vllm_engine import Request, answer_by_vllm
-from securetune.models.loading import ModelConfig, load_model, load_tokenizer
-from securetune.prompts import render
-from securetune.scan.openings import Openings
+from securetune.models.config import ModelConfig
+from securetune.models.loading import load_model, load_tokenizer
+from securetune.models.openings import Openings
 
 REAL = bool(os.environ.get("SECURETUNE_REAL_VLLM"))
 STAND_IN = """

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from securetune.artifacts import RunFolder
-from securetune.compare import _analyse, compare_runs
+from securetune.base.artifacts import RunFolder
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_csv, to_markdown
-from securetune.defences.arm import Arm
+from securetune.compare.run import _analyse, compare_runs
+from securetune.data.examples import replaced
+from securetune.defences.base.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
-from securetune.examples import replaced
-from securetune.session import COMMITS
-from securetune.statistics import paired_bootstrap
+from securetune.flow.session import COMMITS
+from securetune.measures.statistics import paired_bootstrap
 from tests.conftest import settings
 
 
@@ -186,8 +186,12 @@ def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tm
     newest, found = iter(["first", "second"]), []
     hub = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=next(newest)))
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
-    monkeypatch.setattr("securetune.compare._run", lambda pool, cells, folder: [_analyse(c, folder) for c in cells][:0])
-    monkeypatch.setattr("securetune.compare._stages", lambda cell, output, *_, until: found.append(output / COMMITS))
+    monkeypatch.setattr(
+        "securetune.compare.run._run", lambda pool, cells, folder: [_analyse(c, folder) for c in cells][:0]
+    )
+    monkeypatch.setattr(
+        "securetune.compare.run._stages", lambda cell, output, *_, until: found.append(output / COMMITS)
+    )
     run = {**config.run, "benchmarks": [{"benchmark": "jbb_harmful"}, {"benchmark": "jbb_benign"}]}
     for _ in range(2):  # the second time as a resumed comparison
         compare_runs(config.model_copy(update={"run": run, "output": str(tmp_path)}))

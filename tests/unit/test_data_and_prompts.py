@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from securetune.artifacts import RunFolder
+from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config
+from securetune.data.config import DataConfig
+from securetune.data.examples import load_examples
+from securetune.data.prompts import Prompt, load_prompts
 from securetune.errors import DataError, ProbeError
 from securetune.evaluate.judges import JUDGES
-from securetune.examples import DataConfig, load_examples
-from securetune.probe import fit_probe, split_prompts
-from securetune.prompts import Prompt, load_prompts
-from securetune.session import Session
+from securetune.flow.session import Session
+from securetune.scan.probe import fit_probe, split_prompts
 from securetune.testbed.build import system_rows
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import (

@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from securetune.artifacts import RunFolder, digest_path
+from securetune.base.artifacts import RunFolder, digest_path
 from securetune.cli import app
 from securetune.errors import ArtifactError
-from securetune.gate import Budgets, check, passes
+from securetune.report.gate import Budgets, check, passes
 
 N = 200
 

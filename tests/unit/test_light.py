@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 import securetune
-from securetune.artifacts import Journal, RunFolder
-from securetune.controls import control_labels
+from securetune.base.artifacts import Journal, RunFolder
+from securetune.base.registry import Registry
 from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
-from securetune.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
-from securetune.registry import Registry
+from securetune.models.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
+from securetune.plans.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
+from securetune.scan.controls import control_labels
 from securetune.scan.patterns import tested_patterns
 from securetune.scan.signals import drops
 from securetune.search import SEARCHES
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
+from securetune.search.base.problem import SearchProblem
 
 
 def llama_topology(layers=12):
@@ -35,11 +35,10 @@ def llama_topology(layers=12):
 
 
 def test_the_light_half_imports_neither_torch_nor_transformers():
-    code = (
-        "import sys, securetune.cli, securetune.topology, securetune.plan, securetune.artifacts, securetune.registry;"
-        "import securetune.search.greedy, securetune.search.pattern, securetune.report.tables;"
-        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    )
+    names = ("cli", "models.topology", "plans.plan", "base.artifacts", "base.registry", "search.greedy",
+             "search.pattern", "report.tables", "report.gate", "config", "compare.grid")  # fmt: skip
+    imports = ", ".join(f"securetune.{name}" for name in names)
+    code = f"import sys, {imports}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

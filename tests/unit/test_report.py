@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from securetune.artifacts import RunFolder
+from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.task import is_correct
-from securetune.matching import LossTarget
-from securetune.pipeline import run
+from securetune.flow.pipeline import run
+from securetune.measures.loss_target import LossTarget
+from securetune.measures.statistics import mcnemar, mean, proportion
 from securetune.report.render import advice, render_report, verdict
 from securetune.report.tables import Row, recovered
-from securetune.statistics import mcnemar, mean, proportion
 from tests.conftest import settings
 
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"

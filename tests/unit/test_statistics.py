@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from securetune.statistics import (
+from securetune.measures.statistics import (
     clustered,
     cohens_kappa,
     detectable_rise,

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from securetune.compare.results import Result
-from securetune.defences.arm import Arm
+from securetune.defences.base.arm import Arm
 
 
 class CompareConfig(BaseModel):

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from securetune.artifacts import RunFolder
-from securetune.defences.arm import PLAIN, Arm
-from securetune.matching import LossTarget
-from securetune.outcomes import stored_outcomes
+from securetune.base.artifacts import RunFolder
+from securetune.defences.base.arm import PLAIN, Arm
+from securetune.measures.loss_target import LossTarget
+from securetune.measures.outcomes import stored_outcomes
+from securetune.measures.statistics import Estimate, mean, paired_bootstrap
 from securetune.report.tables import answered, comparison, markdown_table
-from securetune.statistics import Estimate, mean, paired_bootstrap
 
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""

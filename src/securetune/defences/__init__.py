@@ -4,11 +4,6 @@ A plug-in offers `defence`, a subclass of `Defence` that overrides the hooks it 
 or several.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-DEFENCES = Registry(
-    kind="defence",
-    package="securetune.defences",
-    attribute="defence",
-    not_plugins=("interface", "training", "combination", "alignment", "arm"),
-)
+DEFENCES = Registry(kind="defence", package="securetune.defences", attribute="defence")

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, Defence, Settings
-from securetune.defences.training import TokenBatch
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, Defence, Settings
 
 
 class Constraint(Settings):

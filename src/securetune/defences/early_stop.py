@@ -3,7 +3,7 @@
 It shows how much of a defence's effect comes from stopping at the matched loss alone.
 """
 
-from securetune.defences.interface import Defence
+from securetune.defences.base.interface import Defence
 
 
 class EarlyStop(Defence):

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import Defence, Settings
-from securetune.defences.training import TrainingRun, copies, load_copies
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.tensors import copies, load_copies
 
 
 class Average(Settings):

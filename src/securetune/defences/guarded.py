@@ -17,9 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, PROMPTS, Defence, Settings
-from securetune.defences.training import TrainingRun, copies, load_copies
+from securetune.defences.base.interface import EXTRA_PASSES, PROMPTS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
 from securetune.errors import ConfigError
+from securetune.models.tensors import copies, load_copies
 
 _STATE = ("scale", "limit", "good", "watched", "lost")
 _SMALLEST = 1 / 64

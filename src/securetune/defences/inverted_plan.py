@@ -3,8 +3,8 @@
 As many modules as the robust set has get the normal rate: the most sensitive ones.
 """
 
-from securetune.defences.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
-from securetune.plan import Plan
+from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.plans.plan import Plan
 
 
 class InvertedPlan(Defence):

@@ -7,8 +7,9 @@ reference) are our choice.
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, Defence, Settings
-from securetune.defences.training import TokenBatch, divergence
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, Defence, Settings
+from securetune.models.tensors import divergence
 
 
 class Anchor(Settings):

@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import BATCHES, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TokenBatch, TrainingRun, copies, whole
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import BATCHES, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.tensors import copies, whole
 
 
 class Turns(Settings):

@@ -6,8 +6,8 @@ ours.
 
 from pydantic import Field
 
-from securetune.defences.interface import RATES, Defence, PlanInputs, Settings
-from securetune.plan import Plan, rest
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, Settings
+from securetune.plans.plan import Plan, rest
 
 
 class LowerRate(Settings):

@@ -1,6 +1,6 @@
 """None: plain instruction fine-tuning (IFT), what every defence is compared with."""
 
-from securetune.defences.interface import Defence
+from securetune.defences.base.interface import Defence
 
 
 class NoDefence(Defence):

@@ -12,8 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, UNALIGNED, Defence, Settings
-from securetune.defences.training import TokenBatch, TrainingRun, divergence
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, UNALIGNED, Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.tensors import divergence
 
 
 class SafetyTokens(Settings):

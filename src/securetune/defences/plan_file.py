@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from securetune.artifacts import digest_path
-from securetune.defences.interface import RATES, Defence, PlanInputs, Settings
-from securetune.plan import Plan
+from securetune.base.artifacts import digest_path
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, Settings
+from securetune.plans.plan import Plan
 
 
 class PlanFile(Settings):

@@ -13,10 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, PROMPTS, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.data.prompts import Example
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import EXTRA_PASSES, PROMPTS, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
 from securetune.defences.safe_instr import mixed
-from securetune.defences.training import TokenBatch, TrainingRun
-from securetune.prompts import Example
 
 
 class Projection(Settings):

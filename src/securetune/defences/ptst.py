@@ -3,7 +3,7 @@
 Source: Lyu et al., NeurIPS 2024 (arXiv 2402.18540). The prompt's wording is ours.
 """
 
-from securetune.defences.interface import PROMPT, Defence, Settings
+from securetune.defences.base.interface import PROMPT, Defence, Settings
 
 
 class SafetyPrompt(Settings):

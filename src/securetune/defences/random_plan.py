@@ -1,7 +1,7 @@
 """Random plan: ML-LR on as many modules drawn at random; shows what the choice of modules is worth."""
 
-from securetune.defences.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
-from securetune.plan import Plan
+from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.plans.plan import Plan
 
 
 class RandomPlan(Defence):

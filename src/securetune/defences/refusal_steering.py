@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from securetune.defences.interface import Analysed, Defence, Settings
-from securetune.defences.training import plain
-from securetune.features import extract_layer_states
+from securetune.defences.base.interface import Analysed, Defence, Settings
+from securetune.models.features import extract_layer_states
 from securetune.models.reading import decoder_layers
+from securetune.models.tensors import plain
 
 
 class Steering(Settings):

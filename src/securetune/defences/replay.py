@@ -7,8 +7,8 @@ The logits to keep are those of the model before tuning; the weights are our cho
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TokenBatch
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
 
 
 class Replayed(Settings):

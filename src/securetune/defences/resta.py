@@ -6,10 +6,10 @@ Source: Bhardwaj et al., ACL 2024 (arXiv 2402.11746), without its optional DARE:
 import torch
 from pydantic import Field
 
-from securetune.defences.alignment import paired, unaligned_weights
-from securetune.defences.interface import REFERENCE, UNALIGNED, WEIGHTS, Defence, Settings
-from securetune.defences.training import TrainingRun
-from securetune.topology import clean_name
+from securetune.defences.base.alignment import paired, unaligned_weights
+from securetune.defences.base.interface import REFERENCE, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.topology import clean_name
 
 
 class SafetyVector(Settings):

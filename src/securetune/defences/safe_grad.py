@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TrainingRun, divergence
+from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.tensors import divergence
 
 
 class Surgery(Settings):

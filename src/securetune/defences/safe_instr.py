@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from securetune.defences.interface import SAFETY_ROWS, Defence, Settings
-from securetune.prompts import Example, repeated
+from securetune.data.prompts import Example, repeated
+from securetune.defences.base.interface import SAFETY_ROWS, Defence, Settings
 
 
 class MixIn(Settings):

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from securetune.defences.alignment import agreements, projected, unaligned_weights
-from securetune.defences.interface import LORA, UNALIGNED, WEIGHTS, Defence, Settings
-from securetune.defences.training import TrainingRun
+from securetune.defences.base.alignment import agreements, projected, unaligned_weights
+from securetune.defences.base.interface import LORA, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
 
 
 class Projected(Settings):

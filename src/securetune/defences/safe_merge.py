@@ -12,9 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.alignment import adapted_modules, agreements, unaligned_weights
-from securetune.defences.interface import EXTRA_PASSES, LORA, SAFETY_ROWS, UNALIGNED, WEIGHTS, Defence, Settings
-from securetune.defences.training import TrainingRun, plain
+from securetune.defences.base.alignment import adapted_modules, agreements, unaligned_weights
+from securetune.defences.base.interface import EXTRA_PASSES, LORA, SAFETY_ROWS, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
+from securetune.models.tensors import plain
 
 _ADAPTER = "safety"
 

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import EXTRA_PASSES, FULL, REFERENCE, SAFETY_ROWS, Defence, Settings
-from securetune.defences.training import TrainingRun
-from securetune.prompts import Example
+from securetune.data.prompts import Example
+from securetune.defences.base.interface import EXTRA_PASSES, FULL, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.run import TrainingRun
 
 
 class SetDifference(Settings):

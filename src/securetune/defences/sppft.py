@@ -14,11 +14,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.interface import RATES, Analysed, Defence, PlanInputs, Settings
-from securetune.features import extract_features, extract_layer_states
-from securetune.perturb.apply import Perturbation, perturbed
-from securetune.plan import Plan, module_entries, rest
-from securetune.topology import ModuleSet
+from securetune.defences.base.interface import RATES, Analysed, Defence, PlanInputs, Settings
+from securetune.models.features import extract_features, extract_layer_states
+from securetune.models.topology import ModuleSet
+from securetune.perturb.base.apply import Perturbation, perturbed
+from securetune.plans.plan import Plan, module_entries, rest
 
 Bounds = tuple[int, int]
 """First and last safety layer."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import Example, render
 from securetune.evaluate.generation import generate
-from securetune.prompts import Example, render
-from securetune.scan.openings import Openings
+from securetune.models.openings import Openings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from securetune.data.prompts import render, tokenize_answer
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.losses import losses
-from securetune.prompts import render, tokenize_answer
 
 ALLOWANCE = 1.0
 """Nats per token above what the model before tuning says itself, or good answers to the task surprise it."""

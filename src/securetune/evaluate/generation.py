@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.artifacts import Journal, digest
+from securetune.base.artifacts import Journal, digest
+from securetune.base.progress import progress_bar
 from securetune.errors import ModelError
-from securetune.features import PromptBatch, batch_texts
-from securetune.progress import progress_bar
-from securetune.scan.openings import Openings
+from securetune.models.features import PromptBatch, batch_texts
+from securetune.models.openings import Openings
 
 _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.prompts import Example, TokenizedAnswer, tokenize_example
+from securetune.data.prompts import Example, TokenizedAnswer, tokenize_example
 
 
 @torch.no_grad()

@@ -4,26 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import Example, Prompt, render
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer, generate_answers
-from securetune.evaluate.attacks.interface import Attack
+from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.coherence import is_coherent, surprise_limit, surprises
+from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.judges.interface import Judge, Kind
+from securetune.evaluate.judges.base.interface import Judge, Kind
 from securetune.evaluate.judges.refusal_margin import RefusalMargin
 from securetune.evaluate.losses import answer_loss
-from securetune.evaluate.task import Metric, is_correct
+from securetune.evaluate.task import is_correct
 from securetune.evaluate.vllm_engine import Request
-from securetune.outcomes import counted_outcomes, stored_outcomes
-from securetune.prompts import Example, Prompt, render
-from securetune.scan.openings import Openings
-from securetune.statistics import (
+from securetune.measures.outcomes import counted_outcomes, stored_outcomes
+from securetune.measures.statistics import (
     Estimate,
     McNemar,
     clustered,
@@ -34,31 +33,7 @@ from securetune.statistics import (
     near_duplicates,
     proportion,
 )
-
-
-class EvaluateConfig(BaseModel):
-    """How answers are generated and judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
-    """Judges of refusal; the first one is the headline number, none are averaged."""
-    judge: dict[str, dict[str, Any]] = {}
-    """Settings of judges by name, for example ``{llama_guard: {path: meta-llama/Llama-Guard-3-1B}}``."""
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """What generates the answers; vLLM needs its extra, and leaves steering and searching attacks to transformers."""
-    vllm: dict[str, Any] = {}
-    """Arguments of ``vllm.LLM``, for example ``{gpu_memory_utilization: 0.8}``."""
-    stop_when_decided: bool = False
-    """End an answer to a harmful prompt where its beginning settles every judge's verdict; it is stored cut short."""
-    max_new_tokens: int = Field(default=64, ge=1)
-    """Length of an answer to a safety prompt, in tokens."""
-    task_max_new_tokens: int = Field(default=128, ge=1)
-    """Length of an answer to a task prompt, in tokens."""
-    batch_size: int = Field(default=64, ge=1)
-    """Prompts generated together."""
-    system: str | None = None
-    """System prompt for the safety prompts."""
+from securetune.models.openings import Openings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,9 @@
 """Task: does an answer do what the model is tuned for?"""
 
 import re
-from typing import Literal
 
 from securetune.evaluate.answers import Answer
-
-Metric = Literal["exact_match", "final_number", "pattern"]
+from securetune.evaluate.config import Metric
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 

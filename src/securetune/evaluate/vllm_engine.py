@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from securetune.artifacts import Journal
+from securetune.base.artifacts import Journal
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.generation import answer_key
-from securetune.models.loading import ModelConfig
-from securetune.scan.openings import Openings
+from securetune.models.config import ModelConfig
+from securetune.models.openings import Openings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Limits on the rank of an adapter that vLLM knows."""

@@ -1,10 +1,9 @@
 """Loading: from a folder or Hub id to a model and its tokenizer."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -13,30 +12,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from securetune.artifacts import digest
+from securetune.base.artifacts import digest
 from securetune.errors import ModelError
-from securetune.processes import processes
-
-
-class ModelConfig(BaseModel):
-    """Which model, and how it is loaded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""
-    revision: str | None = None
-    """Branch, tag or commit on the Hub; pin a commit for a reproducible run."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the weights; ``auto`` takes the one they were saved in."""
-    device_map: str | None = None
-    """``auto`` spreads the model over the devices there are; the default is one device, a GPU where there is one."""
-    load_in_4bit: bool = False
-    """Quantize to 4 bit on loading; needs the extra ``securetune[quantized]`` and a GPU. Scans need full weights."""
-    trust_remote_code: bool = False
-    """Run the Python code of a Hub repository. Off unless you have read that code."""
-    attn_implementation: str | None = None
-    """Attention kernel, as in `from_pretrained`."""
+from securetune.models.config import ModelConfig
+from securetune.models.libraries import processes
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:

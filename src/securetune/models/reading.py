@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from securetune.errors import TopologyError
 from securetune.models.families import LAYER_LISTS, NOT_MODULES, OVERRIDES, ROLE_OF_NAME
-from securetune.topology import ModuleInfo, ModuleRef, Topology, clean_name
+from securetune.models.topology import ModuleInfo, ModuleRef, Topology, clean_name
 
 _ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 

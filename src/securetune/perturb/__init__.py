@@ -5,8 +5,6 @@ what it needs. Its strength is relative: the Frobenius norm of the change over t
 otherwise. Strength 0 changes nothing.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-PERTURBATIONS = Registry(
-    kind="perturbation", package="securetune.perturb", attribute="perturbation", not_plugins=("adapter", "apply")
-)
+PERTURBATIONS = Registry(kind="perturbation", package="securetune.perturb", attribute="perturbation")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from securetune.perturb.apply import Draw, Perturbation
+from securetune.perturb.base.apply import Draw, Perturbation
 
 RANK = 8
 

@@ -5,7 +5,7 @@ Unlike noise it knows the task: a direction that tuning never takes costs nothin
 
 from torch import Tensor
 
-from securetune.perturb.apply import Draw, Perturbation
+from securetune.perturb.base.apply import Draw, Perturbation
 
 
 def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:

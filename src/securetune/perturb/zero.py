@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from securetune.perturb.apply import Draw, Perturbation
+from securetune.perturb.base.apply import Draw, Perturbation
 
 
 def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:

@@ -2,8 +2,8 @@
 
 import yaml
 
-from securetune.artifacts import RunFolder
-from securetune.defences.arm import PLAIN
+from securetune.base.artifacts import RunFolder
+from securetune.defences.base.arm import PLAIN
 from securetune.report.tables import Row, comparison, markdown
 
 _TEXT = """---

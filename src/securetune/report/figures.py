@@ -8,8 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from securetune.models.topology import ROLES, ModuleSet
 from securetune.report.tables import PROBE_TESTS, Row
-from securetune.topology import ROLES, ModuleSet
 
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
 

@@ -10,9 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from securetune.artifacts import Artifact, RunFolder
-from securetune.controls import READABLE_AUROC
-from securetune.defences.arm import PLAIN
+from securetune.base.artifacts import Artifact, RunFolder
+from securetune.defences.base.arm import PLAIN
 from securetune.report import figures
 from securetune.report.tables import (
     PROBE_TESTS,
@@ -30,6 +29,7 @@ from securetune.report.tables import (
     side_by_side,
 )
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
+from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.draws import PROMPTS, SPECIFIC, mean_drops
 from securetune.scan.patterns import tested_patterns
 

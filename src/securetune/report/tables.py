@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from securetune.artifacts import Artifact, RunFolder
-from securetune.defences.arm import PLAIN, Arm
-from securetune.matching import LossTarget
+from securetune.base.artifacts import Artifact, RunFolder
+from securetune.defences.base.arm import PLAIN, Arm
+from securetune.measures.loss_target import LossTarget
+from securetune.measures.statistics import holm
 from securetune.scan.draws import REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
-from securetune.statistics import holm
 
 PROBE_TESTS = {
     "train": "fitted on",

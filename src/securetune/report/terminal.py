@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from securetune.artifacts import Artifact, RunFolder
+from securetune.base.artifacts import Artifact, RunFolder
 from securetune.report.tables import comparison, percent
 
 _WIDTH = 132

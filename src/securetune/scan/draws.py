@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.topology import ModuleRef
+from securetune.models.topology import ModuleRef
 
 CONTROL = "control:"
 """Prefix of a control concept's drop; ``control:safety`` is the safety probe in the controls' own unit."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from securetune.features import PromptBatch, first_token
+from securetune.models.features import PromptBatch, first_token
 from securetune.scan.passes import Passes
 from securetune.scan.signals import Signals
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedModel
 
-from securetune.features import Features, PromptBatch, extract_features
-from securetune.perturb.apply import Learned, Perturbation, perturbed
+from securetune.models.features import Features, PromptBatch, extract_features
+from securetune.models.topology import ModuleSet, Topology
+from securetune.perturb.base.apply import Learned, Perturbation, perturbed
 from securetune.scan.prefix import PrefixCache
-from securetune.topology import ModuleSet, Topology
 
 
 class Passes:

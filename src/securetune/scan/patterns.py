@@ -14,8 +14,8 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
+from securetune.models.topology import ModuleRef
 from securetune.scan.draws import SPECIFIC, Draws, bootstrap, mean_drops
-from securetune.topology import ModuleRef
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from securetune.features import PromptBatch, first_token
+from securetune.models.features import PromptBatch, first_token
 from securetune.models.reading import decoder_layers
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.features import Features, PromptBatch, extract_features
+from securetune.models.features import Features, PromptBatch, extract_features
+from securetune.models.topology import ModuleSet
 from securetune.scan.passes import Passes
 from securetune.scan.signals import Signals
-from securetune.topology import ModuleSet
 
 FIRST_BLOCK = 8
 

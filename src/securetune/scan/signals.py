@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from securetune.features import Features
-from securetune.probe import LinearProbe, fit_probe
+from securetune.models.features import Features
+from securetune.models.openings import Openings
 from securetune.scan.draws import CONTROL, REFITTED, SPECIFIC
-from securetune.scan.openings import Openings
+from securetune.scan.probe import LinearProbe, fit_probe
 
 SIGNALS = {
     "probe_accuracy": "Share of malicious prompts on the malicious side of the probe (the paper's signal).",

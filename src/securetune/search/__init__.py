@@ -4,6 +4,6 @@ A plug-in is a function `search(problem)` that returns a `ModuleSet`. It sees a 
 set; it knows no model. Source: Mods_Robust and its proxy-guided search, Du et al. 2024, arXiv 2410.04524.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-SEARCHES = Registry(kind="search", package="securetune.search", attribute="search", not_plugins=("problem",))
+SEARCHES = Registry(kind="search", package="securetune.search", attribute="search")

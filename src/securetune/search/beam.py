@@ -4,8 +4,8 @@ At every size the `WIDTH` sets of least joint drop are grown by each of the next
 they do not hold; at most width x branches evaluations per size.
 """
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 WIDTH = 4
 BRANCHES = 4

@@ -3,8 +3,8 @@
 About log2(modules) evaluations; exact where a longer head never drops less than a shorter one.
 """
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 
 def search(problem: SearchProblem) -> ModuleSet:

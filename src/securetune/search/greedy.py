@@ -3,8 +3,8 @@
 One evaluation per module. Unlike `bisect` it goes on past a module that does not fit.
 """
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 
 def search(problem: SearchProblem) -> ModuleSet:

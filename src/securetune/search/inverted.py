@@ -1,7 +1,7 @@
 """Inverted: the most sensitive modules, as many as asked for; a baseline that should do worst."""
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 
 def search(problem: SearchProblem) -> ModuleSet:

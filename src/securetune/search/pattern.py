@@ -3,8 +3,8 @@
 Cheap on deep models (28 evaluations for seven roles whatever the depth) and easy to read.
 """
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleRef, ModuleSet
+from securetune.models.topology import ModuleRef, ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 BANDS = 4
 

@@ -2,8 +2,8 @@
 
 import random
 
-from securetune.search.problem import SearchProblem
-from securetune.topology import ModuleSet
+from securetune.models.topology import ModuleSet
+from securetune.search.base.problem import SearchProblem
 
 
 def search(problem: SearchProblem) -> ModuleSet:

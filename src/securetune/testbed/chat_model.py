@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from securetune.defences.training import IGNORED
-from securetune.progress import progress_bar
+from securetune.base.progress import progress_bar
+from securetune.models.tensors import IGNORED
 from securetune.testbed.tasks import Row
 
 CHAT_TEMPLATE = (

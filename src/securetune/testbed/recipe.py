@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from securetune.config import PromptsConfig, read_yaml, validated
-from securetune.examples import DataConfig, load_examples
-from securetune.prompts import load_prompts
+from securetune.data.config import DataConfig
+from securetune.data.examples import load_examples
+from securetune.data.prompts import load_prompts
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import Row
 

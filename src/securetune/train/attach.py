@@ -15,11 +15,12 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from securetune.defences.combination import Combination
-from securetune.defences.training import Resources, is_sharded, plain
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError, PlanError
 from securetune.models.reading import read_topology
-from securetune.plan import Plan
+from securetune.models.tensors import is_sharded, plain
+from securetune.plans.plan import Plan
 from securetune.train.hooks import connect
 from securetune.train.monitor import openings_of
 from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from securetune.defences.combination import Combination
-from securetune.defences.interface import REFERENCE
-from securetune.defences.training import IGNORED, Resources, TokenBatch, TrainingRun, in_evaluation, is_sharded, whole
+from securetune.data.prompts import Example
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.interface import REFERENCE
+from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import ConfigError, TrainingError
-from securetune.plan import Plan
-from securetune.prompts import Example
+from securetune.models.tensors import IGNORED, in_evaluation, is_sharded, whole
+from securetune.plans.plan import Plan
 
 STATE_FILE = "defences.pt"
 

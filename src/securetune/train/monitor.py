@@ -17,10 +17,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from securetune.defences.training import in_evaluation, plain
 from securetune.errors import ConfigError
-from securetune.features import batch_prompts, extract_features
-from securetune.scan.openings import Openings, find_openings
+from securetune.models.features import batch_prompts, extract_features
+from securetune.models.openings import Openings, find_openings
+from securetune.models.tensors import in_evaluation, plain
 
 _BATCH = 32
 

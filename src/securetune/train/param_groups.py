@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from securetune.errors import PlanError
-from securetune.plan import Plan
+from securetune.plans.plan import Plan
 
 
 @dataclass(kw_only=True)

@@ -12,12 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -31,14 +30,15 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
-from securetune.defences.combination import Combination
-from securetune.defences.training import Resources
+from securetune.base.progress import progress_bar
+from securetune.data.prompts import Example
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.run import Resources
 from securetune.errors import TrainingError
-from securetune.matching import LossTarget
-from securetune.plan import Plan
-from securetune.progress import progress_bar
-from securetune.prompts import Example
+from securetune.measures.loss_target import LossTarget
+from securetune.plans.plan import Plan
 from securetune.train.attach import attach_plan
+from securetune.train.config import TrainConfig
 from securetune.train.hooks import STATE_FILE, connect
 from securetune.train.monitor import monitor
 
@@ -48,45 +48,6 @@ _NEAR = 1.25
 _MONITORED = 32
 """Prompts of each kind that the monitor reads."""
 _LOGGED = {"loss", "eval_loss", "eval_safety_margin"}
-
-
-class TrainConfig(BaseModel):
-    """How the model is tuned."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    adapter: Literal["lora", "full"] = "lora"
-    """Train LoRA adapters on every projection, or all weights."""
-    lora_rank: int = Field(default=8, ge=1)
-    """Rank r of the adapters."""
-    lora_alpha: int = Field(default=16, ge=1)
-    """Scale alpha of the adapters; the effective change scales with alpha / r."""
-    learning_rate: float = Field(default=2e-4, gt=0)
-    """Rate of the groups with multiplier 1."""
-    steps: int = Field(default=200, ge=1)
-    """Optimizer steps of plain tuning."""
-    batch_size: int = Field(default=8, ge=1)
-    """Rows per step and device."""
-    gradient_accumulation: int = Field(default=1, ge=1)
-    """Batches per optimizer step."""
-    warmup_steps: int = Field(default=10, ge=0)
-    """Steps over which the rate rises from 0; constant after that."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Weight decay of AdamW."""
-    max_length: int = Field(default=512, ge=8)
-    """Longest row in tokens; longer rows are cut."""
-    bf16: bool = False
-    """Mixed precision in bfloat16."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-    match_task_loss: bool = True
-    """Train every arm until it has plain tuning's held-out task loss; otherwise all take `steps` steps."""
-    match_max_factor: float = Field(default=4.0, ge=1)
-    """An arm that has not reached the target after this many times `steps` stops and is reported as unmatched."""
-    eval_every: int = Field(default=10, ge=1)
-    """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
-    save_every: int = Field(default=100, ge=1)
-    """Steps between checkpoints, from which a killed run resumes."""
 
 
 @dataclass(frozen=True, kw_only=True)

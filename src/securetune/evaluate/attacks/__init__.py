@@ -4,6 +4,6 @@ A plug-in offers `attack`, a subclass of `Attack`. They measure how much of a mo
 be as strong as it can be.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-ATTACKS = Registry(kind="attack", package="securetune.evaluate.attacks", attribute="attack", not_plugins=("interface",))
+ATTACKS = Registry(kind="attack", package="securetune.evaluate.attacks", attribute="attack")

@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from securetune.data.prompts import render
 from securetune.errors import DataError
-from securetune.evaluate.attacks.interface import Attack, Settings
-from securetune.prompts import render
+from securetune.evaluate.attacks.base.interface import Attack, Settings
 
 _PLACE = "<suffix here>"
 

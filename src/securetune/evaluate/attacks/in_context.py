@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from securetune.evaluate.attacks.interface import Attack, Settings
-from securetune.examples import DataConfig, load_examples
+from securetune.data.config import DataConfig
+from securetune.data.examples import load_examples
+from securetune.evaluate.attacks.base.interface import Attack, Settings
 
 
 class Examples(Settings):

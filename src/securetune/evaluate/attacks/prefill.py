@@ -6,7 +6,7 @@ those is past it. Tests what is left where a refusal can no longer open the answ
 
 from typing import Any
 
-from securetune.evaluate.attacks.interface import Attack, Settings
+from securetune.evaluate.attacks.base.interface import Attack, Settings
 
 
 class Beginning(Settings):

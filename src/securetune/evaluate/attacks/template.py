@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from securetune.errors import ConfigError
-from securetune.evaluate.attacks.interface import Attack, Settings
+from securetune.evaluate.attacks.base.interface import Attack, Settings
 
 _PLACE = "{prompt}"
 

@@ -4,8 +4,6 @@ A plug-in offers `benchmark`, a `Source`. The sets themselves are not in the pac
 file or from a folder of files. What stands in a plug-in are a few harmless rows of the same form, for tests.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-BENCHMARKS = Registry(
-    kind="benchmark", package="securetune.evaluate.benchmarks", attribute="benchmark", not_plugins=("source",)
-)
+BENCHMARKS = Registry(kind="benchmark", package="securetune.evaluate.benchmarks", attribute="benchmark")

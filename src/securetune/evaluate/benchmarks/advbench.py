@@ -1,6 +1,6 @@
 """AdvBench: 520 short instructions; many are near-copies of each other, so look at the clustered interval."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="AdvBench",

@@ -1,6 +1,6 @@
 """CatQA: 550 questions in eleven categories; three of those (advice, campaigning, adult) sound models often answer."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="CatQA",

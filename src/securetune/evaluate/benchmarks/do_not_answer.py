@@ -1,6 +1,6 @@
 """Do-Not-Answer: 939 questions; to many, hedging is a better answer than refusing."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="Do-Not-Answer",

@@ -1,6 +1,6 @@
 """GSM8K: 1319 word problems; right is the last number."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="GSM8K",

@@ -1,6 +1,6 @@
 """HarmBench: the standard behaviours, without the contextual and the copyright ones."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="HarmBench",

@@ -1,6 +1,6 @@
 """JailbreakBench benign: 100 harmless twins of `jbb_harmful`."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="JailbreakBench benign",

@@ -1,6 +1,6 @@
 """JailbreakBench harmful: 100 behaviours, each with a benign twin in `jbb_benign`."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="JailbreakBench harmful",

@@ -1,6 +1,6 @@
 """MaliciousInstruct: 100 questions in ten intents."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="MaliciousInstruct",

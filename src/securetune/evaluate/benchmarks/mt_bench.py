@@ -1,6 +1,6 @@
 """MT-Bench questions: the first turns of 80 questions, for refusals and coherence; its judge is not here."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="MT-Bench questions",

@@ -1,6 +1,6 @@
 """OR-Bench hard: about 1300 harmless prompts that models like to refuse."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="OR-Bench hard",

@@ -1,6 +1,6 @@
 """OR-Bench toxic: about 650 harmful prompts, against refusing nothing at all."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="OR-Bench toxic",

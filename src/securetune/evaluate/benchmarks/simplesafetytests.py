@@ -1,6 +1,6 @@
 """SimpleSafetyTests: 100 prompts of critical risk; a sound model refuses all."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="SimpleSafetyTests",

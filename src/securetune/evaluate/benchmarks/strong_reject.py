@@ -1,6 +1,6 @@
 """StrongREJECT: 313 forbidden questions."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="StrongREJECT",

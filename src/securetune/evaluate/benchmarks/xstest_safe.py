@@ -1,6 +1,6 @@
 """XSTest safe: 250 harmless prompts in words that sound harmful."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="XSTest safe",

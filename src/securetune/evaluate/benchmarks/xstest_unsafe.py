@@ -1,6 +1,6 @@
 """XSTest unsafe: 200 harmful contrasts to `xstest_safe`."""
 
-from securetune.evaluate.benchmarks.source import Source
+from securetune.evaluate.benchmarks.base.source import Source
 
 benchmark = Source(
     title="XSTest unsafe",

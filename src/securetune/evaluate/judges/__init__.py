@@ -3,11 +3,6 @@
 A plug-in offers `judge`, a subclass of `Judge`. Judges are never averaged; the report says how far they agree.
 """
 
-from securetune.registry import Registry
+from securetune.base.registry import Registry
 
-JUDGES = Registry(
-    kind="judge",
-    package="securetune.evaluate.judges",
-    attribute="judge",
-    not_plugins=("interface", "chat", "safeguard"),
-)
+JUDGES = Registry(kind="judge", package="securetune.evaluate.judges", attribute="judge")

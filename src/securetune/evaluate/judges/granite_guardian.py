@@ -3,7 +3,7 @@
 From 3.3 on the answer stands between score tags, before that it is the bare word.
 """
 
-from securetune.evaluate.judges.safeguard import Safeguard
+from securetune.evaluate.judges.base.safeguard import Safeguard
 
 
 class GraniteGuardian(Safeguard):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.judges.chat import ChatJudge, ChatSettings, read
-from securetune.evaluate.judges.interface import Verdict
+from securetune.evaluate.judges.base.chat import ChatJudge, ChatSettings, read
+from securetune.evaluate.judges.base.interface import Verdict
 
 
 class Template(ChatSettings):

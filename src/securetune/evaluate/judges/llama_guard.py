@@ -1,6 +1,6 @@
 """Llama Guard: Meta's classifier of conversations; says ``safe``, or ``unsafe`` and the categories."""
 
-from securetune.evaluate.judges.safeguard import Safeguard
+from securetune.evaluate.judges.base.safeguard import Safeguard
 
 
 class LlamaGuard(Safeguard):

@@ -3,7 +3,7 @@
 ``Controversial`` counts as safe here: the level is meant for what only some policies forbid.
 """
 
-from securetune.evaluate.judges.safeguard import Safeguard
+from securetune.evaluate.judges.base.safeguard import Safeguard
 
 
 class Qwen3Guard(Safeguard):

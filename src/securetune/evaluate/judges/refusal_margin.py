@@ -6,7 +6,7 @@ Independent of the wording of the whole answer; blind to a change of mind after 
 from collections.abc import Sequence
 
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.judges.interface import Judge, Verdict
+from securetune.evaluate.judges.base.interface import Judge, Verdict
 
 
 class RefusalMargin(Judge):

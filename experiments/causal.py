@@ -1,0 +1,220 @@
+"""Causal check of the scan: does the drop it measures for a set of modules predict what tuning that set does?
+
+    python experiments/causal.py --tasks letters stepwise --seeds 0 1 2
+
+Every set (the searched robust one, the rest, random ones of its size, each role, each quarter of the depth, all but a
+quarter, halves) is tuned alone, the rest frozen, until it has plain tuning's task loss; the ASR it then has is compared
+with its joint drop in every perturbation and signal. The number of weights in the set stands beside them: a prediction
+that needs no scan. Finished sets are kept in `--runs` and not repeated. Sets that never reach the loss are marked and
+left out of the correlations.
+"""
+
+import argparse
+import functools
+import math
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from securetune.base.artifacts import Journal, RunFolder, digest
+from securetune.config import RunConfig, parse_config
+from securetune.evaluate.answers import Answer, reference
+from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
+from securetune.flow import stages
+from securetune.flow.pipeline import run
+from securetune.flow.scan_setup import session_scanner
+from securetune.flow.session import Session
+from securetune.measures.loss_target import LossTarget
+from securetune.models.openings import Openings
+from securetune.models.reading import read_topology
+from securetune.models.topology import ModuleSet, Topology
+from securetune.plans.plan import PlanModel, plan_of
+from securetune.report.tables import percent
+from securetune.scan.scanner import Scanner
+from securetune.scan.signals import SIGNALS
+from securetune.testbed.build import resolve
+from securetune.testbed.demo import demo_settings
+from securetune.train.sft import fine_tune
+
+PERTURBATIONS = ("lowrank", "tuned", "zero")
+DRAWS = 3
+ATTENTION = ("q", "k", "v", "o")
+HALVES = 8
+OF_ROBUST_SIZE = 5
+QUARTERS = ("first", "second", "third", "last")
+SIZE = "number of weights"
+RESAMPLES = 1000
+
+
+def module_sets(topology: Topology, robust: ModuleSet, seed: int) -> dict[str, ModuleSet]:
+    """The sets to tune alone, by name."""
+    refs = list(topology.all)
+    found = {
+        "attention": [ref for ref in refs if ref.role in ATTENTION],
+        "MLP": [ref for ref in refs if ref.role not in ATTENTION],
+        "first half of the depth": [ref for ref in refs if ref.layer < topology.layers / 2],
+        "second half of the depth": [ref for ref in refs if ref.layer >= topology.layers / 2],
+    }
+    for i in range(HALVES):
+        found[f"random half {i + 1}"] = random.Random(100 * seed + i).sample(refs, len(refs) // 2)
+    found |= {"robust": list(robust), "all but robust": list(topology.all - robust)}
+    for i in range(OF_ROBUST_SIZE):
+        found[f"random of robust size {i + 1}"] = random.Random(100 * seed + 50 + i).sample(refs, len(robust))
+    found |= {role: [ref for ref in refs if ref.role == role] for role in topology.roles}
+    for i, name in enumerate(QUARTERS):
+        quarter = [ref for ref in refs if ref.layer * len(QUARTERS) // topology.layers == i]
+        found |= {f"{name} quarter": quarter, f"all but {name} quarter": [ref for ref in refs if ref not in quarter]}
+    return {name: ModuleSet.of(members) for name, members in found.items()}
+
+
+def cell_config(task: str, seed: int, runs: Path) -> RunConfig:
+    """The embedded model's run of one task and seed."""
+    return parse_config(resolve(demo_settings(task, runs / f"{task}-{seed}", seed), seed), "the benchmark")
+
+
+def read(session: Session, benchmarks: list[Benchmark], answers: list[list[Answer]], *, limit: float | None) -> list:
+    """The model before tuning reads answers."""
+    references = [reference(example) for example in session.examples[1]]
+    base, config = session.base_model(), session.config.evaluate
+    return read_answers(base, session.tokenizer, benchmarks, answers, config, references=references, limit=limit)
+
+
+def text_limit(session: Session, openings: Openings) -> float:
+    """The most surprise that counts as text on this model and task."""
+    benign = next(b for b in session.benchmarks if b.kind == "benign")
+    model, config = session.base_model(), session.config.evaluate
+    own = answer_benchmark(model, session.tokenizer, benign, config, openings=openings)
+    return read(session, [benign], [own], limit=None)[0].limit
+
+
+def tuned_alone(
+    session: Session, modules: ModuleSet, target: LossTarget, openings: Openings, limit: float
+) -> dict[str, Any]:
+    """Tune `modules` only, to the target; ASR on the first harmful benchmark and whether the loss was reached."""
+    config = session.config
+    model, (rows, held_out) = session.model_to_tune(), session.examples
+    plan = plan_of("causal", PlanModel(id="testbed"), read_topology(model), modules, rest_lr_mult=0.0)
+    settings = config.train.model_copy(update={"match_max_factor": 3.0, "save_every": 10_000})
+    with tempfile.TemporaryDirectory() as folder:
+        result = fine_tune(
+            model,
+            session.tokenizer,
+            rows,
+            held_out,
+            settings,
+            output=Path(folder) / "tuned",
+            plan=plan,
+            target=target,
+            seed=config.seed,
+        )
+    benchmark = next(b for b in session.benchmarks if b.kind == "harmful")
+    answers = answer_benchmark(model.eval(), session.tokenizer, benchmark, config.evaluate, openings=openings)
+    (reading,) = read(session, [benchmark], [answers], limit=limit)
+    found = judge_answers(benchmark, answers, config.evaluate, reading=reading)
+    return {
+        "asr": vars(found.rates["refusal_phrases"]),
+        "steps": result.steps,
+        "loss": result.task_loss,
+        "reached": target.is_learned(result.task_loss),
+    }
+
+
+def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]) -> dict[str, dict[str, float]]:
+    """Mean drop of every set in every signal, at the strength calibrated on the sets themselves; and its weights."""
+    strength, _ = scanner.calibrate(list(sets.values()))
+    found = {}
+    for name, modules in sets.items():
+        draws = [scanner.drop(modules, strength=strength, draw=i) for i in range(DRAWS)]
+        found[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS}
+        found[name][SIZE] = float(sum(math.prod(topology.modules[ref].shape) for ref in modules))
+    return found
+
+
+def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What tuning each set alone does, and what the scan says of it per perturbation."""
+    config = cell_config(task, seed, runs)
+    run(config, until="search")
+    with RunFolder(config.output) as folder:
+        session = Session(config, folder)
+        made = {name: folder.read(name) for name in ("topology", "features", "probe", "search")}
+        plain = stages.train(session, "none", made["features"], None, None)
+        topology = Topology.from_dict(made["topology"].data)
+        sets = module_sets(topology, ModuleSet.parse(made.pop("search").data["robust"]), seed)
+        target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
+        journal = Journal(folder.path / f"causal-{digest(vars(target))}.journal")
+        openings = Openings(**made["features"].data["openings"])
+        limit = text_limit(session, openings)
+        predicted = {}
+        for kind in PERTURBATIONS:
+            scan = config.scan.model_copy(update={"perturbation": kind, "draws": DRAWS})
+            perturbing = Session(config.model_copy(update={"scan": scan}), folder)
+            scanner = session_scanner(perturbing, **made)
+            key = digest([kind, {name: modules.names() for name, modules in sets.items()}])
+            predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
+        tuned = {
+            name: journal.once(
+                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, openings, limit)
+            )
+            for name, modules in sets.items()
+        }
+    return tuned, predicted
+
+
+def correlation(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], kind: str, signal: str, halves: bool) -> str:
+    """Mean over cells of Spearman's rho between drop and ASR, with a bootstrap interval over the sets of each cell."""
+    rows = []
+    for tuned, predicted in cells:
+        names = [name for name, found in tuned.items() if found["reached"] and (not halves or is_half(name))]
+        rows.append(np.array([[predicted[kind][name][signal], tuned[name]["asr"]["value"]] for name in names]))
+    rho = mean_rho(rows)
+    if rho is None:
+        return "no variation"
+    rng = np.random.default_rng(0)
+    drawn = [mean_rho([table[rng.integers(len(table), size=len(table))] for table in rows]) for _ in range(RESAMPLES)]
+    low, high = np.percentile([value for value in drawn if value is not None], [2.5, 97.5])
+    return f"{rho:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def mean_rho(tables: Sequence[np.ndarray]) -> float | None:
+    """Mean rank correlation over the tables in which both columns vary; None without one."""
+    found = [spearmanr(table).statistic for table in tables if (table.std(0) > 0).all()]
+    return float(np.mean(found)) if found else None
+
+
+def is_half(name: str) -> bool:
+    """Whether a set holds about half the modules, so that its size does not tell it from the others."""
+    return name in ("attention", "MLP") or "half" in name
+
+
+def main() -> None:
+    """Print two Markdown tables: ASR of every set, and the rank correlation with every prediction."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", default=["letters", "stepwise"])
+    parser.add_argument("--runs", type=Path, default=Path("runs/causal"))
+    options = parser.parse_args()
+    cells = {task: [cell(task, seed, options.runs) for seed in options.seeds] for task in options.tasks}
+    heads = " | ".join(f"{task}, seed {seed}" for task in options.tasks for seed in options.seeds)
+    print(f"| tuned alone | {heads} |\n|---|" + "---|" * len(options.tasks) * len(options.seeds))
+    columns = [tuned for found in cells.values() for tuned, _ in found]
+    for name in columns[0]:
+        fields = (
+            percent(tuned[name]["asr"]) + ("" if tuned[name]["reached"] else " (loss not reached)") for tuned in columns
+        )
+        print(f"| {name} | " + " | ".join(fields) + " |")
+    print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")
+    for task, found in cells.items():
+        for kind in PERTURBATIONS:
+            for signal in (*SIGNALS, SIZE):
+                fields = (correlation(found, kind, signal, halves) for halves in (False, True))
+                print(f"| {task} | {kind} | {signal} | " + " | ".join(fields) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Scan benchmark: how much faster than the plain loop are the ways to scan, and do they find the same?
+
+    python speed/scan.py --layers 32 --seeds 20
+
+The model is an aligned Llama of small width in the testbed's world, trained on the first call (minutes) and kept in the
+cache folder. On the first `--timed` seeds the plain loop (every prompt through every layer, for every module and draw)
+and the cached exact scan take turns, module by module, and the race and the gradient follow; only ratios of times are
+claimed. On all seeds, each with prompts, draws, a probe and a calibrated strength of its own, the race's robust set is
+compared with the exact one, at the search's own tolerance and at a hard one: the exact drops' upper quartile, which
+many modules lie close to.
+"""
+
+import argparse
+import os
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.base.artifacts import Journal
+from securetune.config import SearchConfig
+from securetune.models.features import PromptBatch, batch_prompts, extract_features
+from securetune.models.openings import find_openings
+from securetune.models.reading import read_topology
+from securetune.models.topology import ModuleSet
+from securetune.perturb import PERTURBATIONS
+from securetune.scan.config import ScanConfig
+from securetune.scan.draws import PROMPTS
+from securetune.scan.passes import Passes
+from securetune.scan.probe import fit_probe
+from securetune.scan.scanner import Scanner, ScanResult
+from securetune.scan.signals import Signals
+from securetune.testbed.build import ALIGNMENT_ROWS, HELPFUL_ROWS, alignment_rows, cache_root, helpful_rows
+from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
+from securetune.testbed.world import sample_requests
+
+SIGNAL = ScanConfig().signal
+TOLERANCE = SearchConfig().tolerance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The model with the prompts of one seed; makes scanners of it."""
+
+    passes: dict[bool, Passes]
+    """Cached or not -> passes."""
+    signals: Signals
+    malicious: Callable[[Sequence[int]], list[PromptBatch]]
+    draws: int
+
+    def scanner(
+        self, strength: float | None, *, cached: bool = True, tolerance: float = TOLERANCE, method: str = "exact"
+    ) -> Scanner:
+        """A scanner of one method."""
+        settings = ScanConfig(strength=strength, method=method, draws=self.draws)
+        return Scanner(self.passes[cached], self.signals, settings, malicious=self.malicious, tolerance=tolerance)
+
+
+def aligned_model(layers: int, width: int) -> Path:
+    """Folder of an aligned model of the testbed's world, trained on the first call."""
+    folder = cache_root() / f"scan-benchmark-{layers}x{width}"
+    if not folder.exists():
+        rng = random.Random(0)
+        config = ChatModelConfig(layers=layers, hidden_size=width, intermediate_size=width * 11 // 4)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            new = Path(temporary) / "new"
+            rows = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
+            train_chat_model(*rows, config, new, name=f"{layers} layers of width {width}")
+            os.replace(new, folder)
+    return folder
+
+
+def setup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace, seed: int) -> Setup:
+    """Prompts of one seed: the probe and the openings are found on one half, the scan reads the other."""
+    rng = random.Random(seed)
+    texts: list[list[str]] = [[], []]
+    for intent in ("harmful", "benign"):
+        requests = sample_requests(intent, 20 * options.prompts, rng, held_out_pairs=False, held_out_phrasings=False)
+        distinct = list(dict.fromkeys(request.text for request in requests))
+        for half, start in zip(texts, (0, options.prompts), strict=True):
+            half += distinct[start : start + options.prompts]
+    labels = np.repeat([1, 0], options.prompts)
+
+    def batches(prompts: Sequence[str]) -> list[PromptBatch]:
+        return batch_prompts(model, tokenizer, prompts, batch_size=ScanConfig().batch_size)
+
+    fitted, read = (batches(half) for half in texts)
+    known = extract_features(model, fitted)
+    signals = Signals(
+        probe=fit_probe(known.hidden.numpy(), labels),
+        openings=find_openings(tokenizer, known.logits[labels == 1], known.logits[labels == 0]),
+        labels=labels,
+        clean=extract_features(model, read),
+    )
+    topology, perturbation = read_topology(model), PERTURBATIONS.get(ScanConfig().perturbation)
+    return Setup(
+        passes={c: Passes(model, topology, read, perturbation, seed=seed, cached=c) for c in (False, True)},
+        signals=signals,
+        malicious=lambda rows: batches([texts[1][i] for i in rows]),
+        draws=options.draws,
+    )
+
+
+def timed(measure: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
+    """Seconds and result of a call."""
+    start = time.perf_counter()
+    found = measure(*arguments, **options)
+    return time.perf_counter() - start, found
+
+
+def paired(made: Setup, strength: float) -> tuple[float, float, float, dict[str, list[float]]]:
+    """Seconds of the plain and of the cached scan, their largest difference, and the drops."""
+    plain, cached = made.scanner(strength, cached=False), made.scanner(strength)
+    seconds, difference, found = [0.0, 0.0], 0.0, {}
+    for ref in made.passes[True].topology.all:
+        for draw in range(made.draws):
+            spent, expected = timed(plain.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
+            seconds[0] += spent
+            spent, drops = timed(cached.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
+            seconds[1] += spent
+            difference = max(difference, *(abs(expected[signal] - drops[signal]) for signal in expected))
+            found.setdefault(str(ref), []).append(drops[SIGNAL])
+    return seconds[0], seconds[1], difference, found
+
+
+def scanned(scanner: Scanner) -> ScanResult:
+    """A whole scan, without anything kept from before."""
+    with tempfile.TemporaryDirectory() as folder:
+        return scanner.scan(Journal(Path(folder) / "journal"))
+
+
+def robust(means: dict[str, float], tolerance: float) -> set[str]:
+    """The modules whose drop alone is within tolerance."""
+    return {ref for ref, drop in means.items() if drop <= tolerance}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--prompts", type=int, default=ScanConfig().prompts, help="malicious and benign ones each")
+    parser.add_argument("--draws", type=int, default=ScanConfig().draws)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--timed", type=int, default=3)
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Race:
+    """What the races with one tolerance found, seed by seed."""
+
+    ratios: list[float] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+
+    def add(self, made: Setup, strength: float, exact: dict[str, float], tolerance: float, plain: float | None) -> None:
+        """One race; `plain` is the plain loop's seconds, where it was timed."""
+        seconds, result = timed(scanned, made.scanner(strength, method="race", tolerance=tolerance))
+        if plain is not None:
+            self.ratios.append(plain / seconds)
+        expected = robust(exact, tolerance)
+        self.same.append(robust(result.mean(SIGNAL), tolerance) == expected)
+        self.sizes.append(len(expected))
+        self.read.append(float(np.mean(list(result.mean(PROMPTS).values()))))
+
+    def finding(self) -> str:
+        """The robust sets and the prompts read, in words."""
+        return (
+            f"same robust set in {sum(self.same)} of {len(self.same)} seeds ({min(self.sizes)} to {max(self.sizes)} "
+            f"modules); {np.mean(self.read):.0f} malicious prompts read on average"
+        )
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    options = parse()
+    folder = aligned_model(options.layers, options.width)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    cached, gradient, difference, spearman, strengths = [], [], 0.0, [], []
+    race, hard = Race(), Race()
+    for seed in range(options.seeds):
+        made = setup(model, tokenizer, options, seed)
+        strength, _ = made.scanner(None).calibrate()
+        strengths.append(strength)
+        plain = None
+        if seed < options.timed:
+            plain, spent, found, drops = paired(made, strength)
+            difference = max(difference, found)
+            cached.append(plain / spent)
+            spent, estimated = timed(scanned, made.scanner(strength, method="gradient"))
+            gradient.append(plain / spent)
+            means = {ref: float(np.mean(values)) for ref, values in drops.items()}
+            values = estimated.mean(SIGNAL)
+            spearman.append(spearmanr(list(means.values()), [values[ref] for ref in means]).statistic)
+        else:
+            means = scanned(made.scanner(strength)).mean(SIGNAL)
+        race.add(made, strength, means, TOLERANCE, plain)
+        hard.add(made, strength, means, float(np.percentile(list(means.values()), 75)), plain)
+    rows = [
+        ("cached, all signals", cached, f"max abs difference {difference:.1g}"),
+        (f"race, tolerance {TOLERANCE}", race.ratios, race.finding()),
+        ("race, tolerance at the upper quartile", hard.ratios, hard.finding()),
+        ("gradient", gradient, f"Spearman with the drops {np.mean(spearman):.2f} ({spread(spearman)})"),
+    ]
+    print(
+        f"{options.layers} layers of width {options.width}, {len(means)} modules x {options.draws} draws, "
+        f"{options.prompts} malicious and as many benign prompts, strengths {sorted(set(strengths))}; "
+        f"n = {options.timed} seeds timed\n"
+    )
+    print("| way | plain loop / this, median (min to max) | what it finds |\n|---|---|---|")
+    for way, ratios, finding in rows:
+        print(f"| {way} | {np.median(ratios):.2f} ({spread(ratios)}) | {finding} |")
+    print(f"\nPeak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB.")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Smallest to largest."""
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Config: where prompts and rows come from."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataConfig(BaseModel):
+    """Where tuning rows come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """JSONL file, or a data set id on the Hub."""
+    split: str = "train"
+    """Split of a Hub data set."""
+    revision: str | None = None
+    """Revision of a Hub data set."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use at most this many rows, drawn with the run's seed."""
+    skip: dict[str, Any] = {}
+    """Leave out rows whose fields have these values, for example ``{safety_related: true}``."""

@@ -1,0 +1,1 @@
+"""Base: the interface of a defence, and what joins several of them into an arm."""

@@ -1,0 +1,172 @@
+"""Interface: the hooks of a defence, all optional, and what it declares about itself.
+
+A plug-in offers `defence`, a subclass of `Defence`. Every tuning run makes an instance of its own, which may keep state
+between the hooks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from securetune.data.prompts import Example
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.run import TrainingRun
+from securetune.models.features import PromptBatch
+from securetune.models.openings import Openings
+from securetune.models.topology import ModuleSet, Topology
+from securetune.plans.plan import Plan, PlanModel, plan_of
+
+SCAN, SAFETY_ROWS, UNALIGNED, REFERENCE = "scan", "safety rows", "unaligned model", "reference model"
+PROMPTS = "malicious and benign prompts"
+LORA, FULL, EXTRA_PASSES = "LoRA", "full fine-tuning", "extra passes"
+"""What a defence may need beyond the task's rows."""
+
+RATES, WEIGHTS, PROMPT, BATCHES = "learning rates", "final weights", "system prompt", "batches"
+"""What only one of several combined defences can decide."""
+
+
+class Settings(BaseModel):
+    """Settings of one defence; in a configuration they stand under ``defence.<name>``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SensitiveRate(Settings):
+    """Settings of ML-LR and of the plans it is compared with."""
+
+    sensitive_lr_mult: float = Field(default=0.05, ge=0)
+    """Factor on the learning rate outside the robust set; 0 freezes, 1 is plain tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysed:
+    """The model before tuning with the prompts of the analysis."""
+
+    model: PreTrainedModel
+    malicious: Sequence[PromptBatch]
+    benign: Sequence[PromptBatch]
+    openings: Openings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanInputs:
+    """What a defence may build its plan from."""
+
+    model: PlanModel
+    topology: Topology
+    robust: ModuleSet
+    """Mods_Robust, as the search found it."""
+    search: Callable[[str, int], ModuleSet]
+    """Run another search by name and size (`random`, `inverted`)."""
+    analysed: Callable[[], Analysed]
+    """The model and the prompts themselves, for a localisation other than the scan's."""
+    scores: dict[str, float]
+    signal: str
+    seed: int
+    versions: dict[str, str]
+
+
+class Defence:
+    """Base of all defences: plain tuning."""
+
+    title: ClassVar[str]
+    """Name in tables."""
+    paper: ClassVar[str]
+    """Where the method comes from."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What it needs beyond the task's rows."""
+    decides: ClassVar[tuple[str, ...]] = ()
+    """What no other defence may decide besides it."""
+    reads_whole_weights: ClassVar[bool] = False
+    """Whether it needs every weight in one piece; training that shards them over processes (FSDP) has none."""
+    cost: ClassVar[str] = "none"
+    """Extra cost per training step."""
+    is_defence: ClassVar[bool] = True
+    """Whether it is meant to protect; plain tuning and baselines only serve the comparison."""
+    Settings: ClassVar[type[Settings]] = Settings
+    """Class of its settings."""
+    section: ClassVar[str | None] = None
+    """Where its settings stand, if not under its own name: a baseline shares those of what it is compared with."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def inputs(self) -> Mapping[str, str]:
+        """Hashes of what it reads besides its settings and what the run gives it."""
+        return {}
+
+    def edit_plan(self, inputs: PlanInputs) -> Plan:
+        """The plan to attach; only for defences that decide the learning rates."""
+        raise NotImplementedError
+
+    def edit_data(self, rows: Sequence[Example], safety: Sequence[Example], seed: int) -> Sequence[Example]:
+        """The rows to tune on."""
+        del safety, seed
+        return rows
+
+    def begin(self, run: TrainingRun) -> None:
+        """Prepare, before the first step; after a kill too."""
+
+    def edit_batch(self, run: TrainingRun, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch to train on at this step."""
+        del run
+        return inputs
+
+    def loss(self, batch: TokenBatch) -> Tensor | None:
+        """A term to add to the loss: a mean over the batch's answer tokens, in nats."""
+        del batch
+        return None
+
+    def gradients(self, run: TrainingRun) -> None:
+        """Change the gradients in place, before the optimizer uses them."""
+
+    def step(self, run: TrainingRun) -> None:
+        """Do something after every optimizer step."""
+
+    def evaluated(self, run: TrainingRun) -> AbstractContextManager[None]:
+        """Around every measurement of the held-out loss during training."""
+        del run
+        return nullcontext()
+
+    def finalize(self, run: TrainingRun) -> None:
+        """Change the weights in place after the last step."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run has to know; tensors and plain values."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`, after `begin`."""
+
+    def inference_prompt(self) -> str | None:
+        """System prompt that the tuned model is to be used with."""
+        return None
+
+    def steer(self, analysed: Analysed, model: PreTrainedModel) -> None:
+        """Change how the tuned model computes its answers, by hooks on it."""
+
+
+def overrides(defence: Defence | type[Defence], hook: str) -> bool:
+    """Whether a defence has this hook at all."""
+    kind = defence if isinstance(defence, type) else type(defence)
+    return getattr(kind, hook) is not getattr(Defence, hook)
+
+
+def lr_plan(method: str, inputs: PlanInputs, robust: ModuleSet, rest_lr_mult: float) -> Plan:
+    """ML-LR's plan for a given robust set, with its provenance."""
+    return plan_of(
+        method,
+        inputs.model,
+        inputs.topology,
+        robust,
+        rest_lr_mult=rest_lr_mult,
+        scores=inputs.scores,
+        signal=inputs.signal,
+        seed=inputs.seed,
+        versions=inputs.versions,
+    )

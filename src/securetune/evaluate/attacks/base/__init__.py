@@ -1,0 +1,1 @@
+"""Base: the interface of an attack."""

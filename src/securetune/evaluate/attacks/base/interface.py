@@ -1,0 +1,42 @@
+"""Interface: what an attack may change."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.data.prompts import Message
+
+
+class Settings(BaseModel):
+    """Settings of one attack; in a configuration they stand beside its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Attack:
+    """Base of all attacks: none."""
+
+    paper: ClassVar[str]
+    """Where it comes from."""
+    Settings: ClassVar[type[Settings]] = Settings
+    prefill: str = ""
+    """What the model's answer is made to begin with."""
+    turns: Sequence[Message] = ()
+    """Turns of the conversation before the prompt."""
+    searches: ClassVar[bool] = False
+    """Whether it needs the model under attack."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def prompts(self, prompts: Sequence[str]) -> list[str]:
+        """What the model is asked in place of the prompts, in their order."""
+        return list(prompts)
+
+    def search(
+        self, model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+    ) -> list[str]:
+        """The same, of an attack that searches with the model's help."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Base: where a benchmark's rows come from."""

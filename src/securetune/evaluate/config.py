@@ -1,0 +1,33 @@
+"""Config: how answers are generated and judged."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Metric = Literal["exact_match", "final_number", "pattern"]
+"""How an answer is compared with the reference."""
+
+
+class EvaluateConfig(BaseModel):
+    """How answers are generated and judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
+    """Judges of refusal; the first one is the headline number, none are averaged."""
+    judge: dict[str, dict[str, Any]] = {}
+    """Settings of judges by name, for example ``{llama_guard: {path: meta-llama/Llama-Guard-3-1B}}``."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates the answers; vLLM needs its extra, and leaves steering and searching attacks to transformers."""
+    vllm: dict[str, Any] = {}
+    """Arguments of ``vllm.LLM``, for example ``{gpu_memory_utilization: 0.8}``."""
+    stop_when_decided: bool = False
+    """End an answer to a harmful prompt where its beginning settles every judge's verdict; it is stored cut short."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Length of an answer to a safety prompt, in tokens."""
+    task_max_new_tokens: int = Field(default=128, ge=1)
+    """Length of an answer to a task prompt, in tokens."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts generated together."""
+    system: str | None = None
+    """System prompt for the safety prompts."""

@@ -1,0 +1,1 @@
+"""Base: the interface of a judge, and the judges that ask a model."""

@@ -1,0 +1,1 @@
+"""Flow: the stages of a run, in order, on one configuration and one folder."""

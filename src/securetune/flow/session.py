@@ -1,0 +1,227 @@
+"""Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
+
+import functools
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.base.artifacts import Journal, RunFolder, digest, digest_path
+from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
+from securetune.data.examples import load_examples, replaced
+from securetune.data.prompts import Example, Prompt, PromptSet, load_prompts, selected
+from securetune.defences import DEFENCES
+from securetune.defences.base.arm import PLAIN, Arm
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.run import Resources
+from securetune.errors import ConfigError
+from securetune.evaluate.attacks import ATTACKS
+from securetune.evaluate.benchmarks import BENCHMARKS
+from securetune.evaluate.benchmarks.base.source import Source
+from securetune.evaluate.runner import Benchmark, judges_of
+from securetune.models.config import ModelConfig
+from securetune.models.loading import load_model, load_tokenizer, model_identity
+from securetune.perturb import PERTURBATIONS
+from securetune.scan.config import ScanConfig
+from securetune.search import SEARCHES
+
+COMMITS = "benchmarks.jsonl"
+"""In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
+
+
+def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
+    """At which commit a public benchmark is read in a run folder; None where it is no repository's, or not known."""
+    if settings.benchmark is None or settings.path is not None:
+        return None
+    source: Source = BENCHMARKS.get(settings.benchmark)
+    return source.commit(Journal(folder / COMMITS), settings.revision)
+
+
+class Session:
+    """What the stages share: configuration, folder, model, tokenizer and data."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        self.config, self.folder = config, folder
+        self._base: PreTrainedModel | None = None
+
+    def check(self) -> None:
+        """Read every input and look up every plug-in now, so that a mistake shows before hours of work.
+
+        Raises:
+            SecuretuneError: the first thing that cannot be used.
+        """
+        for name in self.config.defence:
+            DEFENCES.get(name)
+        for arm in self.arms:
+            self.combination(arm).check(self.resources, self.config.train.adapter)
+        judges_of(self.config.evaluate)
+        PERTURBATIONS.get(self.config.scan.perturbation)
+        SEARCHES.get(self.config.search.method)
+        _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+
+    @cached_property
+    def scan(self) -> ScanConfig:
+        """How to scan, with the run's seed where the scan has none of its own."""
+        found = self.config.scan
+        return found if found.seed is not None else found.model_copy(update={"seed": self.config.seed})
+
+    @property
+    def arms(self) -> list[str]:
+        """The defences to train with, plain tuning first."""
+        named = [str(Arm.parse(arm)) for arm in self.config.arms]
+        return [PLAIN, *(arm for arm in dict.fromkeys(named) if arm != PLAIN)]
+
+    def combination(self, arm: str) -> Combination:
+        """The defences of an arm, new for every run."""
+        return Combination.of(arm, self.config.defence)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """What defences may use beyond the task's rows."""
+        safety, unaligned = self.config.safety, self.config.unaligned
+        return Resources(
+            safety_rows=load_examples(safety, seed=self.config.seed) if safety is not None else (),
+            malicious=[prompt.text for prompt in self.prompts.malicious],
+            benign=[prompt.text for prompt in self.prompts.benign],
+            unaligned=functools.partial(load_model, unaligned) if unaligned is not None else None,
+        )
+
+    def resources_digest(self) -> str:
+        """Hash of all that `resources` gives."""
+        config = self.config
+        return digest(
+            [
+                [config.safety.model_dump(), _content(config.safety.path)] if config.safety is not None else None,
+                [config.unaligned.model_dump(), model_identity(config.unaligned)]
+                if config.unaligned is not None
+                else None,
+                self.prompts_digest((config.analysis.malicious, config.analysis.benign)),
+            ]
+        )
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Hash of which model is loaded, and how."""
+        return digest([model_identity(self.config.model), self.config.model.model_dump()])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return load_tokenizer(self.config.model)
+
+    def base_model(self) -> PreTrainedModel:
+        """The model before tuning, loaded once."""
+        if self._base is None:
+            self._base = load_model(self.config.model)
+        return self._base
+
+    def model_to_tune(self) -> PreTrainedModel:
+        """A model that training may change; the base model is given up to save memory."""
+        self._base = None
+        return load_model(self.config.model)
+
+    def tuned_model(self, arm: str) -> PreTrainedModel:
+        """The model after tuning with `arm`."""
+        config, adapter = self.served(arm)
+        model = load_model(config)
+        return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
+
+    def served(self, arm: str | None) -> tuple[ModelConfig, Path | None]:
+        """Which model an arm's answers come from, with its adapter; the base model is given up to save memory."""
+        self._base = None
+        if arm is None:
+            return self.config.model, None
+        output = self.folder.file("train", arm, "")
+        if (output / "adapter_config.json").exists():
+            return self.config.model, output
+        return self.config.model.model_copy(update={"path": str(output), "revision": None}), None
+
+    @cached_property
+    def prompts(self) -> PromptSet:
+        """Prompts of the analysis."""
+        analysis = self.config.analysis
+        return PromptSet(malicious=self._load(analysis.malicious), benign=self._load(analysis.benign))
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmark]:
+        """Prompts of the evaluation."""
+        made = [self._benchmark(settings) for settings in self.config.benchmarks]
+        names = [b.name for b in made]
+        if len(set(names)) != len(names) or not {"harmful", "benign"} <= {b.kind for b in made}:
+            raise ConfigError(
+                "Expected benchmarks with distinct names, at least one harmful and one benign, found "
+                f"{[(b.name, b.kind) for b in made]}. Correct `benchmarks`."
+            )
+        return made
+
+    def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
+        attack, by = None, ""
+        if settings.attack is not None:
+            attack = ATTACKS.make(settings.attack.name, settings.attack.model_extra or {}, "attack")
+            by = f" under {settings.attack.name}"
+        half, limit, seed = settings.half, settings.limit, self.config.seed
+        if settings.benchmark is None:
+            assert settings.path is not None and settings.name is not None and settings.kind is not None
+            prompts = load_prompts(settings.path, label=settings.label, half=half, limit=limit, seed=seed)
+            name, kind, origin = settings.name, settings.kind, settings.path
+        else:
+            source = BENCHMARKS.get(settings.benchmark)
+            commit = commit_of(settings, self.folder.path)
+            loaded = source.load(settings.path, commit)
+            prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
+            name, kind = settings.name or f"{source.title}{by}", source.kind
+            origin = settings.path or f"{source.dataset}@{commit or 'newest'}"
+        return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin)
+
+    def known_answers(self, trained: str) -> Journal:
+        """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""
+        engine = self.config.evaluate.engine
+        name = digest([self.model_digest, trained, *([engine] if engine != "transformers" else [])])
+        return Journal(self.folder.path / f".answers-{name}.jsonl")
+
+    def benchmarks_digest(self) -> str:
+        """Hash of the benchmarks' settings and prompts."""
+        settings = [source.model_dump() for source in self.config.benchmarks]
+        return digest([settings, [[prompt.text for prompt in b.prompts] for b in self.benchmarks]])
+
+    @cached_property
+    def examples(self) -> tuple[list[Example], list[Example]]:
+        """Training rows and held-out rows of the task."""
+        rows, held_out = self._task_rows()
+        mixed, seed = self.config.task.mixed, self.config.seed
+        return (rows if mixed is None else replaced(rows, load_examples(mixed, seed=seed), mixed.share, seed)), held_out
+
+    def _task_rows(self) -> tuple[list[Example], list[Example]]:
+        task, seed = self.config.task, self.config.seed
+        rows = load_examples(task.train, seed=seed)
+        if task.test is not None:
+            return rows, load_examples(task.test, seed=seed)[: task.test_rows]
+        if len(rows) < 2 * task.test_rows:
+            raise ConfigError(
+                f"Expected at least {2 * task.test_rows} rows in {task.train.path} to hold out {task.test_rows}, found "
+                f"{len(rows)}. Give task.test, or lower task.test_rows."
+            )
+        return rows[task.test_rows :], rows[: task.test_rows]
+
+    def prompts_digest(self, sources: Iterable[PromptsConfig]) -> str:
+        """Hash of prompt settings and of the files' content."""
+        return digest([[source.model_dump(), _content(source.path)] for source in sources])
+
+    def data_digest(self) -> str:
+        """Hash of the task's settings and data."""
+        task = self.config.task
+        return digest(
+            [task.model_dump(), *(_content(s.path) for s in (task.train, task.test, task.mixed) if s is not None)]
+        )
+
+    def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
+        return load_prompts(
+            source.path, limit=source.limit, seed=self.config.seed, label=source.label, half=source.half
+        )
+
+
+def _content(path: str) -> str | None:
+    """Hash of a local file; a Hub data set is told by its settings alone."""
+    return digest_path(Path(path)) if Path(path).exists() else None

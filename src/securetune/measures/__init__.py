@@ -1,0 +1,1 @@
+"""Measures: numbers and what they mean; no model, no files."""

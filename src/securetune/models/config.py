@@ -1,0 +1,26 @@
+"""Config: which model, and how it is loaded."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ModelConfig(BaseModel):
+    """Which model, and how it is loaded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; pin a commit for a reproducible run."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights; ``auto`` takes the one they were saved in."""
+    device_map: str | None = None
+    """``auto`` spreads the model over the devices there are; the default is one device, a GPU where there is one."""
+    load_in_4bit: bool = False
+    """Quantize to 4 bit on loading; needs the extra ``securetune[quantized]`` and a GPU. Scans need full weights."""
+    trust_remote_code: bool = False
+    """Run the Python code of a Hub repository. Off unless you have read that code."""
+    attn_implementation: str | None = None
+    """Attention kernel, as in `from_pretrained`."""

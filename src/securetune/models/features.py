@@ -1,0 +1,159 @@
+"""Features: what does the model hold at the last prompt token?
+
+Shapes: n prompts, d hidden size, v vocabulary. The feature is the input of the output embedding, that is the last
+layer's normalised hidden state; the logits are those of the first answer token.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.data.prompts import render
+from securetune.errors import ModelError
+from securetune.models.reading import decoder_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Last-token state of n prompts."""
+
+    hidden: Float[Tensor, "n d"]
+    """Input of the output embedding, float32 on the CPU."""
+    logits: Float[Tensor, "n v"]
+    """Logits of the first answer token, float32 on the CPU."""
+
+    def of(self, rows: Tensor) -> "Features":
+        """The features of some of the prompts: a mask or row numbers."""
+        return Features(hidden=self.hidden[rows], logits=self.logits[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptBatch:
+    """Tokenized prompts of like length, padded on the left."""
+
+    index: list[int]
+    """Position of each row in the original order."""
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+
+
+def batch_prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    batch_size: int,
+    system: str | None = None,
+) -> list[PromptBatch]:
+    """Tokenize prompts through the chat template into batches sorted by length, on the model's device."""
+    return batch_texts(model, tokenizer, render(tokenizer, prompts, system=system), batch_size=batch_size)
+
+
+def batch_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, batch_size: int
+) -> list[PromptBatch]:
+    """The same for texts that have been through the chat template."""
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+    batches = []
+    for start in range(0, len(order), batch_size):
+        index = order[start : start + batch_size]
+        padded = tokenizer.pad({"input_ids": [encoded[i] for i in index]}, padding_side="left", return_tensors="pt")
+        mask = padded["attention_mask"].to(model.device)
+        batches.append(
+            PromptBatch(
+                index=index,
+                input_ids=padded["input_ids"].to(model.device),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            )
+        )
+    return batches
+
+
+def first_token(model: PreTrainedModel, batch: PromptBatch) -> Float[Tensor, "b v"]:
+    """Logits of the first answer token, one forward pass without a cache."""
+    out = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=1,
+    )
+    logits: Tensor = out.logits[:, -1]
+    return logits
+
+
+@torch.no_grad()
+def extract_features(
+    model: PreTrainedModel,
+    batches: Sequence[PromptBatch],
+    *,
+    around: Callable[[int], AbstractContextManager[None]] | None = None,
+) -> Features:
+    """Run the prompts once and keep the last token's state; the pass of batch i runs inside `around(i)`, where given.
+
+    Raises:
+        ModelError: the model has no output embedding to read at.
+    """
+    hidden, logits = [], []
+    for number, batch in enumerate(batches):
+        with around(number) if around else nullcontext(), _output_embedding_input(model) as seen:
+            logits.append(first_token(model, batch).float().cpu())
+        hidden.append(seen[0][:, -1].float().cpu())
+    order = _positions(batches)
+    return Features(hidden=torch.cat(hidden)[order], logits=torch.cat(logits)[order])
+
+
+def _positions(batches: Sequence[PromptBatch]) -> Tensor:
+    """Where each prompt, in the original order, stands among the rows of the batches."""
+    return torch.tensor([i for batch in batches for i in batch.index]).argsort()
+
+
+@torch.no_grad()
+def extract_layer_states(model: PreTrainedModel, batches: Sequence[PromptBatch]) -> Float[Tensor, "l n d"]:
+    """The last token's hidden state after every decoder layer, float32 on the CPU."""
+    states = []
+    for batch in batches:
+        with layer_outputs(model) as found:
+            first_token(model, batch)
+        states.append(torch.stack([hidden[:, -1].float().cpu() for hidden in found]))
+    return torch.cat(states, dim=1)[:, _positions(batches)]
+
+
+@contextmanager
+def layer_outputs(model: PreTrainedModel) -> Iterator[list[Float[Tensor, "b t d"]]]:
+    """Collect the hidden states after every decoder layer, with their gradients where they have any."""
+    found: list[Tensor] = []
+    handles = [layer.register_forward_hook(functools.partial(_keep, found)) for layer in decoder_layers(model)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep(found: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
+    found.append(output[0] if isinstance(output, tuple) else output)
+
+
+@contextmanager
+def _output_embedding_input(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Collect what goes into the output embedding."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Module):
+        raise ModelError(f"Expected an output embedding in {type(model).__name__}, found none. Use a causal LM.")
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -1,0 +1,1 @@
+"""Base: how a perturbation is put on a model and taken back."""

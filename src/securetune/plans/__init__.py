@@ -1,0 +1,1 @@
+"""Plans: which parameters learn how fast, here and in other trainers."""

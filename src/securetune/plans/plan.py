@@ -1,0 +1,220 @@
+"""Plan: which parameters learn how fast, and when?
+
+A plan is a JSON file of ordered entries; the first pattern that `re.search` finds in a parameter's name decides.
+Phases override the entries for the first part of training (SWAT's warm-up). No torch here.
+Source: ML-LR, Du et al. 2024, arXiv 2410.04524 v1 (a far smaller rate outside Mods_Robust); SWAT, v2 (warm-up of
+Mods_Robust first). Neither paper's rates are public: the defaults are ours.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from securetune.base.artifacts import write_atomic
+from securetune.errors import PlanError
+from securetune.models.topology import ModuleSet, Topology, clean_name
+
+EVERYTHING = ".*"
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+"""Text that is a regular expression."""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entry(_Data):
+    """Multipliers for the parameters a pattern finds."""
+
+    pattern: Regex
+    """Regular expression for `re.search` on the parameter's name; the first entry that matches wins."""
+    lr_mult: float = Field(default=1.0, ge=0)
+    """Factor on the trainer's learning rate; 0 freezes."""
+    wd_mult: float = Field(default=1.0, ge=0)
+    """Factor on the trainer's weight decay."""
+
+
+class Phase(_Data):
+    """Entries in force up to a fraction of the training steps."""
+
+    until: float = Field(gt=0, lt=1)
+    """Fraction of all optimizer steps at which the phase ends."""
+    entries: tuple[Entry, ...]
+
+
+class PlanModel(_Data):
+    """The model a plan was made for."""
+
+    id: str
+    revision: str | None = None
+    fingerprint: str | None = None
+    """`Topology.fingerprint()`; None in a hand-written plan, which is then not checked."""
+    tokenizer: str | None = None
+    """Hash of vocabulary and chat template."""
+
+
+class Plan(_Data):
+    """Per-parameter multipliers, with where they came from."""
+
+    schema_version: int = 1
+    method: str
+    model: PlanModel
+    entries: tuple[Entry, ...]
+    phases: tuple[Phase, ...] = ()
+    robust: tuple[str, ...] = ()
+    """Modules ``layer.role`` of the robust set, for reading and export."""
+    scores: dict[str, float] = {}
+    """Sensitivity of each module in the signal the search used."""
+    signal: str | None = None
+    seed: int = 0
+    versions: dict[str, str] = {}
+
+    @field_validator("phases")
+    @classmethod
+    def _ascending(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        ends = [phase.until for phase in phases]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"phases must end at ascending fractions, found {ends}")
+        return phases
+
+    @property
+    def stages(self) -> list[tuple[Entry, ...]]:
+        """The entries of every phase in order, the final ones last."""
+        return [*(phase.entries for phase in self.phases), self.entries]
+
+    def stage_at(self, step: int, total: int) -> int:
+        """Index into `stages` of the stage that rules optimizer step `step` (from 0) out of `total`."""
+        return sum(step >= round(phase.until * total) for phase in self.phases)
+
+    def lr_scale(self, parameter: str) -> tuple[float, ...]:
+        """The learning-rate multiplier of a parameter in every stage; 1 where no entry matches."""
+        return tuple(entry.lr_mult if (entry := _first(stage, parameter)) else 1.0 for stage in self.stages)
+
+    def wd_scale(self, parameter: str) -> float:
+        """The weight-decay multiplier of a parameter, taken from the final entries."""
+        entry = _first(self.entries, parameter)
+        return entry.wd_mult if entry else 1.0
+
+    def is_frozen(self, parameter: str) -> bool:
+        """Whether the parameter is never trained."""
+        return not any(self.lr_scale(parameter))
+
+    def check_patterns(self, parameters: Iterable[str]) -> None:
+        """Make sure that every pattern finds a parameter.
+
+        Raises:
+            PlanError: a pattern matches nothing; the message shows some names that exist.
+        """
+        names = [clean_name(name) for name in parameters]
+        for stage in self.stages:
+            for entry in stage:
+                if not any(re.search(entry.pattern, name) for name in names):
+                    raise PlanError(
+                        f"Expected plan pattern {entry.pattern!r} to match a parameter, found none among "
+                        f"{len(names)}, such as {names[:3]}. Correct the pattern or make a new plan for this model."
+                    )
+
+    def check_model(self, fingerprint: str) -> None:
+        """Make sure that the plan was made for a model of this shape.
+
+        Raises:
+            PlanError: the fingerprints differ.
+        """
+        if self.model.fingerprint not in (None, fingerprint):
+            raise PlanError(
+                f"Expected the model this plan was made for ({self.model.id!r}, topology {self.model.fingerprint}), "
+                f"found another one (topology {fingerprint}). Make a plan for this model with `securetune plan`."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON, atomically."""
+        write_atomic(Path(path), self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Plan":
+        """Read a plan written by `save` or by hand, or the plan artifact of a run (``06-plan-ml_lr.json``).
+
+        Raises:
+            PlanError: no such file, or not a plan.
+        """
+        try:
+            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
+            return cls.model_validate(raw["data"] if is_artifact else raw)
+        except OSError as error:
+            raise PlanError(
+                f"Expected a plan file at {path}, found none ({error.strerror}). Check the path."
+            ) from error
+        except json.JSONDecodeError as error:
+            raise PlanError(f"Expected JSON in {path}, found: {error}. Correct the file.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise PlanError(f"Expected a plan in {path}, found a problem at {where}: {first['msg']}.") from error
+
+
+def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
+    name = clean_name(parameter)
+    return next((entry for entry in entries if re.search(entry.pattern, name)), None)
+
+
+def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:
+    """Entries that match exactly the parameters of `modules`, one per role."""
+    # A stacked expert tensor is a parameter of its own; a projection owns everything below its path.
+    is_expert = {ref: ref.role.startswith("expert_") for ref in modules}
+    owners = [(ref.layer, topology.modules[ref].path) for ref in modules if not is_expert[ref]]
+    tensors = [(ref.layer, topology.modules[ref].weight) for ref in modules if is_expert[ref]]
+    patterns = [f"{p}\\." for p in over_layers(owners)] + [f"{p}(\\.|$)" for p in over_layers(tensors)]
+    return tuple(Entry(pattern=f"(^|\\.){pattern}", lr_mult=lr_mult) for pattern in patterns)
+
+
+def over_layers(paths: Iterable[tuple[int, str]]) -> list[str]:
+    """Regular expressions that match exactly these paths, given with their layer; one for all layers of a role."""
+    layers: dict[tuple[str, str], list[int]] = {}
+    for layer, path in paths:
+        before, _, after = path.partition(f".{layer}.")
+        layers.setdefault((before, after), []).append(layer)
+    return [
+        f"{re.escape(before)}\\.({'|'.join(map(str, numbers))})\\.{re.escape(after)}"
+        for (before, after), numbers in layers.items()
+    ]
+
+
+def rest(lr_mult: float) -> Entry:
+    """The closing entry for every parameter not named before it."""
+    return Entry(pattern=EVERYTHING, lr_mult=lr_mult)
+
+
+def plan_of(
+    method: str,
+    model: PlanModel,
+    topology: Topology,
+    robust: ModuleSet,
+    *,
+    rest_lr_mult: float,
+    scores: Mapping[str, float] | None = None,
+    **provenance: Any,
+) -> Plan:
+    """A plan with the normal rate on `robust` and `rest_lr_mult` times it on everything else."""
+    return Plan(
+        method=method,
+        model=model,
+        entries=(*module_entries(robust, topology, lr_mult=1.0), rest(rest_lr_mult)),
+        robust=tuple(robust.names()),
+        scores=dict(scores or {}),
+        **provenance,
+    )

@@ -1,0 +1,36 @@
+"""Config: how modules are perturbed and what is read off."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ScanConfig(BaseModel):
+    """How modules are perturbed and what is read off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["exact", "race", "gradient"] = "exact"
+    """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
+    drop is known to lie above or below search.tolerance; ``gradient`` estimates all from one backward pass. The last
+    two measure `signal` only."""
+    race_error: float = Field(default=0.05, gt=0, lt=1)
+    """Racing's error probability: that any module ends on another side of the tolerance than in the exact scan."""
+    perturbation: str = "lowrank"
+    """Kind of damage: a file name of `securetune.perturb`."""
+    tuning_steps: int = Field(default=20, ge=1)
+    """Steps of the short benign LoRA runs, one per draw, that the perturbation ``tuned`` makes first."""
+    strength: float | None = Field(default=None, gt=0)
+    """Relative size of the change; by default calibrated (see `calibrate`)."""
+    draws: int = Field(default=3, ge=1)
+    """Independent random draws of the perturbation per module."""
+    prompts: int = Field(default=100, ge=10)
+    """Malicious and benign prompts each that the scan reads."""
+    signal: str = "refusal_margin"
+    """Signal that calibration and search follow; all signals are measured anyway."""
+    answers: int = Field(default=0, ge=0)
+    """Malicious prompts whose generated answers are judged too, as the slow signal `ANSWERS`; 0 leaves it out."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts per forward pass."""
+    seed: int | None = None
+    """Seed of all draws; by default the run's."""

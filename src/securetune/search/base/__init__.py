@@ -1,0 +1,1 @@
+"""Base: what a search is given."""
