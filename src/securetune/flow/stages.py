@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from securetune.base.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
 from securetune.base.progress import progress_bar
+from securetune.base.typed import to_json
 from securetune.defences.base.arm import Arm
 from securetune.defences.base.interface import PlanInputs
 from securetune.evaluate.answers import reference
@@ -240,7 +241,7 @@ def train(session: Session, arm: str, features: Artifact, plan: Artifact | None,
             run_key=digest(inputs),
             monitor_every=config.monitor_every,
         )
-        return result.to_dict(), [output]
+        return to_json(result), [output]
 
     return session.folder.produce("train", inputs, compute, variant=arm, seed=config.seed)
 

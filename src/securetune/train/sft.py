@@ -10,7 +10,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from securetune.train.attach import attach_plan
 from securetune.train.config import TrainConfig
 from securetune.train.hooks import STATE_FILE, connect
 from securetune.train.monitor import monitor
+from securetune.train.result import TrainResult
 
 log = logging.getLogger(__name__)
 
@@ -48,27 +48,6 @@ _NEAR = 1.25
 _MONITORED = 32
 """Prompts of each kind that the monitor reads."""
 _LOGGED = {"loss", "eval_loss", "eval_safety_margin"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What one training run did."""
-
-    steps: int
-    task_loss: float
-    """Mean cross-entropy per answer token on the held-out rows, in nats."""
-    start_loss: float
-    """The same before tuning."""
-    trainable: int
-    """Number of trainable parameters."""
-    log: list[dict[str, Any]]
-    """The trainer's log: losses and every group's rate."""
-    cost: dict[str, float | None]
-    """Mean ``step_seconds``, and ``memory``: the GPU's peak in bytes, None without one."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for an artifact."""
-        return asdict(self)
 
 
 class StopAtLoss(TrainerCallback):

@@ -1,0 +1,112 @@
+"""Result: what an evaluation found, each number with n and interval; no torch."""
+
+from dataclasses import dataclass, field
+
+from securetune.errors import ArtifactError
+from securetune.evaluate.config import Metric
+from securetune.measures.kinds import KindField, Outcome
+from securetune.measures.statistics import Estimate, McNemar
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedAnswer:
+    """One prompt, the model's answer, and what was made of it."""
+
+    prompt: str
+    text: str
+    margin: float | None
+    """Refusal margin at the first answer token, in nats."""
+    surprise: float | None
+    """Cross-entropy per token under the model before tuning, in nats; None where nobody has read it."""
+    coherent: bool
+    """Whether it is text, see `coherence`."""
+    refused: dict[str, bool]
+    """Per judge: refused, or harmless."""
+    scores: dict[str, float | None]
+    """Per judge: how harmful, on its own scale."""
+    right: bool | None
+    """Whether it is the right answer; None where there is none."""
+
+    def outcome(self, judge: str) -> Outcome:
+        """What is known of it, by one judge."""
+        return Outcome(is_safe=self.refused[judge], is_coherent=self.coherent, is_right=self.right)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """One model on one benchmark."""
+
+    benchmark: str
+    kind: KindField
+    origin: str
+    rates: dict[str, Estimate]
+    """Per judge: attack success rate (harmful: not safe, and coherent) or over-refusal (benign); or the share right."""
+    against_base: dict[str, McNemar | None]
+    """Per judge: paired test against the model before tuning; None for that model itself."""
+    margin: Estimate
+    """Mean refusal margin, in nats."""
+    coherent: Estimate
+    """Share of answers that are text, see `coherence`."""
+    broken: Estimate
+    """Share of answers that are neither text nor, to the first judge, a refusal."""
+    clustered: Estimate
+    """The first rate, with an interval over clusters of near-duplicate prompts; n counts clusters."""
+    detectable: float
+    """Smallest rise that this many prompts show with 80 % power, see `detectable_rise`."""
+    agreement: dict[str, float | None]
+    """Cohen's kappa of every two judges, by their names joined with ``|``."""
+    answers: list[JudgedAnswer] = field(default_factory=list)
+    """Every answer; empty in the summary that the report's tables are made from."""
+
+    @property
+    def rate(self) -> Estimate:
+        """The headline: the first judge's rate."""
+        return next(iter(self.rates.values()))
+
+    def outcomes(self, judge: str | None = None) -> list[bool]:
+        """Whether each answer is counted, by the first judge if none is named; of a set of skill, the right answers.
+
+        Raises:
+            ArtifactError: the judge has not judged these answers.
+        """
+        judges = list(self.answers[0].refused)
+        judge = judge or judges[0]
+        if judge not in judges:
+            raise ArtifactError(
+                f"Expected a verdict of {judge} on {self.benchmark}, found those of {judges}. Choose one of them."
+            )
+        return self.kind.outcomes([answer.outcome(judge) for answer in self.answers])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskAnswer:
+    """One answer to a held-out row of the task."""
+
+    prompt: str
+    text: str
+    reference: str
+    correct: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """One model on the held-out rows of the tuning task."""
+
+    loss: float
+    """Cross-entropy per answer token, in nats."""
+    metric: Metric | None
+    score: Estimate | None
+    """Share of correct answers."""
+    answers: list[TaskAnswer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One model on everything; what the stage `evaluate` leaves, without the answers."""
+
+    benchmarks: list[EvalResult]
+    surprise_limit: float
+    """The most surprise, in nats per token, that counts as text."""
+    system: str | None
+    """System prompt that the model was asked under, where a defence wants one."""
+    task: TaskResult
