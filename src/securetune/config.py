@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric
@@ -38,7 +39,7 @@ class _PartConfig(_Section):
 class PromptsConfig(_PartConfig):
     """A file of prompts, or a part of it."""
 
-    path: str
+    path: FilePath
     """JSONL file with a prompt, instruction, question, text or turns field."""
 
 
@@ -103,7 +104,7 @@ class BenchmarkConfig(_PartConfig):
 
     benchmark: str | None = None
     """A file name of `securetune.evaluate.benchmarks`."""
-    path: str | None = None
+    path: FilePath | None = None
     """JSONL file of the prompts, or folder that holds the benchmark's; without it, the Hub."""
     revision: str | None = None
     """Commit of the benchmark on the Hub."""
@@ -135,7 +136,7 @@ class RunConfig(_Section):
     analysis: AnalysisConfig
     scan: ScanConfig = ScanConfig()
     search: SearchConfig = SearchConfig()
-    defence: dict[str, dict[str, Any]] = {}
+    defence: PluginSettings = {}
     """Settings of defences by name, for example ``{ml_lr: {sensitive_lr_mult: 0.1}}``."""
     arms: tuple[str, ...] = ("none", "ml_lr", "swat")
     """Defences to train with, several at once joined by ``+``, after ``@`` a factor on the learning rate.

@@ -1,5 +1,6 @@
 """Typed: results are named types at both ends, when they are written as JSON and when they are read again."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -8,6 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from securetune.errors import ArtifactError
 
 T = TypeVar("T")
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def to_json(value: object) -> Any:
@@ -31,8 +34,3 @@ def from_json(kind: type[T], data: object, where: str) -> T:
             "securetune wrote it, or somebody changed it: delete it to have it made again."
         ) from error
     return value
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

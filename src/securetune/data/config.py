@@ -4,13 +4,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from securetune.base.fingerprint import FilePath
+
 
 class DataConfig(BaseModel):
     """Where tuning rows come from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: FilePath
     """JSONL file, or a data set id on the Hub."""
     split: str = "train"
     """Split of a Hub data set."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from securetune.base.artifacts import digest_path
+from securetune.base.fingerprint import FilePath
 from securetune.defences.base.interface import RATES, Defence, PlanInputs, Settings
 from securetune.plans.plan import Plan
 
@@ -11,7 +12,7 @@ from securetune.plans.plan import Plan
 class PlanFile(Settings):
     """Settings of the plan from a file."""
 
-    path: str
+    path: FilePath
     """Plan as JSON, or the plan artifact of a run."""
 
 

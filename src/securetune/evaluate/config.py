@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from securetune.base.fingerprint import PluginSettings
+
 Metric = Literal["exact_match", "final_number", "pattern"]
 """How an answer is compared with the reference."""
 
@@ -15,7 +17,7 @@ class EvaluateConfig(BaseModel):
 
     judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
     """Judges of refusal; the first one is the headline number, none are averaged."""
-    judge: dict[str, dict[str, Any]] = {}
+    judge: PluginSettings = {}
     """Settings of judges by name, for example ``{llama_guard: {path: meta-llama/Llama-Guard-3-1B}}``."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates the answers; vLLM needs its extra, and leaves steering and searching attacks to transformers."""

@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, RunFolder, digest, digest_path
+from securetune.base.fingerprint import fingerprint
 from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
 from securetune.data.examples import load_examples, replaced
 from securetune.data.prompts import Example, Prompt, PromptSet, load_prompts, selected
@@ -22,7 +23,7 @@ from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.runner import Benchmark, judges_of
 from securetune.models.config import ModelConfig
-from securetune.models.loading import load_model, load_tokenizer, model_identity
+from securetune.models.loading import load_model, load_tokenizer
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
 from securetune.search import SEARCHES
@@ -94,9 +95,7 @@ class Session:
         return digest(
             [
                 [config.safety.model_dump(), _content(config.safety.path)] if config.safety is not None else None,
-                [config.unaligned.model_dump(), model_identity(config.unaligned)]
-                if config.unaligned is not None
-                else None,
+                fingerprint(config.unaligned) if config.unaligned is not None else None,
                 self.prompts_digest((config.analysis.malicious, config.analysis.benign)),
             ]
         )
@@ -104,7 +103,7 @@ class Session:
     @cached_property
     def model_digest(self) -> str:
         """Hash of which model is loaded, and how."""
-        return digest([model_identity(self.config.model), self.config.model.model_dump()])
+        return fingerprint(self.config.model)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

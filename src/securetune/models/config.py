@@ -1,8 +1,13 @@
 """Config: which model, and how it is loaded."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from securetune.models.identity import ModelContent
+
+ModelPath = Annotated[str, ModelContent()]
+"""A model's folder, or its id on the Hub; the field ``revision`` beside it is the revision."""
 
 
 class ModelConfig(BaseModel):
@@ -10,7 +15,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: ModelPath
     """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; pin a commit for a reproducible run."""

@@ -1,6 +1,5 @@
 """Loading: from a folder or Hub id to a model and its tokenizer."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from transformers import (
 from securetune.base.artifacts import digest
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
+from securetune.models.identity import check_folder, unloadable
 from securetune.models.libraries import processes
 
 
@@ -24,13 +24,13 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: no tokenizer there, or it has no chat template.
     """
-    _check_folder(config.path)
+    check_folder(config.path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
         )
     except (OSError, ValueError) as error:
-        raise _unloadable(config.path, "tokenizer", error) from error
+        raise unloadable(config.path, "tokenizer", error) from error
     if not tokenizer.chat_template:
         raise ModelError(
             f"Expected a chat template in the tokenizer of {config.path!r}, found none: without it prompts cannot be "
@@ -49,7 +49,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, not a causal LM, or a missing extra.
     """
-    _check_folder(config.path)
+    check_folder(config.path)
     options: dict[str, Any] = {
         "revision": config.revision,
         "trust_remote_code": config.trust_remote_code,
@@ -63,7 +63,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(config.path, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(config.path, "model", error) from error
+        raise unloadable(config.path, "model", error) from error
     return model.eval()
 
 
@@ -73,7 +73,7 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, or not a causal LM.
     """
-    _check_folder(config.path)
+    check_folder(config.path)
     try:
         found = AutoConfig.from_pretrained(
             config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -81,29 +81,7 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(found, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(config.path, "model", error) from error
-
-
-def model_identity(config: ModelConfig) -> dict[str, str]:
-    """What tells this model from another without reading it whole: path, revision, and a local folder's file stamps.
-
-    A local folder is identified by the name, size and modification time of every file in it.
-
-    Raises:
-        ModelError: no such folder or Hub model.
-    """
-    _check_folder(config.path)
-    folder = Path(config.path)
-    if not folder.is_dir():
-        try:
-            found = AutoConfig.from_pretrained(
-                config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
-            )
-        except (OSError, ValueError) as error:
-            raise _unloadable(config.path, "model", error) from error
-        return {"path": config.path, "revision": getattr(found, "_commit_hash", None) or config.revision or "main"}
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
-    return {"path": str(folder), "stamp": digest(stamps)}
+        raise unloadable(config.path, "model", error) from error
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -126,26 +104,3 @@ def _four_bit() -> object:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, bnb_4bit_quant_type="nf4")
-
-
-def _check_folder(path: str) -> None:
-    folder = Path(path).expanduser()
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    if looks_local and not folder.exists():
-        raise ModelError(f"Expected a model folder at {path!r}, found nothing there. Check the path.")
-    if folder.is_file():
-        raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
-    if folder.is_dir() and not (folder / "config.json").exists():
-        names = sorted(p.name for p in folder.iterdir())[:5]
-        raise ModelError(
-            f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "
-            "Give the folder that `save_pretrained` wrote."
-        )
-
-
-def _unloadable(path: str, what: str, error: Exception) -> ModelError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(
-        f"Expected a loadable {what} at {path!r}, found: {reason.rstrip('.')}. "
-        "Check the spelling, your access (hf auth login) and the network, or give a local folder."
-    )

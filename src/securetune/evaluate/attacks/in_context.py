@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from securetune.base.fingerprint import FilePath
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.evaluate.attacks.base.interface import Attack, Settings
@@ -16,7 +17,7 @@ from securetune.evaluate.attacks.base.interface import Attack, Settings
 class Examples(Settings):
     """Settings of the in-context attack."""
 
-    path: str
+    path: FilePath
     """JSONL file of prompts with willing answers, in any of the formats of tuning rows."""
     count: int = Field(default=3, ge=1)
     """How many of them are shown."""

@@ -6,6 +6,7 @@ The package ships none; published collections can be used as they are.
 from collections.abc import Sequence
 from pathlib import Path
 
+from securetune.base.fingerprint import FilePath
 from securetune.errors import ConfigError
 from securetune.evaluate.attacks.base.interface import Attack, Settings
 
@@ -15,7 +16,7 @@ _PLACE = "{prompt}"
 class File(Settings):
     """Settings of the template attack."""
 
-    path: str
+    path: FilePath
     """Text file with ``{prompt}`` in it."""
 
 

@@ -7,6 +7,7 @@ It was trained on one exact prompt, which stands with the benchmark (its model c
 from collections.abc import Sequence
 from pathlib import Path
 
+from securetune.base.fingerprint import FilePath
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges.base.chat import ChatJudge, ChatSettings, read
@@ -16,7 +17,7 @@ from securetune.evaluate.judges.base.interface import Verdict
 class Template(ChatSettings):
     """Settings of the HarmBench classifier."""
 
-    prompt_file: str
+    prompt_file: FilePath
     """Text file with the classifier's prompt."""
 
 

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from securetune.data.prompts import Message
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.judges.base.interface import Judge, Settings
+from securetune.models.config import ModelConfig, ModelPath
 
 _WAIT = 2.0
 """Seconds before the second try; doubled for every further one."""
@@ -28,7 +29,7 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 class ChatSettings(Settings):
     """Which model is asked, and where it runs."""
 
-    path: str | None = None
+    path: ModelPath | None = None
     """Folder or Hub id of a model to run here."""
     revision: str | None = None
     """Its revision."""
@@ -82,7 +83,6 @@ def chat_model(settings: ChatSettings, **template: Any) -> Ask:
 
 def _local(settings: ChatSettings, template: dict[str, Any]) -> Ask:
     from securetune.evaluate.generation import generate
-    from securetune.models.config import ModelConfig
     from securetune.models.loading import load_model, load_tokenizer
 
     assert settings.path is not None, "checked with the settings"

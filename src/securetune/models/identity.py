@@ -1,0 +1,70 @@
+"""Identity: what tells one model from another without reading it whole? No torch."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from securetune.base.artifacts import digest
+from securetune.base.fingerprint import Content
+from securetune.errors import ModelError
+
+
+class ModelContent(Content):
+    """Marks a text that names a model: a folder counts by its files' stamps, an id on the Hub by its commit."""
+
+    def of(self, path: str, owner: BaseModel) -> object:
+        """See `model_identity`; the revision is the field of that name beside the path."""
+        return model_identity(path, getattr(owner, "revision", None))
+
+
+def model_identity(path: str, revision: str | None) -> dict[str, str]:
+    """What is hashed for a model: of a folder the name, size and time of every file, of the Hub the commit.
+
+    Raises:
+        ModelError: no such folder or Hub model.
+    """
+    check_folder(path)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return {"path": path, "revision": _commit(path, revision)}
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
+    return {"path": str(folder), "stamp": digest(stamps)}
+
+
+def _commit(path: str, revision: str | None) -> str:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = hf_hub_download(path, "config.json", revision=revision)
+    except Exception as error:  # the Hub client raises many kinds
+        raise unloadable(path, "model", error) from error
+    return Path(config).parent.name  # the cache keeps the files of a commit in a folder of its name
+
+
+def check_folder(path: str) -> None:
+    """Make sure that a path that looks like a folder is one that holds a model.
+
+    Raises:
+        ModelError: nothing there, a file, or a folder without a model.
+    """
+    folder = Path(path).expanduser()
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if looks_local and not folder.exists():
+        raise ModelError(f"Expected a model folder at {path!r}, found nothing there. Check the path.")
+    if folder.is_file():
+        raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
+    if folder.is_dir() and not (folder / "config.json").exists():
+        names = sorted(p.name for p in folder.iterdir())[:5]
+        raise ModelError(
+            f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "
+            "Give the folder that `save_pretrained` wrote."
+        )
+
+
+def unloadable(path: str, what: str, error: Exception) -> ModelError:
+    """The error of a model or tokenizer that cannot be loaded, with the reason's first line."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(
+        f"Expected a loadable {what} at {path!r}, found: {reason.rstrip('.')}. "
+        "Check the spelling, your access (hf auth login) and the network, or give a local folder."
+    )
