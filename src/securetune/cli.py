@@ -12,6 +12,7 @@ import typer
 
 from securetune.base.artifacts import STAGES
 from securetune.errors import SecuretuneError
+from securetune.flow.stages import STAGE_FILES
 
 if TYPE_CHECKING:
     from securetune.base.artifacts import Artifact
@@ -28,18 +29,6 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML file that describes the r
 Override = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a field, for example -s train.steps=50. Repeatable.")
 ]
-
-_STAGE_HELP = {
-    "topology": "Read layers and roles off the model.",
-    "features": "Extract the last-token state of malicious and benign prompts.",
-    "probe": "Fit the probe and test it on unseen templates and word pairs.",
-    "scan": "Perturb every module alone and measure what safety loses.",
-    "search": "Find the largest set of modules that is robust jointly.",
-    "plan": "Write the per-module learning-rate plan of every defence.",
-    "train": "Tune with every defence, at matched task loss.",
-    "evaluate": "Measure safety, over-refusal and the task before and after.",
-    "report": "Write the HTML report.",
-}
 
 
 @app.callback()
@@ -83,7 +72,7 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
 
 
 def _stage_command(stage: str) -> None:
-    @app.command(name=stage, help=f"{_STAGE_HELP[stage]} Earlier stages are done first where needed.")
+    @app.command(name=stage, help=f"{STAGE_FILES.summary(stage)} Earlier stages are done first where needed.")
     def command(config: ConfigPath, overrides: Override = None) -> None:
         _run(config, overrides, until=stage)
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from securetune.base.artifacts import RunFolder
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, on_front, summaries, to_csv, to_markdown
-from securetune.compare.run import _analyse, compare_runs
+from securetune.compare.run import _Job, _work, compare_runs
 from securetune.data.examples import replaced
 from securetune.defences.base.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
@@ -187,10 +187,10 @@ def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tm
     hub = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=next(newest)))
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
     monkeypatch.setattr(
-        "securetune.compare.run._run", lambda pool, cells, folder: [_analyse(c, folder) for c in cells][:0]
+        "securetune.compare.run._run", lambda pool, cells, folder: [_work(_Job(cell), folder) for cell in cells][:0]
     )
     monkeypatch.setattr(
-        "securetune.compare.run._stages", lambda cell, output, *_, until: found.append(output / COMMITS)
+        "securetune.compare.run._advance", lambda cell, output, *_, until: found.append(output / COMMITS)
     )
     run = {**config.run, "benchmarks": [{"benchmark": "jbb_harmful"}, {"benchmark": "jbb_benign"}]}
     for _ in range(2):  # the second time as a resumed comparison
@@ -229,6 +229,31 @@ def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):
         with pytest.raises(SecuretuneError, match=told):
             compare_runs(config.model_copy(update={**changes, "output": str(tmp_path / "new")}))
     assert not (tmp_path / "new").exists()
+
+
+def test_two_cells_that_would_share_a_folder_are_refused(grid, tmp_path):
+    config, _ = grid
+    changes = {"models": {"a-b": {}, "a": {}}, "tasks": {"c": {}, "b-c": {}}, "output": str(tmp_path / "new")}
+    with pytest.raises(ConfigError, match="joined by a dash are distinct"):
+        compare_runs(config.model_copy(update=changes))
+
+
+def test_every_arm_is_a_job_that_begins_as_soon_as_plain_tuning_is_done(grid):
+    config, _ = grid
+    named = {("m", "t"): ["early_stop", "ema"], ("m", "u"): ["ema"]}
+    tasks = config.model_copy(update={"models": {"m": {}}, "tasks": {"t": {}, "u": {}}, "mixed_shares": ()})
+    one, other = cells(tasks, (0,), named, ())
+    assert _Job(one).followers([one, other]) == [_Job(one, "none"), _Job(other, "none")]
+    assert _Job(one, "none").followers([one, other]) == [_Job(one, "early_stop"), _Job(one, "ema")]
+    assert _Job(one, "ema").followers([one, other]) == []
+
+
+def test_a_cells_configuration_names_all_of_its_arms(grid):
+    _, folder = grid
+    for cell in folder.glob("cells/*0%-0"):
+        arms = yaml.safe_load((cell / "config.yaml").read_text())["arms"]
+        trained = {path.stem.partition("train-")[2] for path in cell.glob("07-train-*.json")}
+        assert set(arms) == trained
 
 
 def test_rates_of_an_arm_stand_in_one_place():

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from securetune.base.artifacts import RunFolder, digest_path
+from securetune.base.artifacts import Product, RunFolder, digest_path
 from securetune.cli import app
 from securetune.errors import ArtifactError
 from securetune.report.gate import Budgets, check, passes
@@ -35,11 +35,11 @@ def stored(path, arm, harmful, benign, loss):
     folder.produce(
         "evaluate",
         {"x": digest_path(companion)},
-        lambda: ({"benchmarks": summary, "task": {"loss": loss, "score": None}}, [companion]),
+        lambda: Product(data={"benchmarks": summary, "task": {"loss": loss, "score": None}}, files=[companion]),
         variant=arm,
     )
     if arm != "base":
-        folder.produce("train", {}, lambda: ({"steps": 1}, []), variant=arm)
+        folder.produce("train", {}, lambda: Product(data={"steps": 1}), variant=arm)
 
 
 @pytest.fixture

@@ -7,14 +7,16 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import securetune
-from securetune.base.artifacts import Journal, RunFolder
+from securetune.base.artifacts import STAGES, Journal, Product, RunFolder
 from securetune.base.registry import Registry
 from securetune.errors import ArtifactError, PlanError, RegistryError, TopologyError
+from securetune.flow.stages import STAGE_FILES
 from securetune.models.topology import ModuleInfo, ModuleRef, ModuleSet, Topology, clean_name
 from securetune.plans.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
@@ -146,7 +148,7 @@ def produce(folder, inputs, calls):
         calls.append(1)
         companion = folder.file("scan", suffix=".txt")
         companion.write_text("x")
-        return {"n": len(calls)}, [companion]
+        return Product(data={"n": len(calls)}, files=[companion])
 
     return folder.produce("scan", inputs, compute)
 
@@ -168,6 +170,43 @@ def test_a_killed_stage_leaves_the_old_artifact(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             folder.produce("scan", {"a": "2"}, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         assert folder.read("scan").data == {"n": 1}
+
+
+def test_an_artifact_of_a_newer_version_is_left_alone(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.produce("scan", {"a": "1"}, lambda: Product(data={"n": 1}), version=3)
+        with pytest.raises(ArtifactError, match="Expected version 2 or older of scan .* found 3. Update securetune"):
+            folder.produce("scan", {"a": "1"}, lambda: Product(data={"n": 2}), version=2)
+        assert folder.produce("scan", {"a": "1"}, lambda: Product(data={"n": 2}), version=4).data == {"n": 2}
+
+
+def test_any_variant_has_a_file_name_and_two_that_share_one_are_noticed(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        for variant in ("ml_lr+ptst@0.5", "my/own.py:Mine"):
+            folder.produce("plan", {}, lambda: Product(data={}), variant=variant)
+        assert folder.variants("plan") == ["ml_lr+ptst@0.5", "my/own.py:Mine"]
+        assert folder.file("plan", "ml_lr+ptst@0.5").name == "06-plan-ml_lr+ptst@0.5.json"
+        with pytest.raises(ArtifactError, match="both have this file name"):
+            folder.read("plan", "my-own.py:Mine")
+
+
+def test_of_several_that_want_an_artifact_one_computes_it(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        time.sleep(0.2)
+        return Product(data={"n": len(calls)})
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = [RunFolder(tmp_path, locks=False) for _ in range(4)]
+        made = list(pool.map(lambda folder: folder.produce("scan", {}, compute), folders))
+    assert len(calls) == 1 and all(artifact.data == {"n": 1} for artifact in made)
+
+
+def test_every_stage_of_the_order_has_its_file_and_its_help():
+    assert set(STAGE_FILES.names()) == set(STAGES)
+    assert all(STAGE_FILES.summary(stage).endswith(".") for stage in STAGES)
 
 
 def test_two_processes_cannot_share_a_run_folder(tmp_path):

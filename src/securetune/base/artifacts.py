@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,8 +22,9 @@ from filelock import FileLock, Timeout
 from securetune.errors import ArtifactError
 
 STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
-SCHEMAS = dict.fromkeys(STAGES, 4) | {"evaluate": 6, "report": 8}
-"""Version of what each stage writes; a stored artifact of another one is made anew."""
+"""The stages of a run in their order: names of files in `securetune.flow.stages`, and parts of file names here."""
+_UNFIT = re.compile(r"[^\w.+@%=-]+")
+"""What no file name has."""
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 
 
@@ -105,16 +107,28 @@ class Artifact:
     seed: int = 0
     seconds: float = 0.0
     cost: dict[str, Any] = field(default_factory=dict)
-    """What `compute` measured about its own time and memory, under the key ``cost``; no part of the result."""
+    """What making it took, by its own measure; no part of the result."""
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = 0
-    """Version of its form, see `SCHEMAS`."""
+    """Version of its form, as the stage counts it."""
 
     @property
     def digest(self) -> str:
         """Hash of the result; equal results have equal hashes whenever they were made."""
         return digest({"data": self.data, "files": self.files})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """What a stage has computed."""
+
+    data: Mapping[str, Any]
+    """The result, JSON values only."""
+    files: Sequence[Path] = ()
+    """Companion files and folders it has written inside the run folder."""
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """What it measured about its own time and memory."""
 
 
 class RunFolder:
@@ -149,13 +163,14 @@ class RunFolder:
     def file(self, stage: str, variant: str | None = None, suffix: str = ".json") -> Path:
         """Path of an artifact or of its companion: ``04-scan.json``, ``07-train-swat``."""
         number = STAGES.index(stage) + 1
-        return self.path / f"{number:02d}-{stage}{f'-{variant}' if variant else ''}{suffix}"
+        part = f"-{_UNFIT.sub('-', variant)}" if variant else ""
+        return self.path / f"{number:02d}-{stage}{part}{suffix}"
 
     def read(self, stage: str, variant: str | None = None) -> Artifact | None:
         """The stored artifact, or None where there is none.
 
         Raises:
-            ArtifactError: the file is damaged or of a newer schema.
+            ArtifactError: the file is damaged, or of another variant.
         """
         path = self.file(stage, variant)
         if not path.exists():
@@ -167,9 +182,10 @@ class RunFolder:
             raise ArtifactError(
                 f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
             ) from error
-        if artifact.schema > SCHEMAS[stage]:
+        if artifact.variant != variant:
             raise ArtifactError(
-                f"Expected schema {SCHEMAS[stage]} or older in {path}, found {artifact.schema}. Update securetune."
+                f"Expected {stage} {variant} in {path}, found {artifact.variant}: both have this file name. Give "
+                "them outputs of their own."
             )
         return artifact
 
@@ -191,13 +207,14 @@ class RunFolder:
     def variants(self, stage: str) -> list[str]:
         """Variants of a stage that are stored, sorted."""
         paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
-        return sorted(path.stem.partition(f"{stage}-")[2] for path in paths if ".answers" not in path.name)
+        stored = (json.loads(path.read_text("utf-8")) for path in paths if ".answers" not in path.name)
+        return sorted(artifact["variant"] for artifact in stored)
 
-    def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str]) -> bool:
+    def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str], version: int) -> bool:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
         return (
             artifact is not None
-            and artifact.schema == SCHEMAS[artifact.stage]
+            and artifact.schema == version
             and artifact.inputs == dict(inputs)
             and all(
                 (self.path / name).exists() and digest_path(self.path / name) == value
@@ -209,34 +226,55 @@ class RunFolder:
         self,
         stage: str,
         inputs: Mapping[str, str],
-        compute: Callable[[], tuple[dict[str, Any], Sequence[Path]]],
+        compute: Callable[[], Product],
         *,
+        version: int = 1,
         variant: str | None = None,
         seed: int = 0,
     ) -> Artifact:
         """Return the current artifact, or compute and store it.
 
-        `compute` returns the data and the companion files it has written inside the run folder.
+        Of several processes that want the same one, the first computes it and the others wait.
+
+        Raises:
+            ArtifactError: a newer version of securetune has made the stored one.
         """
-        stored = self.read(stage, variant)
-        if stored is not None and self.is_current(stored, inputs):
-            self._announce(stored, True)
-            return stored
+        with FileLock(self.path / f".{self.file(stage, variant).stem}.lock"):
+            stored = self.read(stage, variant)
+            if stored is not None and stored.schema > version:
+                raise ArtifactError(
+                    f"Expected version {version} or older of {stage} in {self.path}, found {stored.schema}. Update "
+                    "securetune, or choose another output."
+                )
+            if stored is not None and self.is_current(stored, inputs, version):
+                self._announce(stored, True)
+                return stored
+            return self._computed(stage, inputs, compute, version=version, variant=variant, seed=seed)
+
+    def _computed(
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        compute: Callable[[], Product],
+        *,
+        version: int,
+        variant: str | None,
+        seed: int,
+    ) -> Artifact:
         start = time.monotonic()
-        data, companions = compute()
-        cost = data.pop("cost", {})
+        product = compute()
         artifact = Artifact(
             stage=stage,
             variant=variant,
             inputs=dict(inputs),
-            data=json.loads(json.dumps(data)),
-            files={path.relative_to(self.path).as_posix(): digest_path(path) for path in companions},
+            data=json.loads(json.dumps(product.data)),
+            files={path.relative_to(self.path).as_posix(): digest_path(path) for path in product.files},
             seed=seed,
-            cost=cost,
+            cost=dict(product.cost),
             seconds=round(time.monotonic() - start, 2),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=installed_versions(),
-            schema=SCHEMAS[stage],
+            schema=version,
         )
         write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
         self._announce(artifact, False)

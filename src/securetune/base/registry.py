@@ -5,15 +5,15 @@ attribute name per folder. What serves plug-ins without being one lies in a fold
 with an underscore. Listing imports nothing; loading imports only the one that was asked for.
 """
 
+import ast
 import difflib
 import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from securetune.errors import ConfigError, RegistryError
 
@@ -36,6 +36,14 @@ class Registry:
         modules = pkgutil.iter_modules(spec.submodule_search_locations)
         return sorted(module.name for module in modules if not module.ispkg and not module.name.startswith("_"))
 
+    def summary(self, name: str) -> str:
+        """The first line of a plug-in's docstring, without importing it."""
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.submodule_search_locations is not None, self.package
+        files = (Path(folder) / f"{name}.py" for folder in spec.submodule_search_locations)
+        source = next(file for file in files if file.exists()).read_text(encoding="utf-8")
+        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
     def get(self, name: str) -> Any:
         """Load the plug-in called `name`.
 
@@ -56,6 +64,8 @@ class Registry:
             RegistryError: no such plug-in.
             ConfigError: a wrong setting; `where` says in which part of the configuration it stands.
         """
+        from pydantic import ValidationError  # here, so that listing plug-ins stays cheap
+
         kind = self.get(name)
         try:
             return kind(kind.Settings.model_validate(dict(settings)))

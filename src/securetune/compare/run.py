@@ -1,6 +1,6 @@
 """Compare: a grid of models, tasks, defences, seeds and learning rates from one YAML file.
 
-Finished cells are not repeated; cells run side by side in processes of their own.
+What is finished is not repeated; arms run side by side in processes of their own.
 """
 
 import multiprocessing
@@ -9,19 +9,20 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from securetune.base.artifacts import RunFolder, write_atomic
+from securetune.base.artifacts import STAGES, RunFolder, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
 from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
-from securetune.config import RunConfig, parse_config
+from securetune.config import RunConfig, dump_config, parse_config
 from securetune.defences.base.arm import PLAIN, Arm
 from securetune.defences.base.combination import Combination
-from securetune.errors import SecuretuneError, TrainingError
-from securetune.flow.pipeline import run
-from securetune.flow.session import COMMITS, commit_of
+from securetune.errors import ConfigError, SecuretuneError, TrainingError
+from securetune.flow.pipeline import advance
+from securetune.flow.session import COMMITS, Session, commit_of
 from securetune.models.libraries import quiet_libraries
 from securetune.report.figures import pareto, svg
 from securetune.testbed.build import resolve
@@ -38,13 +39,13 @@ def compare_runs(config: CompareConfig) -> Path:
     rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in config.places}
     with RunFolder(config.output) as root, _pool(config) as pool:
         folder = root.path
-        for benchmark in [b for found in configs for b in found.benchmarks]:
+        for benchmark in [b for run in configs for b in run.benchmarks]:
             commit_of(benchmark, folder)  # kept here, and copied to every cell: all read the same rows
         if len(config.learning_rates) > 1:
             tried = [f"{arm}@{rate:g}" for arm in arms for rate in config.learning_rates]
             swept = cells(config, config.sweep_seeds, dict.fromkeys(config.places, tried), config.mixed_shares[:1])
             rates = chosen_rates(_run(pool, swept, folder), rates)
-        named = {place: [f"{arm}@{rate:g}" for arm, rate in found.items()] for place, found in rates.items()}
+        named = {place: [f"{arm}@{rate:g}" for arm, rate in chosen.items()] for place, chosen in rates.items()}
         results = _run(pool, cells(config, config.seeds, named, config.mixed_shares), folder)
         write_atomic(folder / "compare.json", to_json(results))
         write_atomic(folder / "compare.csv", to_csv(results))
@@ -61,12 +62,17 @@ def check(config: CompareConfig) -> list[RunConfig]:
     Raises:
         SecuretuneError: the first thing that cannot be used.
     """
-    found: list[RunConfig] = []
-    for cell in cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares):
-        found.append(parse_config({**cell.settings, "output": config.output}, cell.name))
+    grid = cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares)
+    if len({cell.name for cell in grid}) < len(grid):
+        raise ConfigError(
+            f"Expected models and tasks whose names joined by a dash are distinct, found {[c.name for c in grid]}. "
+            "Rename one: each has a folder of that name."
+        )
+    runs = [parse_config({**cell.settings, "output": config.output}, cell.name) for cell in grid]
+    for run in runs:
         for arm in config.arms:
-            Combination.of(arm, found[-1].defence)
-    return found
+            Combination.of(arm, run.defence)
+    return runs
 
 
 @contextmanager
@@ -97,42 +103,73 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A piece of work of its own: the analysis of a model and seed, plain tuning of a cell, or one arm of it."""
+
+    cell: Cell
+    arm: str | None = None
+    """Plain tuning, or the arm; None for the analysis."""
+
+    def followers(self, grid: Sequence[Cell]) -> list["_Job"]:
+        """What can begin once this is done."""
+        if self.arm is None:
+            return [_Job(c, PLAIN) for c in grid if (c.model, c.seed) == (self.cell.model, self.cell.seed)]
+        return [_Job(self.cell, arm) for arm in self.cell.arms if arm != PLAIN] if self.arm == PLAIN else []
+
+
 def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[Result]:
-    """Run cells side by side: first what the cells of a model and seed share, then every cell."""
+    """Do all jobs of a grid side by side, each as soon as what it needs is there."""
     shared = {(cell.model, cell.seed): cell for cell in reversed(grid)}
-    for analysis in as_completed([pool.submit(_analyse, cell, folder) for cell in shared.values()]):
-        analysis.result()
-    jobs = [pool.submit(_tune, cell, folder) for cell in grid]
-    for job in as_completed(jobs):
-        job.result()
-    return [result for job in jobs for result in job.result()]
+    running = {pool.submit(_work, job, folder): job for job in map(_Job, shared.values())}
+    done: dict[str, set[str]] = {cell.name: set() for cell in grid}
+    try:
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                if future.result():
+                    done[job.cell.name].add(job.arm or "")
+                    running |= {pool.submit(_work, follower, folder): follower for follower in job.followers(grid)}
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    return [result for cell in grid for result in _results(cell, folder, done[cell.name])]
 
 
-def _analysis(cell: Cell, folder: Path) -> Path:
-    return folder / "analysis" / f"{cell.model}-{cell.seed}"
+def _results(cell: Cell, folder: Path, done: set[str]) -> list[Result]:
+    """What the arms of a cell came to, in the order of its configuration."""
+    arms = [arm for arm in cell.arms if arm in done]
+    own = RunFolder(folder / "cells" / cell.name)
+    return collect(own, arms, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
 
 
-def _analyse(cell: Cell, folder: Path) -> None:
-    own = _analysis(cell, folder)
-    _adopt(own, folder.glob(COMMITS))
-    _stages(cell, own, (), until="search")
+def _work(job: _Job, folder: Path) -> bool:
+    """Do a job; False where the training it needs has failed, which takes no other arm along."""
+    quiet_libraries()
+    analysis = folder / "analysis" / f"{job.cell.model}-{job.cell.seed}"
+    if job.arm is None:
+        _adopt(analysis, folder.glob(COMMITS))
+        _advance(job.cell, analysis, (), until="search")
+        return True
+    own = folder / "cells" / job.cell.name
+    if job.arm == PLAIN:
+        _adopt(own, _of_the_analysis(analysis))  # a stage checks what it was made from before it uses it
+        _adopt(own, folder.glob(COMMITS))
+        write_atomic(own / "config.yaml", dump_config(_configuration(job.cell, own, job.cell.arms)))
+    try:
+        _advance(job.cell, own, (job.arm,), until="evaluate")
+    except TrainingError as error:
+        sys.stderr.write(f"{error} Left out of the comparison.\n")
+        return False
+    sys.stderr.write(f"{job.cell.name} {job.arm}: done\n")
+    return True
 
 
-def _tune(cell: Cell, folder: Path) -> list[Result]:
-    """Run a cell arm by arm, so that one that fails does not take the others along."""
-    own = folder / "cells" / cell.name
-    _adopt(own, _analysis(cell, folder).glob("0[1-5]-*"))  # a stage checks what it was made from before it uses it
-    _adopt(own, folder.glob(COMMITS))
-    done = []
-    for arm in cell.arms or (PLAIN,):
-        try:
-            _stages(cell, own, (arm,), until="evaluate")
-        except TrainingError as error:
-            sys.stderr.write(f"{error} Left out of the comparison.\n")
-        else:
-            done.append(arm)
-            sys.stderr.write(f"{cell.name} {arm}: done\n")
-    return collect(RunFolder(own), done, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
+def _of_the_analysis(folder: Path) -> Iterator[Path]:
+    """The files that the stages of the analysis have left."""
+    stored = RunFolder(folder)
+    for stage in STAGES[: STAGES.index("search") + 1]:
+        yield from folder.glob(f"{stored.file(stage, suffix='').name}*")
 
 
 def _adopt(own: Path, stored: Iterable[Path]) -> None:
@@ -143,11 +180,19 @@ def _adopt(own: Path, stored: Iterable[Path]) -> None:
             shutil.copy2(file, own)
 
 
-def _stages(cell: Cell, output: Path, arms: Sequence[str], *, until: str) -> None:
-    quiet_libraries()
+def _configuration(cell: Cell, output: Path, arms: Sequence[str]) -> RunConfig:
+    """The cell as a run of some arms."""
     settings = {**cell.settings, "output": str(output), "arms": [PLAIN, *arms]}
+    return parse_config(resolve(settings, cell.seed), cell.name)
+
+
+def _advance(cell: Cell, output: Path, arms: Sequence[str], *, until: str) -> None:
+    """Do the stages of some arms; jobs of one cell share its folder, and wait for one another artifact by artifact."""
     try:
-        run(parse_config(resolve(settings, cell.seed), cell.name), until=until)
+        with RunFolder(output, locks=False) as folder:
+            session = Session(_configuration(cell, output, arms), folder)
+            session.check()
+            advance(session, until)
     except SecuretuneError as error:
         error.args = (f"{cell.name}: {error}",)
         raise

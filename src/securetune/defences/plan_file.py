@@ -1,9 +1,5 @@
 """Plan file: train by a plan from a file, written by hand or taken from another run."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from securetune.base.artifacts import digest_path
 from securetune.base.fingerprint import FilePath
 from securetune.defences.base.interface import RATES, Defence, PlanInputs, Settings
 from securetune.plans.plan import Plan
@@ -22,11 +18,6 @@ class FromFile(Defence):
     title, paper = "plan file", "the user's own"
     decides = (RATES,)
     Settings = PlanFile
-
-    def inputs(self) -> Mapping[str, str]:
-        """The file's content."""
-        path = Path(self.settings.path)
-        return {"plan": digest_path(path)} if path.is_file() else {}
 
     def edit_plan(self, inputs: PlanInputs) -> Plan:
         """The plan as it stands in the file."""

@@ -1,18 +1,20 @@
-"""Pipeline: the whole flow, one verb after the other.
+"""Pipeline: the whole flow, one stage after the other.
 
-Each stage reads the artifacts before it, leaves its own in the run folder, and is skipped while nothing it depends on
-has changed.
+Each stage reads what the stages before it have left, leaves its own artifact in the run folder, and is skipped while
+nothing it depends on has changed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from securetune.base.artifacts import STAGES, Artifact, RunFolder, write_atomic
 from securetune.config import RunConfig, dump_config
-from securetune.defences.base.arm import PLAIN
 from securetune.errors import ConfigError
-from securetune.flow import stages
+from securetune.flow.made import Made
 from securetune.flow.session import Session
+from securetune.flow.stages import STAGE_FILES
+from securetune.flow.stages.base.stage import Stage, Work
 from securetune.models.libraries import processes
 from securetune.perturb import PERTURBATIONS
 
@@ -36,14 +38,47 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
             session.check()
         if is_main:
             write_atomic(folder.path / "config.yaml", dump_config(config))
-        steps = flow(session)
-        for stage in STAGES[: STAGES.index(until) + 1]:
-            if stage == "scan" and is_shared:
-                stages.share_scan(session, peers.process_index, peers.num_processes)
-                peers.wait_for_everyone()
-            with peers.main_process_first():  # the others find the artifact and compute nothing
-                next(steps)
+        advance(session, until)
     return folder.path
+
+
+def advance(session: Session, until: str) -> Made:
+    """Do what is not done yet of every stage up to and including `until`; returns what all of them have left."""
+    peers, made = processes(), Made()
+    for name in STAGES[: STAGES.index(until) + 1]:
+        stage = STAGE_FILES.get(name)
+        for arm in stage.arms(session):
+            if peers.num_processes > 1 and stage.share is not None:
+                _share(name, stage, Work(session=session, made=made, arm=arm))
+            with peers.main_process_first():  # the others find the artifact and compute nothing
+                _make(name, stage, Work(session=session, made=made, arm=arm))
+    return made
+
+
+def _make(name: str, stage: Stage, work: Work) -> None:
+    """Add one artifact, fresh or stored, to what is made; nothing where this arm has none."""
+    inputs = stage.depends(work)
+    if inputs is None:
+        return
+    artifact = work.session.folder.produce(
+        name,
+        inputs,
+        lambda: stage.compute(replace(work, inputs=inputs)),
+        version=stage.version,
+        variant=work.arm,
+        seed=stage.seed(work.session),
+    )
+    work.made.add(artifact)
+
+
+def _share(name: str, stage: Stage, work: Work) -> None:
+    """Do this process's share of an artifact that is not there yet, and wait for the others."""
+    peers, folder = processes(), work.session.folder
+    inputs = stage.depends(work) or {}
+    if not folder.is_current(folder.read(name, work.arm), inputs, stage.version):
+        assert stage.share is not None
+        stage.share(replace(work, inputs=inputs), peers.process_index, peers.num_processes)
+    peers.wait_for_everyone()
 
 
 def _check_shared(config: RunConfig, until: str) -> None:
@@ -58,29 +93,3 @@ def _check_shared(config: RunConfig, until: str) -> None:
             f"Expected one process for the perturbation {config.scan.perturbation}, which tunes first, found "
             f"{processes().num_processes}. Launch `securetune scan` without accelerate."
         )
-
-
-def flow(session: Session) -> Iterator[None]:
-    """The stages in the order of `STAGES`, one per step."""
-    topology = stages.topology(session)
-    yield
-    features = stages.features(session, topology)
-    yield
-    probe = stages.probe(session, features)
-    yield
-    scan = stages.scan(session, topology, features, probe)
-    yield
-    search = stages.search(session, topology, features, probe, scan)
-    yield
-    plans = {arm: stages.plan(session, arm, topology, features, scan, search) for arm in session.arms}
-    yield
-    plain = stages.train(session, PLAIN, features, None, None)
-    trained = {PLAIN: plain}
-    trained |= {arm: stages.train(session, arm, features, plans[arm], plain) for arm in session.arms[1:]}
-    yield
-    base = stages.evaluate(session, "base", features, None, None)
-    evaluated = [base, *(stages.evaluate(session, arm, features, trained[arm], base) for arm in session.arms)]
-    yield
-    made_plans = [plan for plan in plans.values() if plan is not None]
-    stages.report(session, [topology, features, probe, scan, search, *made_plans, *trained.values(), *evaluated])
-    yield

@@ -1,14 +1,13 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.base.artifacts import Journal, RunFolder, digest, digest_path
+from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.base.fingerprint import fingerprint
 from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
 from securetune.data.examples import load_examples, replaced
@@ -23,7 +22,7 @@ from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.runner import Benchmark, judges_of
 from securetune.models.config import ModelConfig
-from securetune.models.loading import load_model, load_tokenizer
+from securetune.models.loading import LazyModel, load_model, load_tokenizer
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
 from securetune.search import SEARCHES
@@ -74,9 +73,9 @@ class Session:
         named = [str(Arm.parse(arm)) for arm in self.config.arms]
         return [PLAIN, *(arm for arm in dict.fromkeys(named) if arm != PLAIN)]
 
-    def combination(self, arm: str) -> Combination:
+    def combination(self, arm: str | None) -> Combination:
         """The defences of an arm, new for every run."""
-        return Combination.of(arm, self.config.defence)
+        return Combination.of(arm or PLAIN, self.config.defence)
 
     @cached_property
     def resources(self) -> Resources:
@@ -86,24 +85,26 @@ class Session:
             safety_rows=load_examples(safety, seed=self.config.seed) if safety is not None else (),
             malicious=[prompt.text for prompt in self.prompts.malicious],
             benign=[prompt.text for prompt in self.prompts.benign],
-            unaligned=functools.partial(load_model, unaligned) if unaligned is not None else None,
-        )
-
-    def resources_digest(self) -> str:
-        """Hash of all that `resources` gives."""
-        config = self.config
-        return digest(
-            [
-                [config.safety.model_dump(), _content(config.safety.path)] if config.safety is not None else None,
-                fingerprint(config.unaligned) if config.unaligned is not None else None,
-                self.prompts_digest((config.analysis.malicious, config.analysis.benign)),
-            ]
+            unaligned=LazyModel(unaligned) if unaligned is not None else None,
         )
 
     @cached_property
-    def model_digest(self) -> str:
-        """Hash of which model is loaded, and how."""
+    def model_fingerprint(self) -> str:
+        """Which model is loaded, and how."""
         return fingerprint(self.config.model)
+
+    @cached_property
+    def task_fingerprint(self) -> str:
+        """The task's settings and rows."""
+        return fingerprint(self.config.task)
+
+    def journal(self, stage: str, inputs: Mapping[str, str], process: int = 0) -> Journal:
+        """A stage's journal for exactly these inputs, one per process; each starts with what all of them hold."""
+        path = self.folder.file(stage, suffix=f".{digest(dict(inputs))[:8]}.journal")
+        others = sorted(path.parent.glob(f"{path.stem}.process-*.journal"))
+        if process == 0:
+            return Journal(path, others)
+        return Journal(path.with_suffix(f".process-{process}.journal"), [path])
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -177,13 +178,8 @@ class Session:
     def known_answers(self, trained: str) -> Journal:
         """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""
         engine = self.config.evaluate.engine
-        name = digest([self.model_digest, trained, *([engine] if engine != "transformers" else [])])
+        name = digest([self.model_fingerprint, trained, *([engine] if engine != "transformers" else [])])
         return Journal(self.folder.path / f".answers-{name}.jsonl")
-
-    def benchmarks_digest(self) -> str:
-        """Hash of the benchmarks' settings and prompts."""
-        settings = [source.model_dump() for source in self.config.benchmarks]
-        return digest([settings, [[prompt.text for prompt in b.prompts] for b in self.benchmarks]])
 
     @cached_property
     def examples(self) -> tuple[list[Example], list[Example]]:
@@ -204,23 +200,7 @@ class Session:
             )
         return rows[task.test_rows :], rows[: task.test_rows]
 
-    def prompts_digest(self, sources: Iterable[PromptsConfig]) -> str:
-        """Hash of prompt settings and of the files' content."""
-        return digest([[source.model_dump(), _content(source.path)] for source in sources])
-
-    def data_digest(self) -> str:
-        """Hash of the task's settings and data."""
-        task = self.config.task
-        return digest(
-            [task.model_dump(), *(_content(s.path) for s in (task.train, task.test, task.mixed) if s is not None)]
-        )
-
     def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
         return load_prompts(
             source.path, limit=source.limit, seed=self.config.seed, label=source.label, half=source.half
         )
-
-
-def _content(path: str) -> str | None:
-    """Hash of a local file; a Hub data set is told by its settings alone."""
-    return digest_path(Path(path)) if Path(path).exists() else None

@@ -1,5 +1,6 @@
 """Loading: from a folder or Hub id to a model and its tokenizer."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import (
 )
 
 from securetune.base.artifacts import digest
+from securetune.base.fingerprint import fingerprint
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.identity import check_folder, unloadable
@@ -65,6 +67,21 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise unloadable(config.path, "model", error) from error
     return model.eval()
+
+
+@dataclass(frozen=True)
+class LazyModel:
+    """A model that is loaded when somebody calls for it."""
+
+    config: ModelConfig
+
+    def __call__(self) -> PreTrainedModel:
+        """Load it; see `load_model`."""
+        return load_model(self.config)
+
+    def fingerprint(self) -> str:
+        """Which model it is, and how it is loaded."""
+        return fingerprint(self.config)
 
 
 def load_skeleton(config: ModelConfig) -> PreTrainedModel:

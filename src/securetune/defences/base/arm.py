@@ -8,6 +8,8 @@ from securetune.errors import ConfigError
 
 PLAIN = "none"
 """The arm of plain tuning, which every other one is compared with."""
+BASE = "base"
+"""The model before tuning, where it stands beside the arms."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import digest
+from securetune.base.fingerprint import plugin_fingerprint
 from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import Arm
@@ -91,9 +92,9 @@ class Combination:
                 if not has.get(need, True):
                     raise ConfigError(f"Expected {need} for {defence.title}, found none. {_REMEDIES[need]}")
 
-    def digest(self) -> str:
-        """Hash of names, settings and what they read."""
-        return digest([[type(d).__module__, d.settings.model_dump(), dict(d.inputs())] for d in self.defences])
+    def fingerprint(self) -> str:
+        """Hash of the defences, their settings and the files these name."""
+        return digest([plugin_fingerprint(defence) for defence in self.defences])
 
     def edit_plan(self, inputs: PlanInputs) -> Plan:
         """The plan of the one that decides the learning rates."""

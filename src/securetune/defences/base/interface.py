@@ -4,7 +4,7 @@ A plug-in offers `defence`, a subclass of `Defence`. Every tuning run makes an i
 between the hooks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -95,10 +95,6 @@ class Defence:
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
-
-    def inputs(self) -> Mapping[str, str]:
-        """Hashes of what it reads besides its settings and what the run gives it."""
-        return {}
 
     def edit_plan(self, inputs: PlanInputs) -> Plan:
         """The plan to attach; only for defences that decide the learning rates."""

@@ -1,4 +1,7 @@
-"""Scan set-up: on what prompts, with what probes and what short tuning runs does a session's scan work?"""
+"""Scanning: on what prompts, with what probes and what short tuning runs does a run's scan work?
+
+Serves the stages `scan`, `search` and `plan`, which all need the same scanner or ranking.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,73 +9,72 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from securetune.base.artifacts import Artifact, digest
-from securetune.defences.base.interface import Analysed
+from securetune.base.artifacts import digest
+from securetune.base.fingerprint import fingerprint
 from securetune.evaluate.answers import generate_answers
+from securetune.evaluate.judges.base.interface import Judge
 from securetune.evaluate.runner import judges_of
+from securetune.flow.analysis import prompt_batches
+from securetune.flow.made import Made
 from securetune.flow.session import Session
-from securetune.models.features import PromptBatch, batch_prompts, extract_features
-from securetune.models.openings import Openings
-from securetune.models.topology import Topology
+from securetune.models.features import extract_features
+from securetune.models.topology import ModuleSet
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.adapter import AdapterChange
 from securetune.perturb.base.apply import Perturbation
 from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.passes import Passes
-from securetune.scan.probe import LinearProbe, Split
+from securetune.scan.probe import LinearProbe
 from securetune.scan.scanner import Scanner
 from securetune.scan.signals import Signals
+from securetune.search.base.problem import SearchProblem
 from securetune.train.sft import fine_tune
 
 
-def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> dict[str, str]:
-    """Hashes of all that a scan depends on."""
-    config = session.config
+def scan_inputs(session: Session, made: Made) -> dict[str, str]:
+    """Fingerprints of all that a scan depends on."""
+    config, scan = session.config, session.scan
     inputs = {
-        "model": session.model_digest,
-        "topology": topology.digest,
-        "features": features.digest,
+        "model": session.model_fingerprint,
+        "topology": made.digest("topology"),
+        "features": made.digest("features"),
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
-        "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
-        "scan": digest(session.scan.model_dump()),
+        "probe": fingerprint([made.probe.probe, made.probe.split, made.probe.controls]),
+        "scan": fingerprint(scan),
     }
-    if PERTURBATIONS.get(config.scan.perturbation).needs_tuning:
-        inputs |= {"data": session.data_digest(), "train": digest(config.train.model_dump())}
-    if config.scan.method == "race":
-        inputs["tolerance"] = digest(config.search.tolerance)
-    if config.scan.answers:
-        inputs["evaluate"] = digest(config.evaluate.model_dump())
+    if PERTURBATIONS.get(scan.perturbation).needs_tuning:
+        inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}
+    if scan.method == "race":
+        inputs["tolerance"] = fingerprint(config.search.tolerance)
+    if scan.answers:
+        inputs["evaluate"] = fingerprint(config.evaluate, without=["judge"])
+        inputs["judge"] = fingerprint(_first_judge(session))
     return inputs
 
 
-def session_scanner(session: Session, topology: Artifact, features: Artifact, probe: Artifact) -> Scanner:
-    """A scanner on prompts the probe was not fitted on."""
+def run_scanner(session: Session, made: Made) -> Scanner:
+    """A scanner on prompts that the probe was not fitted on."""
     config = session.scan
     perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
-    learned = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
+    short_runs = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
     labels = np.array(session.prompts.labels)
-    unseen = Split(**probe.data["split"]).unseen
+    unseen = sorted(row for rows in made.probe.split.tests.values() for row in rows)
     chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
     texts = [session.prompts.all[i].text for i in chosen]
     batches = prompt_batches(session, texts)
-    readable = {n: c for n, c in probe.data["controls"].items() if c["auroc"] >= READABLE_AUROC}
+    readable = {n: control for n, control in made.probe.controls.items() if control.auroc >= READABLE_AUROC}
     signals = Signals(
-        probe=LinearProbe.from_dict(probe.data["probe"]),
-        openings=Openings(**features.data["openings"]),
+        probe=LinearProbe.from_dict(made.probe.probe),
+        openings=made.openings,
         labels=labels[chosen],
         clean=extract_features(session.base_model(), batches),
         controls={
-            name: (LinearProbe.from_dict(control["probe"]), np.array(control["labels"])[chosen])
+            name: (LinearProbe.from_dict(control.probe), np.array(control.labels)[chosen])
             for name, control in readable.items()
         },
     )
     passes = Passes(
-        session.base_model(),
-        Topology.from_dict(topology.data),
-        batches,
-        perturbation,
-        seed=config.seed or 0,
-        learned=learned,
+        session.base_model(), made.topology, batches, perturbation, seed=config.seed or 0, learned=short_runs
     )
     return Scanner(
         passes,
@@ -84,19 +86,17 @@ def session_scanner(session: Session, topology: Artifact, features: Artifact, pr
     )
 
 
-def prompt_batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
-    """Prompts as the analysis reads them."""
-    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
-
-
-def analysed(session: Session, features: Artifact) -> Analysed:
-    """The model before tuning with the prompts of the analysis, as defences get them."""
-    malicious, benign = ([p.text for p in prompts] for prompts in (session.prompts.malicious, session.prompts.benign))
-    return Analysed(
-        model=session.base_model(),
-        malicious=prompt_batches(session, malicious),
-        benign=prompt_batches(session, benign),
-        openings=Openings(**features.data["openings"]),
+def search_problem(
+    session: Session, made: Made, score: Callable[[ModuleSet], float], *, size: int | None = None
+) -> SearchProblem:
+    """What a search is given: the scan's ranking, and how a set scores."""
+    return SearchProblem(
+        ranking=made.scan.ranking(session.config.scan.signal),
+        score=score,
+        tolerance=session.config.search.tolerance,
+        layers=made.topology.layers,
+        size=size,
+        seed=session.config.seed,
     )
 
 
@@ -105,7 +105,7 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     steps = session.config.scan.tuning_steps
     settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps})
     seed = (session.scan.seed or 0) * 1000 + draw
-    key = digest([session.model_digest, session.data_digest(), settings.model_dump(), seed])
+    key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
     if not output.exists():
         rows, held_out = session.examples
@@ -113,10 +113,13 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     return AdapterChange(output)
 
 
+def _first_judge(session: Session) -> Judge:
+    return next(iter(judges_of(session.config.evaluate).values()))
+
+
 def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[PreTrainedModel], float]:
     """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
-    config, tokenizer = session.config.evaluate, session.tokenizer
-    judge = next(iter(judges_of(config).values()))
+    config, tokenizer, judge = session.config.evaluate, session.tokenizer, _first_judge(session)
 
     def refused(model: PreTrainedModel) -> float:
         answers = generate_answers(

@@ -1,0 +1,1 @@
+"""Base: what a stage is, and what it is given."""

@@ -1,0 +1,67 @@
+"""Write the per-module learning-rate plan of every defence."""
+
+import functools
+
+from securetune.base.artifacts import Product, installed_versions
+from securetune.defences.base.interface import PlanInputs
+from securetune.flow.analysis import analysed
+from securetune.flow.scanning import search_problem
+from securetune.flow.session import Session
+from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.models.topology import ModuleSet
+from securetune.plans.plan import PlanModel
+from securetune.search import SEARCHES
+
+
+def depends(work: Work) -> Inputs | None:
+    """The defences and what they read of the analysis; an arm has no plan where none of them decides the rates."""
+    session, made, combination = work.session, work.made, work.session.combination(work.arm)
+    if not combination.has_plan:
+        return None
+    localised = ("scan", "search") if combination.reads_scan else ("features",)
+    return {
+        "topology": made.digest("topology"),
+        "defences": combination.fingerprint(),
+        "seed": str(session.config.seed),
+        **{stage: made.digest(stage) for stage in localised},
+    }
+
+
+def compute(work: Work) -> Product:
+    """The plan, with where it came from."""
+    session, made = work.session, work.made
+    config, topology = session.config, made.artifact("topology").data
+
+    def search(name: str, size: int) -> ModuleSet:
+        robust: ModuleSet = SEARCHES.get(name)(search_problem(session, made, _unscored, size=size))
+        return robust
+
+    inputs = PlanInputs(
+        model=PlanModel(
+            id=config.model.path,
+            revision=config.model.revision,
+            fingerprint=topology["fingerprint"],
+            tokenizer=topology["tokenizer"],
+        ),
+        topology=made.topology,
+        robust=ModuleSet.parse(made.search.robust),
+        search=search,
+        analysed=functools.partial(analysed, session, made.openings),
+        scores=made.scan.mean(config.scan.signal),
+        signal=config.scan.signal,
+        seed=config.seed,
+        versions=installed_versions(),
+    )
+    return Product(data=session.combination(work.arm).edit_plan(inputs).model_dump())
+
+
+def _unscored(modules: ModuleSet) -> float:
+    raise AssertionError(f"baseline searches measure nothing, asked for {modules.names()}")
+
+
+def arms(session: Session) -> list[str]:
+    """Every arm."""
+    return session.arms
+
+
+stage = Stage(version=5, depends=depends, compute=compute, arms=arms)

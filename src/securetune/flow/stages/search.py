@@ -1,0 +1,62 @@
+"""Find the largest set of modules that is robust jointly."""
+
+import functools
+
+from securetune.base.artifacts import Product
+from securetune.base.fingerprint import fingerprint
+from securetune.base.progress import progress_bar
+from securetune.base.typed import to_json
+from securetune.flow.scanning import run_scanner, scan_inputs, search_problem
+from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.models.topology import ModuleSet
+from securetune.search import SEARCHES
+from securetune.search.base.result import MeasuredSet, SearchResult
+
+
+def depends(work: Work) -> Inputs:
+    """The scan, all that its scanner reads, and how to search."""
+    return {
+        **scan_inputs(work.session, work.made),
+        "scan": work.made.digest("scan"),
+        "search": fingerprint(work.session.config.search),
+    }
+
+
+def compute(work: Work) -> Product:
+    """The robust set, and every set that was measured on the way to it."""
+    session, scan = work.session, work.made.scan
+    config, signal = session.config.search, session.config.scan.signal
+    joint_drops = run_scanner(session, work.made).joint_drops
+    journal = session.journal("search", work.inputs)
+    drops: dict[ModuleSet, dict[str, float]] = {}
+
+    with progress_bar() as bar:
+        task = bar.add_task("Search", total=len(scan.draws))
+
+        def score(modules: ModuleSet) -> float:
+            measure = functools.partial(joint_drops, modules, strength=scan.strength)
+            drops[modules] = journal.once(",".join(modules.names()), measure)
+            bar.advance(task)
+            return drops[modules][signal]
+
+        robust = SEARCHES.get(config.method)(search_problem(session, work.made, score))
+        drop = score(robust)
+    evaluated = [
+        MeasuredSet(size=len(modules), drop=measured[signal], modules=modules.names(), drops=measured)
+        for modules, measured in drops.items()
+    ]
+    return Product(
+        data=to_json(
+            SearchResult(
+                robust=robust.names(),
+                drop=drop,
+                tolerance=config.tolerance,
+                signal=signal,
+                scores=scan.mean(signal),
+                evaluated=evaluated,
+            )
+        )
+    )
+
+
+stage = Stage(version=5, depends=depends, compute=compute)
