@@ -17,7 +17,7 @@ from tests.conftest import write_jsonl
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent != DOCS / "results" and page.name != "findings.md")
+PAGES = sorted(page for page in DOCS.rglob("*.md") if DOCS / "results" not in page.parents)
 RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
