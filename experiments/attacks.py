@@ -15,34 +15,38 @@ from pathlib import Path
 from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config, read_yaml
 from securetune.defences.base.arm import PLAIN, Arm
+from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
-from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
+from securetune.evaluate.benchmark import Benchmark
+from securetune.evaluate.result import Assessment, stored_results
 from securetune.flow.session import Session
-from securetune.measures.outcomes import stored_outcomes
+from securetune.measures.kinds import HARMFUL
 from securetune.measures.statistics import paired_bootstrap
 from securetune.models.libraries import quiet_libraries
 from securetune.models.openings import Openings
-from securetune.report.tables import answered
 
 
 def refused_before(folder: RunFolder, limit: int) -> list[int]:
     """Numbers of the first prompts of the first harmful set that the model before tuning refuses."""
-    found = next(b for b in answered(folder, "base") if b["kind"] == "harmful")
-    return [i for i, attacked in enumerate(stored_outcomes(found)) if not attacked][:limit]
+    results = stored_results(folder.file("evaluate", "base", ".answers.json"))
+    harmful = next(result for result in results if result.kind is HARMFUL)
+    return [i for i, is_answered in enumerate(harmful.outcomes()) if not is_answered][:limit]
 
 
 def attacked(session: Session, arm: str, benchmark: Benchmark) -> list[bool]:
     """Whether the attack succeeds, per prompt."""
-    config, folder = session.config.evaluate, session.folder
-    openings = Openings(**folder.read("features").data["openings"])
-    model = session.base_model() if arm == "base" else session.tuned_model(arm)
-    answers = answer_benchmark(model, session.tokenizer, benchmark, config, openings=openings)
-    limit = folder.read("evaluate", "base").data["surprise_limit"]
-    (reading,) = read_answers(
-        session.base_model(), session.tokenizer, [benchmark], [answers], config, references=[], limit=limit
+    folder = session.folder
+    limit = folder.needed("evaluate", "base").data["surprise_limit"]
+    assessed = assess(
+        session.base_model() if arm == "base" else session.tuned_model(arm),
+        session.base_model,
+        session.tokenizer,
+        [benchmark],
+        session.config.evaluate,
+        openings=Openings(**folder.needed("features").data["openings"]),
+        before=Assessment(results=[], surprise_limit=limit),
     )
-    judged = judge_answers(benchmark, answers, config, reading=reading)
-    return stored_outcomes({"kind": "harmful", "benchmark": benchmark.name, "answers": judged.answers})
+    return assessed.results[0].outcomes()
 
 
 def main() -> None:
@@ -63,7 +67,7 @@ def main() -> None:
     for seed in options.seeds:
         cell = options.comparison / "cells" / f"model-{options.task}-{seed}"
         session = Session(parse_config(read_yaml(cell / "config.yaml"), str(cell)), RunFolder(cell))
-        whole = next(b for b in session.benchmarks if b.kind == "harmful")
+        whole = next(b for b in session.benchmarks if b.kind is HARMFUL)
         prompts = tuple(whole.prompts[i] for i in refused_before(session.folder, options.prompts))
         for name in ("none", *options.attacks):
             given = {"steps": options.gcg_steps, "width": options.gcg_width} if name == "gcg" else {}

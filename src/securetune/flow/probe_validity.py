@@ -39,7 +39,7 @@ def probe_findings(session: Session, hidden: Float[ndarray, "n d"]) -> dict[str,
     texts = [prompt.text for prompt in prompts]
     here = _States(last=hidden, layers=_layer_states(session, texts))
     elsewhere = {b.name: _states(session, [prompt.text for prompt in b.prompts]) for b in session.benchmarks}
-    kinds = {b.name: b.kind for b in session.benchmarks}
+    kinds = {b.name: b.kind.name for b in session.benchmarks}
 
     def tested(fitted: LinearProbe, pick: Callable[[_States], ndarray]) -> dict[str, Any]:
         return {

@@ -8,8 +8,9 @@ from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Artifact, digest
 from securetune.defences.base.interface import Analysed
-from securetune.evaluate.answers import generate_answers
-from securetune.evaluate.runner import judges_of
+from securetune.evaluate.answers import generate_answers, questions
+from securetune.evaluate.generation import Decoding
+from securetune.evaluate.judging import judges_of
 from securetune.flow.session import Session
 from securetune.models.features import PromptBatch, batch_prompts, extract_features
 from securetune.models.openings import Openings
@@ -117,17 +118,11 @@ def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[Pr
     """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
     config, tokenizer = session.config.evaluate, session.tokenizer
     judge = next(iter(judges_of(config).values()))
+    asked = questions(tokenizer, malicious, system=config.system)
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
 
     def refused(model: PreTrainedModel) -> float:
-        answers = generate_answers(
-            model,
-            tokenizer,
-            malicious,
-            max_new_tokens=config.max_new_tokens,
-            batch_size=config.batch_size,
-            system=config.system,
-            description=None,
-        )
+        answers = generate_answers(model, tokenizer, asked, decoding)
         return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

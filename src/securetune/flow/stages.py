@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Artifact, Journal, digest, installed_versions, write_atomic
 from securetune.base.progress import progress_bar
@@ -19,8 +20,10 @@ from securetune.base.typed import to_json
 from securetune.defences.base.arm import Arm
 from securetune.defences.base.interface import PlanInputs
 from securetune.evaluate.answers import reference
-from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, judges_of, read_answers, requests
-from securetune.evaluate.vllm_engine import answer_by_vllm
+from securetune.evaluate.assess import assess
+from securetune.evaluate.result import Assessment, Evaluation, stored_results
+from securetune.evaluate.task import evaluate_task
+from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.probe_validity import probe_findings
 from securetune.flow.scan_setup import analysed, prompt_batches, scan_inputs, session_scanner
 from securetune.flow.session import Session
@@ -278,9 +281,6 @@ def evaluate(
         model = session.base_model() if trained is None else session.tuned_model(arm)
         if combination is not None and steers:
             combination.steer(analysed(session, features), model)
-        answers = [
-            answer_benchmark(model, session.tokenizer, b, settings, openings=openings, known=known) for b in benchmarks
-        ]
         task = evaluate_task(
             model,
             session.tokenizer,
@@ -292,32 +292,32 @@ def evaluate(
             max_length=config.train.max_length,
             known=known,
         )
-        del model  # the model before tuning takes its place and reads the answers
-        limit = base.data["surprise_limit"] if base is not None else None
-        readings = read_answers(
-            session.base_model(),
+
+        def reader() -> PreTrainedModel:
+            nonlocal model
+            del model  # the model before tuning takes its place in memory
+            return session.base_model()
+
+        assessed = assess(
+            model,
+            reader,
             session.tokenizer,
             benchmarks,
-            answers,
             settings,
+            openings=openings,
+            before=_assessed(session, base) if base is not None else None,
             references=[reference(example) for example in session.examples[1]],
-            limit=limit,
+            known=known,
         )
-        before = {r["benchmark"]: r for r in _load_answers(session, base)} if base is not None else {}
-        judges = judges_of(settings)
-        results = [
-            asdict(judge_answers(b, given, settings, reading=reading, base=before.get(b.name), judges=judges))
-            for b, given, reading in zip(benchmarks, answers, readings, strict=True)
-        ]
-        companion = session.folder.file("evaluate", arm, ".answers.json")
-        write_atomic(companion, json.dumps({"benchmarks": results, "task": asdict(task)}, ensure_ascii=False))
-        summary = [{k: v for k, v in result.items() if k != "answers"} for result in results]
-        return {
-            "benchmarks": summary,
-            "surprise_limit": readings[0].limit,
-            "system": prompt,
-            "task": {k: v for k, v in asdict(task).items() if k != "answers"},
-        }, [companion]
+        evaluation = Evaluation(
+            benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=prompt, task=task
+        )
+        data, companion = to_json(evaluation), session.folder.file("evaluate", arm, ".answers.json")
+        whole = {name: data[name] for name in ("benchmarks", "task")}
+        write_atomic(companion, json.dumps(whole, ensure_ascii=False))
+        for part in (*data["benchmarks"], data["task"]):
+            del part["answers"]
+        return data, [companion]
 
     return session.folder.produce("evaluate", inputs, compute, variant=arm, seed=config.seed)
 
@@ -367,7 +367,7 @@ def _journal(session: Session, stage: str, inputs: Mapping[str, str], process: i
     return Journal(path, others) if process == 0 else Journal(path.with_suffix(f".process-{process}.journal"), [path])
 
 
-def _load_answers(session: Session, evaluated: Artifact) -> list[dict[str, Any]]:
-    path = session.folder.file("evaluate", evaluated.variant, ".answers.json")
-    loaded: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-    return loaded
+def _assessed(session: Session, evaluated: Artifact) -> Assessment:
+    """A stored evaluation's benchmarks, with every answer."""
+    results = stored_results(session.folder.file("evaluate", evaluated.variant, ".answers.json"))
+    return Assessment(results=results, surprise_limit=evaluated.data["surprise_limit"])
