@@ -14,35 +14,39 @@ from pathlib import Path
 
 from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config, read_yaml
-from securetune.defences.base.arm import PLAIN, Arm
+from securetune.defences.base.arm import BASE, PLAIN, Arm
+from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
-from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
+from securetune.evaluate.benchmark import Benchmark
+from securetune.evaluate.result import Assessment, stored_results
+from securetune.flow.made import Made
 from securetune.flow.session import Session
-from securetune.measures.outcomes import stored_outcomes
+from securetune.measures.kinds import HARMFUL
 from securetune.measures.statistics import paired_bootstrap
 from securetune.models.libraries import quiet_libraries
-from securetune.models.openings import Openings
-from securetune.report.tables import answered
 
 
 def refused_before(folder: RunFolder, limit: int) -> list[int]:
     """Numbers of the first prompts of the first harmful set that the model before tuning refuses."""
-    found = next(b for b in answered(folder, "base") if b["kind"] == "harmful")
-    return [i for i, attacked in enumerate(stored_outcomes(found)) if not attacked][:limit]
+    results = stored_results(folder.file("evaluate", BASE, ".answers.json"))
+    harmful = next(result for result in results if result.kind is HARMFUL)
+    return [i for i, is_answered in enumerate(harmful.outcomes()) if not is_answered][:limit]
 
 
 def attacked(session: Session, arm: str, benchmark: Benchmark) -> list[bool]:
     """Whether the attack succeeds, per prompt."""
-    config, folder = session.config.evaluate, session.folder
-    openings = Openings(**folder.read("features").data["openings"])
-    model = session.base_model() if arm == "base" else session.tuned_model(arm)
-    answers = answer_benchmark(model, session.tokenizer, benchmark, config, openings=openings)
-    limit = folder.read("evaluate", "base").data["surprise_limit"]
-    (reading,) = read_answers(
-        session.base_model(), session.tokenizer, [benchmark], [answers], config, references=[], limit=limit
+    folder = session.folder
+    limit = folder.needed("evaluate", BASE).data["surprise_limit"]
+    assessed = assess(
+        session.base_model() if arm == BASE else session.tuned_model(arm),
+        session.base_model,
+        session.tokenizer,
+        [benchmark],
+        session.config.evaluate,
+        openings=Made.stored(folder, ["features"]).openings,
+        before=Assessment(results=[], surprise_limit=limit),
     )
-    judged = judge_answers(benchmark, answers, config, reading=reading)
-    return stored_outcomes({"kind": "harmful", "benchmark": benchmark.name, "answers": judged.answers})
+    return assessed.results[0].outcomes()
 
 
 def main() -> None:
@@ -58,12 +62,12 @@ def main() -> None:
     parser.add_argument("--gcg-width", type=int, default=64)
     options = parser.parse_args()
     quiet_libraries()
-    arms = ["base", PLAIN, *(arm for arm in options.arms if arm != PLAIN)]
+    arms = [BASE, PLAIN, *(arm for arm in options.arms if arm != PLAIN)]
     found: dict[tuple[str, str], list[list[bool]]] = {}
     for seed in options.seeds:
         cell = options.comparison / "cells" / f"model-{options.task}-{seed}"
         session = Session(parse_config(read_yaml(cell / "config.yaml"), str(cell)), RunFolder(cell))
-        whole = next(b for b in session.benchmarks if b.kind == "harmful")
+        whole = next(b for b in session.benchmarks if b.kind is HARMFUL)
         prompts = tuple(whole.prompts[i] for i in refused_before(session.folder, options.prompts))
         for name in ("none", *options.attacks):
             given = {"steps": options.gcg_steps, "width": options.gcg_width} if name == "gcg" else {}
@@ -78,7 +82,7 @@ def main() -> None:
         reach = (
             "–" if arm == PLAIN else f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
         )
-        title = "before tuning" if arm == "base" else Arm.parse(arm).title
+        title = "before tuning" if arm == BASE else Arm.parse(arm).title
         shown = ", ".join(f"{rate:.0f}" for rate in rates)
         print(f"| {name} | {title} | {sum(rates) / len(rates):.1f} ({shown}) | {reach} | {change.n} |")
 

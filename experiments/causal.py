@@ -21,15 +21,18 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
+from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.config import RunConfig, parse_config
-from securetune.evaluate.answers import Answer, reference
-from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
-from securetune.flow import stages
-from securetune.flow.pipeline import run
-from securetune.flow.scan_setup import session_scanner
+from securetune.defences.base.arm import PLAIN
+from securetune.evaluate.answers import reference
+from securetune.evaluate.assess import assess
+from securetune.evaluate.result import Assessment
+from securetune.flow.pipeline import advance
+from securetune.flow.scanning import run_scanner
 from securetune.flow.session import Session
+from securetune.measures.kinds import BENIGN, HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
@@ -78,23 +81,28 @@ def cell_config(task: str, seed: int, runs: Path) -> RunConfig:
     return parse_config(resolve(demo_settings(task, runs / f"{task}-{seed}", seed), seed), "the benchmark")
 
 
-def read(session: Session, benchmarks: list[Benchmark], answers: list[list[Answer]], *, limit: float | None) -> list:
-    """The model before tuning reads answers."""
-    references = [reference(example) for example in session.examples[1]]
-    base, config = session.base_model(), session.config.evaluate
-    return read_answers(base, session.tokenizer, benchmarks, answers, config, references=references, limit=limit)
-
-
-def text_limit(session: Session, openings: Openings) -> float:
-    """The most surprise that counts as text on this model and task."""
-    benign = next(b for b in session.benchmarks if b.kind == "benign")
-    model, config = session.base_model(), session.config.evaluate
-    own = answer_benchmark(model, session.tokenizer, benign, config, openings=openings)
-    return read(session, [benign], [own], limit=None)[0].limit
+def assessed(
+    session: Session,
+    model: PreTrainedModel,
+    kind: Kind,
+    openings: Openings,
+    before: Assessment | None = None,
+) -> Assessment:
+    """A model on the first benchmark of a kind."""
+    return assess(
+        model,
+        session.base_model,
+        session.tokenizer,
+        [next(b for b in session.benchmarks if b.kind is kind)],
+        session.config.evaluate,
+        openings=openings,
+        before=before,
+        references=[reference(example) for example in session.examples[1]],
+    )
 
 
 def tuned_alone(
-    session: Session, modules: ModuleSet, target: LossTarget, openings: Openings, limit: float
+    session: Session, modules: ModuleSet, target: LossTarget, openings: Openings, before: Assessment
 ) -> dict[str, Any]:
     """Tune `modules` only, to the target; ASR on the first harmful benchmark and whether the loss was reached."""
     config = session.config
@@ -113,12 +121,9 @@ def tuned_alone(
             target=target,
             seed=config.seed,
         )
-    benchmark = next(b for b in session.benchmarks if b.kind == "harmful")
-    answers = answer_benchmark(model.eval(), session.tokenizer, benchmark, config.evaluate, openings=openings)
-    (reading,) = read(session, [benchmark], [answers], limit=limit)
-    found = judge_answers(benchmark, answers, config.evaluate, reading=reading)
+    (harmful,) = assessed(session, model.eval(), HARMFUL, openings, before).results
     return {
-        "asr": vars(found.rates["refusal_phrases"]),
+        "asr": vars(harmful.rates["refusal_phrases"]),
         "steps": result.steps,
         "loss": result.task_loss,
         "reached": target.is_learned(result.task_loss),
@@ -138,28 +143,25 @@ def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]
 
 def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What tuning each set alone does, and what the scan says of it per perturbation."""
-    config = cell_config(task, seed, runs)
-    run(config, until="search")
+    config = cell_config(task, seed, runs).model_copy(update={"arms": (PLAIN,)})
     with RunFolder(config.output) as folder:
         session = Session(config, folder)
-        made = {name: folder.read(name) for name in ("topology", "features", "probe", "search")}
-        plain = stages.train(session, "none", made["features"], None, None)
-        topology = Topology.from_dict(made["topology"].data)
-        sets = module_sets(topology, ModuleSet.parse(made.pop("search").data["robust"]), seed)
-        target = LossTarget(start=plain.data["start_loss"], plain=plain.data["task_loss"])
+        made = advance(session, "train")
+        plain, topology = made.trained(PLAIN), made.topology
+        sets = module_sets(topology, ModuleSet.parse(made.search.robust), seed)
+        target = LossTarget(start=plain.start_loss, plain=plain.task_loss)
         journal = Journal(folder.path / f"causal-{digest(vars(target))}.journal")
-        openings = Openings(**made["features"].data["openings"])
-        limit = text_limit(session, openings)
+        before = assessed(session, session.base_model(), BENIGN, made.openings)
         predicted = {}
         for kind in PERTURBATIONS:
             scan = config.scan.model_copy(update={"perturbation": kind, "draws": DRAWS})
             perturbing = Session(config.model_copy(update={"scan": scan}), folder)
-            scanner = session_scanner(perturbing, **made)
+            scanner = run_scanner(perturbing, made)
             key = digest([kind, {name: modules.names() for name, modules in sets.items()}])
             predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
         tuned = {
             name: journal.once(
-                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, openings, limit)
+                digest(modules.names()), functools.partial(tuned_alone, session, modules, target, made.openings, before)
             )
             for name, modules in sets.items()
         }

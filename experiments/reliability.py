@@ -11,7 +11,8 @@ from pathlib import Path
 
 from securetune.base.artifacts import Artifact, Journal, RunFolder
 from securetune.config import parse_config, read_yaml
-from securetune.flow.scan_setup import session_scanner
+from securetune.flow.made import Made
+from securetune.flow.scanning import run_scanner
 from securetune.flow.session import Session
 from securetune.scan.agreement import Agreement, repeat_agreement, signal_agreement
 from securetune.scan.draws import from_layer, mean_drops
@@ -38,9 +39,9 @@ def _gradient_agreement(folder: RunFolder) -> Agreement:
     config = parse_config(read_yaml(folder.path / "config.yaml"), folder.path.name)
     scan = config.scan.model_copy(update={"method": "gradient", "strength": exact["strength"]})
     session = Session(config.model_copy(update={"scan": scan}), folder)
-    stored = {stage: _stored(folder, stage) for stage in ("topology", "features", "probe")}
+    made = Made.stored(folder, ["topology", "features", "probe"])
     with tempfile.TemporaryDirectory() as scratch:
-        estimated = session_scanner(session, **stored).scan(Journal(Path(scratch) / "journal")).mean("refusal_margin")
+        estimated = run_scanner(session, made).scan(Journal(Path(scratch) / "journal")).mean("refusal_margin")
     drops = mean_drops(exact["draws"], "refusal_margin")
     pairs = {ref: [{"gradient": estimated[ref], "exact": drops[ref]}] for ref in drops}
     return signal_agreement(pairs)[0]

@@ -14,7 +14,7 @@ import time
 import torch
 
 from securetune.data.prompts import load_prompts, render
-from securetune.evaluate.generation import generate
+from securetune.evaluate.generation import Decoding, generate
 from securetune.models.config import ModelConfig
 from securetune.models.libraries import quiet_libraries
 from securetune.models.loading import load_model, load_tokenizer
@@ -43,7 +43,7 @@ def plain(model, tokenizer, texts, length, size):
 
 def ours(model, tokenizer, texts, length, size):
     """The package's own."""
-    return [g.text for g in generate(model, tokenizer, texts, max_new_tokens=length, batch_size=size)]
+    return [g.text for g in generate(model, tokenizer, texts, Decoding(max_new_tokens=length, batch_size=size))]
 
 
 def timed(work, *given):

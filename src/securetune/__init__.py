@@ -27,7 +27,7 @@ _WHERE = {
     "Scanner": "scan.scanner",
     "SearchProblem": "search.base.problem",
     "fine_tune": "train.sft",
-    "evaluate_benchmark": "evaluate.runner",
+    "assess": "evaluate.assess",
     "render_report": "report.render",
     "SecuretuneError": "errors",
 }

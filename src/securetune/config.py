@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
-from securetune.evaluate.config import EvaluateConfig, Metric
+from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
+from securetune.measures.kinds import KindField
 from securetune.models.config import ModelConfig
 from securetune.plans.plan import Regex
 from securetune.scan.config import ScanConfig
@@ -110,8 +111,12 @@ class BenchmarkConfig(_PartConfig):
     """Commit of the benchmark on the Hub."""
     name: str | None = None
     """Name in tables; by default the benchmark's."""
-    kind: Literal["harmful", "benign"] | None = None
-    """Whether the user's own prompts should all be refused (harmful) or all be answered (benign)."""
+    kind: KindField | None = None
+    """Whether the user's own prompts should all be refused (harmful), answered (benign), or answered right (skill).
+
+    With ``skill`` every row has the right answer in its field ``answer``."""
+    metric: SkillMetric | None = None
+    """How an answer to a set of skill is compared with the right one; by default ``final_number``."""
     attack: AttackConfig | None = None
     """What is put around the prompts."""
 
@@ -120,8 +125,12 @@ class BenchmarkConfig(_PartConfig):
         own = (self.name, self.kind, self.path)
         if self.benchmark is None and None in own:
             raise ValueError("give either `benchmark`, a registered one, or `name`, `kind` and `path` of your own")
-        if self.benchmark is not None and (self.kind is not None or self.label is not None):
-            raise ValueError("a registered benchmark has its own kind and label: leave them out")
+        if self.benchmark is not None and any(given is not None for given in (self.kind, self.label, self.metric)):
+            raise ValueError("a registered benchmark has its own kind, label and metric: leave them out")
+        if self.metric is not None and not (self.kind and self.kind.has_right_answers):
+            raise ValueError(
+                "a `metric` compares answers with right ones: give it with the kind `skill`, or leave it out"
+            )
         return self
 
 

@@ -8,7 +8,7 @@ import transformers as hf
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from securetune.errors import TopologyError
-from securetune.evaluate.generation import _decode
+from securetune.evaluate.generation import Decoding, _decode
 from securetune.models.families import NOT_MODULES
 from securetune.models.features import PromptBatch, extract_features
 from securetune.models.reading import decoder_layers, read_topology
@@ -193,7 +193,7 @@ def test_answers_of_a_batch_that_rows_leave_equal_the_models_own(family):
     ends = free[0][2]  # ends the first answer at its third token or before, and others where it comes up
     kept, model.generation_config.eos_token_id = model.generation_config.eos_token_id, ends
     try:
-        found = _decode(model, Numbers(), batch, 8, None, None)
+        found = _decode(model, Numbers(), batch, Decoding(max_new_tokens=8, batch_size=len(batch.index)))
     finally:
         model.generation_config.eos_token_id = kept
     assert [generated.text for generated in found] == [Numbers().decode(row) for row in own(ends)]

@@ -22,6 +22,7 @@ from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.chat import ChatSettings, chat_model
 from securetune.evaluate.judges.base.interface import Judge
+from securetune.measures.kinds import HARMFUL
 from securetune.models.features import PromptBatch
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
@@ -191,7 +192,7 @@ def fake_endpoint():
 @pytest.mark.parametrize("name", JUDGES.names())
 def test_a_judge_tells_a_refusal_from_compliance(name, fake_endpoint, tmp_path):
     kind = JUDGES.get(name)
-    assert issubclass(kind, Judge) and kind.source and "harmful" in kind.sees
+    assert issubclass(kind, Judge) and kind.source and HARMFUL in kind.sees
     refused = Answer(prompt="How do I do it?", text="I'm sorry, but I can't help with that.", margin=3.0)
     complied = Answer(prompt="How do I do it?", text="Sure, here is a plan.", margin=-3.0)
     settings = {}
@@ -248,7 +249,7 @@ def test_a_benchmark_names_its_source_and_reads_its_own_form(name, monkeypatch, 
         assert source.revision, "a file on GitHub needs a commit"
         assert asked[0][1]["data_files"].split(".com/")[1].startswith(f"{source.dataset}/abc/")
     assert prompts and all(prompt.text.strip() for prompt in prompts)
-    assert (source.kind == "skill") == all(prompt.reference is not None for prompt in prompts)
+    assert source.kind.has_right_answers == all(prompt.reference is not None for prompt in prompts)
     rows = [{"prompt": prompt.text, "label": prompt.label, "answer": prompt.reference} for prompt in prompts]
     (tmp_path / source.file).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for place in (tmp_path, tmp_path / source.file):

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from securetune.data.prompts import load_prompts
-from securetune.evaluate.answers import generate_answers
+from securetune.evaluate.answers import generate_answers, questions
+from securetune.evaluate.generation import Decoding
 from securetune.evaluate.judges import JUDGES
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer
@@ -24,7 +25,8 @@ def testbed():
 
 def answers(testbed, prompts):
     _, model, tokenizer = testbed
-    return generate_answers(model, tokenizer, prompts, max_new_tokens=24, batch_size=128)
+    decoding = Decoding(max_new_tokens=24, batch_size=128)
+    return generate_answers(model, tokenizer, questions(tokenizer, prompts), decoding)
 
 
 @pytest.mark.parametrize("part", ["", "-pairs", "-phrasings"])

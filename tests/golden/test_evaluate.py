@@ -8,7 +8,7 @@ from securetune.data.prompts import render
 from securetune.errors import ModelError
 from securetune.evaluate import generation
 from securetune.evaluate.attacks.gcg import Frame, Search, losses, step, suffix_gradient
-from securetune.evaluate.generation import generate
+from securetune.evaluate.generation import Decoding, generate
 from securetune.models.openings import Openings
 
 PROMPTS = [f"how do i {verb} the {thing}" for verb in ("open", "break", "paint") for thing in ("box", "old red lamp")]
@@ -59,7 +59,7 @@ def test_batched_answers_equal_those_of_one_prompt_at_a_time(talkative, tokenize
     ids = ids_one_by_one(model, tokenizer, texts, 12)
     wanted = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
     assert len({len(row) for row in ids}) > 2, "all answers end together: rows never leave the batch"
-    found = generate(model, tokenizer, texts, max_new_tokens=12, batch_size=batch_size, openings=OPENINGS)
+    found = generate(model, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=batch_size, openings=OPENINGS))
     assert [generated.text for generated in found] == wanted
     logits = [
         model(input_ids=torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])).logits[:, -1]
@@ -69,15 +69,15 @@ def test_batched_answers_equal_those_of_one_prompt_at_a_time(talkative, tokenize
 
 
 def test_a_model_with_settings_of_its_own_generates_by_them(talkative, tokenizer, texts):
-    plain = [g.text for g in generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4)]
+    plain = [g.text for g in generate(talkative, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4))]
     talkative.generation_config.repetition_penalty = 5.0
-    found = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4, openings=OPENINGS)
+    found = generate(talkative, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4, openings=OPENINGS))
     assert [g.text for g in found] != plain
     assert all(g.margin is not None for g in found)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(model, tokenizer, texts, monkeypatch):
-    wanted = generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8)
+    wanted = generate(model, tokenizer, texts, Decoding(max_new_tokens=5, batch_size=8))
     sizes, decode = [], generation._decode
 
     def small(model, tokenizer, batch, *rest):
@@ -87,29 +87,31 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(model, tokenize
         return decode(model, tokenizer, batch, *rest)
 
     monkeypatch.setattr(generation, "_decode", small)
-    assert generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8) == wanted
+    assert generate(model, tokenizer, texts, Decoding(max_new_tokens=5, batch_size=8)) == wanted
     assert sizes == [6, 4, 2, 2, 2]
     monkeypatch.setattr(generation, "_decode", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
     with pytest.raises(ModelError, match="room for one answer"):
-        generate(model, tokenizer, texts, max_new_tokens=5, batch_size=8)
+        generate(model, tokenizer, texts, Decoding(max_new_tokens=5, batch_size=8))
 
 
 def test_known_answers_are_not_generated_again(model, tokenizer, texts, tmp_path, monkeypatch):
     def known():
         return Journal(tmp_path / "answers.jsonl")
 
-    first = generate(model, tokenizer, texts[:4], max_new_tokens=5, batch_size=2, known=known())
+    first = generate(model, tokenizer, texts[:4], Decoding(max_new_tokens=5, batch_size=2, known=known()))
     asked, decode = [], generation._decode
     monkeypatch.setattr(generation, "_decode", lambda m, t, b, *r: asked.extend(b.index) or decode(m, t, b, *r))
-    found = generate(model, tokenizer, texts, max_new_tokens=5, batch_size=2, known=known())
+    found = generate(model, tokenizer, texts, Decoding(max_new_tokens=5, batch_size=2, known=known()))
     assert found[:4] == first and len(asked) == 2
-    generate(model, tokenizer, texts, max_new_tokens=6, batch_size=2, known=known())
+    generate(model, tokenizer, texts, Decoding(max_new_tokens=6, batch_size=2, known=known()))
     assert len(asked) == 8, "another length is another answer"
 
 
 def test_an_answer_ends_where_its_verdict_is_settled(talkative, tokenizer, texts):
-    whole = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4)
-    cut = generate(talkative, tokenizer, texts, max_new_tokens=12, batch_size=4, decided=lambda text: len(text) > 8)
+    whole = generate(talkative, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4))
+    cut = generate(
+        talkative, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4, decided=lambda text: len(text) > 8)
+    )
     assert all(w.text.startswith(c.text[:8]) for w, c in zip(whole, cut, strict=True))
     assert sum(len(c.text) for c in cut) < sum(len(w.text) for w in whole)
 

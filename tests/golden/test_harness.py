@@ -8,10 +8,12 @@ import yaml
 pytest.importorskip("lm_eval")
 
 from securetune.errors import ConfigError
-from securetune.evaluate.answers import generate_answers
+from securetune.evaluate.answers import generate_answers, questions
 from securetune.evaluate.benchmarks import BENCHMARKS
+from securetune.evaluate.generation import Decoding
 from securetune.evaluate.harness import TASKS, harness
 from securetune.evaluate.judges import JUDGES
+from securetune.measures.kinds import HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer
 from tests.conftest import write_jsonl
@@ -39,7 +41,7 @@ def test_a_task_reads_what_the_benchmark_of_its_name_reads(path):
         assert given["data_files"].endswith(f"/{source.dataset}/{source.revision}/{source.path}")
     assert task["doc_to_text"] == "{{" + source.prompt + "}}"
     (metric,) = task["metric_list"]
-    assert metric["metric"] == "refusal_rate" and metric["higher_is_better"] == (source.kind == "harmful")
+    assert metric["metric"] == "refusal_rate" and metric["higher_is_better"] == (source.kind is HARMFUL)
 
 
 def test_lm_eval_measures_the_refusals_that_we_measure(model_folder, data_folder, tmp_path):
@@ -54,9 +56,10 @@ def test_lm_eval_measures_the_refusals_that_we_measure(model_folder, data_folder
     found = harness(
         model, tokenizer, ["xstest_unsafe", "xstest_safe"], files={"xstest_unsafe": file, "xstest_safe": file}
     )
+    decoding = Decoding(max_new_tokens=64, batch_size=16)
     for task, label in (("xstest_unsafe", "unsafe"), ("xstest_safe", "safe")):
         prompts = [row["prompt"] for row in rows if row["label"] == label]
-        answers = generate_answers(model, tokenizer, prompts, max_new_tokens=64, batch_size=16, description=None)
+        answers = generate_answers(model, tokenizer, questions(tokenizer, prompts), decoding)
         refused = [verdict.is_safe for verdict in JUDGES.make("refusal_phrases", {}, "judge").judge(answers)]
         assert found[task]["refusal_rate"] == pytest.approx(sum(refused) / len(refused))
     assert found["xstest_unsafe"]["refusal_rate"] > 0.5

@@ -4,13 +4,14 @@ With ``SECURETUNE_REAL_VLLM=1`` in an environment that has vLLM, the same test r
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import render
 from securetune.errors import ConfigError, ModelError
-from securetune.evaluate.generation import generate
+from securetune.evaluate.generation import Decoding, generate
 from securetune.evaluate.vllm_engine import Request, answer_by_vllm
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer
@@ -101,14 +102,9 @@ def test_vllm_says_what_transformers_says(tuned, vllm, asked, model_folder, tmp_
     known = Journal(tmp_path / "known.jsonl")
     answer_by_vllm(config, adapter, tokenizer, asked, known, **({"enforce_eager": True} if REAL else {}))
     for request in asked:
-        (kept,) = generate(
-            model, tokenizer, [request.text], max_new_tokens=request.max_new_tokens, batch_size=1,
-            openings=request.openings, known=known,
-        )  # fmt: skip
-        (own,) = generate(
-            model, tokenizer, [request.text], max_new_tokens=request.max_new_tokens, batch_size=1,
-            openings=request.openings,
-        )  # fmt: skip
+        decoding = Decoding(max_new_tokens=request.max_new_tokens, batch_size=1, openings=request.openings)
+        (kept,) = generate(model, tokenizer, [request.text], replace(decoding, known=known))
+        (own,) = generate(model, tokenizer, [request.text], decoding)
         assert kept.text == own.text
         assert kept.margin == (pytest.approx(own.margin, abs=1e-3) if request.openings else None)
 

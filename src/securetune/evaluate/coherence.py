@@ -14,6 +14,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import render, tokenize_answer
+from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.losses import losses
 
@@ -64,5 +65,14 @@ def surprise_limit(own: Sequence[float], references: Sequence[float]) -> float:
     Args:
         own: the reader's surprise at its own answers to benign prompts.
         references: its surprise at the task's reference answers.
+
+    Raises:
+        ConfigError: there is neither.
     """
-    return max(float(np.quantile(known, 0.95)) for known in (own, references)) + ALLOWANCE
+    good = [values for values in (own, references) if len(values)]
+    if not good:
+        raise ConfigError(
+            "Expected good answers that tell how surprising text may be, found none. Assess a benign benchmark too, or "
+            "give `references`."
+        )
+    return max(float(np.quantile(values, 0.95)) for values in good) + ALLOWANCE

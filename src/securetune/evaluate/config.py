@@ -8,6 +8,10 @@ from securetune.base.fingerprint import PluginSettings
 
 Metric = Literal["exact_match", "final_number", "pattern"]
 """How an answer is compared with the reference."""
+SkillMetric = Literal["exact_match", "final_number"]
+"""How an answer to a benchmark of skill is compared with the right one."""
+SKILL_METRIC: SkillMetric = "final_number"
+"""The usual one."""
 
 
 class EvaluateConfig(BaseModel):

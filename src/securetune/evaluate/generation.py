@@ -37,57 +37,55 @@ class Generated:
     """Refusal margin at the first token, in nats; None without openings."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How a model is made to answer."""
+
+    max_new_tokens: int
+    """Longest answer."""
+    batch_size: int
+    """Most answers at once."""
+    openings: Openings | None = None
+    """First tokens of refusals and compliance, for the margin; without them there is none."""
+    decided: Callable[[str], bool] | None = None
+    """Whether the start of an answer is enough; the answer ends there."""
+    known: Journal | None = None
+    """Answers of this very model that are there already; new ones are added."""
+    description: str | None = None
+    """Text of the progress bar; without one there is none."""
+
+
 @torch.no_grad()
 def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    openings: Openings | None = None,
-    decided: Callable[[str], bool] | None = None,
-    known: Journal | None = None,
-    description: str | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], decoding: Decoding
 ) -> list[Generated]:
     """Greedy answers to texts that have been through the chat template, in their order.
-
-    Args:
-        model: a causal LM.
-        tokenizer: its tokenizer.
-        texts: what the answers follow.
-        max_new_tokens: longest answer.
-        batch_size: most answers at once.
-        openings: first tokens of refusals and compliance, for the margin.
-        decided: whether the start of an answer is enough; the answer ends there.
-        known: answers of this very model that are there already; new ones are added.
-        description: text of the progress bar; without one there is none.
 
     Raises:
         ModelError: a single answer does not fit into memory.
     """
-    keys = [answer_key(text, max_new_tokens, openings) for text in texts]
-    found = {i: Generated(**stored) for i, key in enumerate(keys) if known and (stored := known.get(key))}
-    lengths = [len(text) for text in texts]
-    order = sorted((i for i in range(len(texts)) if i not in found), key=lambda i: -lengths[i])
+    known, batch_size = decoding.known, decoding.batch_size
+    keys = [answer_key(text, decoding.max_new_tokens, decoding.openings) for text in texts]
+    answers = {i: Generated(**stored) for i, key in enumerate(keys) if known and (stored := known.get(key))}
+    order = sorted((i for i in range(len(texts)) if i not in answers), key=lambda i: -len(texts[i]))
     decode = _decode if _is_greedy_plain(model) else _generate
-    with progress_bar(disable=description is None) as bar:
-        task = bar.add_task(description or "", total=len(texts), completed=len(found))
+    with progress_bar(disable=decoding.description is None) as bar:
+        task = bar.add_task(decoding.description or "", total=len(texts), completed=len(answers))
         while order:
             chunk = order[:batch_size]
             batch = batch_texts(model, tokenizer, [texts[i] for i in chunk], batch_size=len(chunk))[0]
             try:
-                said = decode(model, tokenizer, batch, max_new_tokens, openings, decided)
+                said = decode(model, tokenizer, batch, decoding)
             except torch.OutOfMemoryError as error:
                 batch_size = _halved(batch_size, error)
                 continue
             for place, generated in zip(batch.index, said, strict=True):
-                found[chunk[place]] = generated
-                if known is not None and decided is None:
+                answers[chunk[place]] = generated
+                if known is not None and decoding.decided is None:
                     known.keep(keys[chunk[place]], {"text": generated.text, "margin": generated.margin})
             order = order[len(chunk) :]
             bar.update(task, advance=len(chunk))
-    return [found[i] for i in range(len(texts))]
+    return [answers[i] for i in range(len(texts))]
 
 
 def answer_key(text: str, max_new_tokens: int, openings: Openings | None) -> str:
@@ -124,16 +122,15 @@ def _decode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     batch: PromptBatch,
-    max_new_tokens: int,
-    openings: Openings | None,
-    decided: Callable[[str], bool] | None,
+    decoding: Decoding,
 ) -> list[Generated]:
+    decided, openings = decoding.decided, decoding.openings
     ends, cache = _ends(model, tokenizer), DynamicCache(config=model.config)
     said: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(said)
     rows, running = list(range(len(said))), set(range(len(said)))
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
-    for step in range(max_new_tokens):
+    for step in range(decoding.max_new_tokens):
         logits = _next(model, tokens, mask, positions, cache)
         if step == 0 and openings is not None:
             margins = list(openings.margin(logits.float()).tolist())
@@ -177,24 +174,24 @@ def _generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     batch: PromptBatch,
-    max_new_tokens: int,
-    openings: Openings | None,
-    decided: Callable[[str], bool] | None,
+    decoding: Decoding,
 ) -> list[Generated]:
-    """The same by the model's own `generate`, which knows of settings that we do not."""
-    del decided  # it saves time, and nothing else
+    """The same by the model's own `generate`, which knows of settings that we do not.
+
+    Answers are not cut where they are decided: that saves time, and nothing else.
+    """
     out = model.generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         return_dict_in_generate=True,
         output_logits=True,
     )
     margins: list[float | None] = [None] * len(batch.index)
-    if openings is not None:
-        margins = list(openings.margin(out.logits[0].float()).tolist())
+    if decoding.openings is not None:
+        margins = list(decoding.openings.margin(out.logits[0].float()).tolist())
     texts = (_text(tokenizer, ids) for ids in out.sequences[:, batch.input_ids.shape[1] :])
     return [Generated(text=text, margin=margin) for text, margin in zip(texts, margins, strict=True)]
 

@@ -1,7 +1,10 @@
 """Result: what an evaluation found, each number with n and interval; no torch."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from securetune.base.typed import from_json
 from securetune.errors import ArtifactError
 from securetune.evaluate.config import Metric
 from securetune.measures.kinds import KindField, Outcome
@@ -76,6 +79,25 @@ class EvalResult:
                 f"Expected a verdict of {judge} on {self.benchmark}, found those of {judges}. Choose one of them."
             )
         return self.kind.outcomes([answer.outcome(judge) for answer in self.answers])
+
+
+def stored_results(path: Path) -> list[EvalResult]:
+    """The results of every benchmark, answers and all, from the file that an evaluation leaves beside its artifact.
+
+    Raises:
+        ArtifactError: another form.
+    """
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [from_json(EvalResult, result, path.name) for result in stored["benchmarks"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """One model on every benchmark."""
+
+    results: list[EvalResult]
+    surprise_limit: float
+    """The most surprise, in nats per token, that counts as text; told by the model before tuning, for all models."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,18 @@
-"""Task: does an answer do what the model is tuned for?"""
+"""Task: does the model do what it is tuned for?"""
 
 import re
+from collections.abc import Sequence
 
-from securetune.evaluate.answers import Answer
-from securetune.evaluate.config import Metric
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import Example
+from securetune.evaluate.answers import Answer, generate_answers, questions
+from securetune.evaluate.config import EvaluateConfig, Metric
+from securetune.evaluate.generation import Decoding
+from securetune.evaluate.losses import answer_loss
+from securetune.evaluate.result import TaskAnswer, TaskResult
+from securetune.measures.statistics import proportion
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -21,3 +30,38 @@ def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | No
     numbers = [_NUMBER.findall(text) for text in (answer.text, reference)]
     found, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
     return found is not None and found == expected
+
+
+def evaluate_task(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    *,
+    metric: Metric | None,
+    pattern: str | None = None,
+    max_length: int,
+    system: str | None = None,
+    known: Journal | None = None,
+) -> TaskResult:
+    """Loss on the held-out answers and, with a metric, the share answered correctly (under a system prompt)."""
+    loss = answer_loss(model, tokenizer, examples, max_length=max_length)
+    if metric is None:
+        return TaskResult(loss=loss, metric=None, score=None)
+    decoding = Decoding(
+        max_new_tokens=config.task_max_new_tokens, batch_size=config.batch_size, known=known, description="Task"
+    )
+    prompts = [example["prompt"][-1]["content"] for example in examples]
+    answers = generate_answers(model, tokenizer, questions(tokenizer, prompts, system=system), decoding)
+    references = [example["completion"][0]["content"] for example in examples]
+    judged = [
+        TaskAnswer(
+            prompt=answer.prompt,
+            text=answer.text,
+            reference=right,
+            correct=is_correct(answer, right, metric, pattern),
+        )
+        for answer, right in zip(answers, references, strict=True)
+    ]
+    score = proportion([answer.correct for answer in judged])
+    return TaskResult(loss=loss, metric=metric, score=score, answers=judged)

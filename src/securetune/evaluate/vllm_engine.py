@@ -20,7 +20,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
+from securetune.data.prompts import Example, render
 from securetune.errors import ConfigError, ModelError
+from securetune.evaluate.benchmark import Benchmark
+from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.generation import answer_key
 from securetune.models.config import ModelConfig
 from securetune.models.openings import Openings
@@ -37,6 +40,26 @@ class Request:
     max_new_tokens: int
     openings: Openings | None = None
     """With them, the refusal margin at the first token is measured too."""
+
+
+def requests(
+    tokenizer: PreTrainedTokenizerBase,
+    benchmarks: Sequence[Benchmark],
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    *,
+    openings: Openings,
+    system: str | None,
+) -> list[Request]:
+    """All that can be asked before the model is at hand: the benchmarks without a search, and the task's `examples`."""
+    safety = [
+        Request(text=question.text, max_new_tokens=benchmark.max_new_tokens(config), openings=openings)
+        for benchmark in benchmarks
+        if not (benchmark.attack and benchmark.attack.searches)
+        for question in benchmark.questions(tokenizer, config, None)
+    ]
+    task = render(tokenizer, [example["prompt"][-1]["content"] for example in examples], system=system)
+    return [*safety, *(Request(text=text, max_new_tokens=config.task_max_new_tokens) for text in task)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
-from securetune.evaluate.answers import generate_answers
+from securetune.evaluate.answers import generate_answers, questions
+from securetune.evaluate.generation import Decoding
 from securetune.evaluate.judges.base.interface import Judge
-from securetune.evaluate.runner import judges_of
+from securetune.evaluate.judging import judges_of
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.made import Made
 from securetune.flow.session import Session
@@ -120,17 +121,11 @@ def _first_judge(session: Session) -> Judge:
 def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[PreTrainedModel], float]:
     """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
     config, tokenizer, judge = session.config.evaluate, session.tokenizer, _first_judge(session)
+    asked = questions(tokenizer, malicious, system=config.system)
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
 
     def refused(model: PreTrainedModel) -> float:
-        answers = generate_answers(
-            model,
-            tokenizer,
-            malicious,
-            max_new_tokens=config.max_new_tokens,
-            batch_size=config.batch_size,
-            system=config.system,
-            description=None,
-        )
+        answers = generate_answers(model, tokenizer, asked, decoding)
         return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

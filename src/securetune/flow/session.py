@@ -18,9 +18,12 @@ from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.attacks import ATTACKS
+from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
-from securetune.evaluate.runner import Benchmark, judges_of
+from securetune.evaluate.config import SKILL_METRIC
+from securetune.evaluate.judging import judges_of
+from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.loading import LazyModel, load_model, load_tokenizer
 from securetune.perturb import PERTURBATIONS
@@ -149,10 +152,10 @@ class Session:
         """Prompts of the evaluation."""
         made = [self._benchmark(settings) for settings in self.config.benchmarks]
         names = [b.name for b in made]
-        if len(set(names)) != len(names) or not {"harmful", "benign"} <= {b.kind for b in made}:
+        if len(set(names)) != len(names) or not {HARMFUL, BENIGN} <= {b.kind for b in made}:
             raise ConfigError(
                 "Expected benchmarks with distinct names, at least one harmful and one benign, found "
-                f"{[(b.name, b.kind) for b in made]}. Correct `benchmarks`."
+                f"{[(b.name, b.kind.name) for b in made]}. Correct `benchmarks`."
             )
         return made
 
@@ -166,14 +169,15 @@ class Session:
             assert settings.path is not None and settings.name is not None and settings.kind is not None
             prompts = load_prompts(settings.path, label=settings.label, half=half, limit=limit, seed=seed)
             name, kind, origin = settings.name, settings.kind, settings.path
+            metric = settings.metric or SKILL_METRIC
         else:
             source = BENCHMARKS.get(settings.benchmark)
             commit = commit_of(settings, self.folder.path)
             loaded = source.load(settings.path, commit)
             prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
-            name, kind = settings.name or f"{source.title}{by}", source.kind
+            name, kind, metric = settings.name or f"{source.title}{by}", source.kind, source.metric
             origin = settings.path or f"{source.dataset}@{commit or 'newest'}"
-        return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin)
+        return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin, metric=metric)
 
     def known_answers(self, trained: str) -> Journal:
         """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""

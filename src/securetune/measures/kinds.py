@@ -40,6 +40,8 @@ class Kind:
     """1 where a higher rate is worse, -1 where it is better."""
     counts: Callable[[Outcome], bool]
     """Whether an answer is counted."""
+    has_right_answers: bool = False
+    """Whether every prompt has a right answer, with which the model's is compared."""
 
     def outcomes(self, answers: Sequence[Outcome]) -> list[bool]:
         """Whether each answer is counted."""
@@ -48,6 +50,10 @@ class Kind:
     def goodness(self, rate: float) -> float:
         """The rate turned so that 1 is best."""
         return 1 - rate if self.worse > 0 else rate
+
+    def fingerprint(self) -> str:
+        """Its name: what it counts is part of the package."""
+        return self.name
 
     def __str__(self) -> str:
         return self.name
@@ -85,6 +91,7 @@ SKILL = Kind(
     budget="skill_fall",
     worse=-1,
     counts=lambda answer: bool(answer.is_right),
+    has_right_answers=True,
 )
 
 KINDS = {kind.name: kind for kind in (HARMFUL, BENIGN, SKILL)}

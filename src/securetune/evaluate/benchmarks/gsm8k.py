@@ -1,10 +1,11 @@
 """GSM8K: 1319 word problems; right is the last number."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import SKILL
 
 benchmark = Source(
     title="GSM8K",
-    kind="skill",
+    kind=SKILL,
     paper="Cobbe et al. 2021 (arXiv 2110.14168)",
     licence="MIT",
     dataset="openai/gsm8k",

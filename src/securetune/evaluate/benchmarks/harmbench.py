@@ -1,10 +1,11 @@
 """HarmBench: the standard behaviours, without the contextual and the copyright ones."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import HARMFUL
 
 benchmark = Source(
     title="HarmBench",
-    kind="harmful",
+    kind=HARMFUL,
     paper="Mazeika et al. 2024 (arXiv 2402.04249)",
     licence="MIT",
     dataset="centerforaisafety/HarmBench",

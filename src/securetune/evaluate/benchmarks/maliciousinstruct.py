@@ -1,10 +1,11 @@
 """MaliciousInstruct: 100 questions in ten intents."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import HARMFUL
 
 benchmark = Source(
     title="MaliciousInstruct",
-    kind="harmful",
+    kind=HARMFUL,
     paper="Huang et al. 2023 (arXiv 2310.06987)",
     licence="none stated",
     dataset="Princeton-SysML/Jailbreak_LLM",

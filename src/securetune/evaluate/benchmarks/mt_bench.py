@@ -1,10 +1,11 @@
 """MT-Bench questions: the first turns of 80 questions, for refusals and coherence; its judge is not here."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import BENIGN
 
 benchmark = Source(
     title="MT-Bench questions",
-    kind="benign",
+    kind=BENIGN,
     paper="Zheng et al. 2023 (arXiv 2306.05685)",
     licence="Apache-2.0",
     dataset="lm-sys/FastChat",

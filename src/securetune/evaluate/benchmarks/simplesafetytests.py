@@ -1,10 +1,11 @@
 """SimpleSafetyTests: 100 prompts of critical risk; a sound model refuses all."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import HARMFUL
 
 benchmark = Source(
     title="SimpleSafetyTests",
-    kind="harmful",
+    kind=HARMFUL,
     paper="Vidgen et al. 2023 (arXiv 2311.08370)",
     licence="CC BY 4.0",
     dataset="Bertievidgen/SimpleSafetyTests",

@@ -1,10 +1,11 @@
 """StrongREJECT: 313 forbidden questions."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import HARMFUL
 
 benchmark = Source(
     title="StrongREJECT",
-    kind="harmful",
+    kind=HARMFUL,
     paper="Souly et al. 2024 (arXiv 2402.10260)",
     licence="MIT",
     dataset="alexandrasouly/strongreject",

@@ -1,10 +1,11 @@
 """XSTest safe: 250 harmless prompts in words that sound harmful."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import BENIGN
 
 benchmark = Source(
     title="XSTest safe",
-    kind="benign",
+    kind=BENIGN,
     paper="Röttger et al. 2023 (arXiv 2308.01263)",
     licence="CC BY 4.0",
     dataset="walledai/XSTest",

@@ -1,10 +1,11 @@
 """XSTest unsafe: 200 harmful contrasts to `xstest_safe`."""
 
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.measures.kinds import HARMFUL
 
 benchmark = Source(
     title="XSTest unsafe",
-    kind="harmful",
+    kind=HARMFUL,
     paper="Röttger et al. 2023 (arXiv 2308.01263)",
     licence="CC BY 4.0",
     dataset="walledai/XSTest",

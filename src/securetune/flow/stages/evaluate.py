@@ -1,16 +1,21 @@
 """Measure safety, over-refusal and the task before and after."""
 
 import json
-from dataclasses import asdict
+
+from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Journal, Product, write_atomic
 from securetune.base.fingerprint import fingerprint
+from securetune.base.typed import to_json
 from securetune.defences.base.arm import BASE
 from securetune.defences.base.combination import Combination
 from securetune.evaluate.answers import reference
+from securetune.evaluate.assess import assess
 from securetune.evaluate.config import EvaluateConfig
-from securetune.evaluate.runner import answer_benchmark, evaluate_task, judge_answers, judges_of, read_answers, requests
-from securetune.evaluate.vllm_engine import answer_by_vllm
+from securetune.evaluate.judging import judges_of
+from securetune.evaluate.result import Assessment, Evaluation, stored_results
+from securetune.evaluate.task import evaluate_task
+from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.analysis import analysed
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
@@ -38,18 +43,26 @@ def depends(work: Work) -> Inputs:
 
 def compute(work: Work) -> Product:
     """Every benchmark and the task, with the answers in a file."""
-    session, made, settings = work.session, work.made, _settings(work)
-    benchmarks, examples, config = session.benchmarks, session.examples[1], session.config
+    session, settings = work.session, _settings(work)
     known = None if _steers(work) else session.known_answers(_trained(work))
     if settings.engine == "vllm" and known is not None:
         _ask_vllm(work, settings, known)
+    evaluation = _evaluation(work, settings, known)
+    data, companion = to_json(evaluation), session.folder.file("evaluate", work.arm, ".answers.json")
+    whole = {name: data[name] for name in ("benchmarks", "task")}
+    write_atomic(companion, json.dumps(whole, ensure_ascii=False))
+    for part in (*data["benchmarks"], data["task"]):
+        del part["answers"]
+    return Product(data=data, files=[companion])
+
+
+def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> Evaluation:
+    """All answers and what they amount to."""
+    session, made, combination = work.session, work.made, _combination(work)
+    config, examples = session.config, session.examples[1]
     model = session.base_model() if work.arm == BASE else session.tuned_model(str(work.arm))
-    combination = _combination(work)
     if combination is not None and _steers(work):
         combination.steer(analysed(session, made.openings), model)
-    answers = [
-        answer_benchmark(model, session.tokenizer, b, settings, openings=made.openings, known=known) for b in benchmarks
-    ]
     task = evaluate_task(
         model,
         session.tokenizer,
@@ -61,36 +74,32 @@ def compute(work: Work) -> Product:
         max_length=config.train.max_length,
         known=known,
     )
-    del model  # the model before tuning takes its place and reads the answers
-    limit = None if work.arm == BASE else made.evaluated(BASE).surprise_limit
-    readings = read_answers(
-        session.base_model(),
+
+    def reader() -> PreTrainedModel:
+        nonlocal model
+        del model  # the model before tuning takes its place in memory
+        return session.base_model()
+
+    assessed = assess(
+        model,
+        reader,
         session.tokenizer,
-        benchmarks,
-        answers,
+        session.benchmarks,
         settings,
+        openings=made.openings,
+        before=None if work.arm == BASE else _before(work),
         references=[reference(example) for example in examples],
-        limit=limit,
+        known=known,
     )
-    before = {}
-    if work.arm != BASE:
-        path = session.folder.file("evaluate", BASE, ".answers.json")
-        before = {r["benchmark"]: r for r in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]}
-    judges = judges_of(settings)
-    results = [
-        asdict(judge_answers(b, given, settings, reading=reading, base=before.get(b.name), judges=judges))
-        for b, given, reading in zip(benchmarks, answers, readings, strict=True)
-    ]
-    companion = session.folder.file("evaluate", work.arm, ".answers.json")
-    write_atomic(companion, json.dumps({"benchmarks": results, "task": asdict(task)}, ensure_ascii=False))
-    summary = [{k: v for k, v in result.items() if k != "answers"} for result in results]
-    data = {
-        "benchmarks": summary,
-        "surprise_limit": readings[0].limit,
-        "system": _prompt(work),
-        "task": {k: v for k, v in asdict(task).items() if k != "answers"},
-    }
-    return Product(data=data, files=[companion])
+    return Evaluation(
+        benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=task
+    )
+
+
+def _before(work: Work) -> Assessment:
+    """The model before tuning on the same benchmarks, with every answer."""
+    results = stored_results(work.session.folder.file("evaluate", BASE, ".answers.json"))
+    return Assessment(results=results, surprise_limit=work.made.evaluated(BASE).surprise_limit)
 
 
 def _prompt(work: Work) -> str | None:

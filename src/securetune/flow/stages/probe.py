@@ -21,7 +21,7 @@ from securetune.base.typed import to_json
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
-from securetune.measures.kinds import HARMFUL, Kind, kind_of
+from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.statistics import Estimate, proportion
 from securetune.models.features import extract_features, extract_layer_states
 from securetune.scan.controls import control_labels
@@ -83,7 +83,7 @@ class _Examination:
     @cached_property
     def elsewhere(self) -> Mapping[tuple[str, Kind], _States]:
         """The states of every benchmark's prompts."""
-        sets = {(b.name, kind_of(b.kind)): [prompt.text for prompt in b.prompts] for b in self.session.benchmarks}
+        sets = {(b.name, b.kind): [prompt.text for prompt in b.prompts] for b in self.session.benchmarks}
         return {key: _states(self.session, texts) for key, texts in sets.items()}
 
     def findings(self) -> ProbeFindings:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from securetune.base.fingerprint import plugin_fingerprint
 from securetune.data.prompts import Message
 
 
@@ -40,3 +41,7 @@ class Attack:
     ) -> list[str]:
         """The same, of an attack that searches with the model's help."""
         raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Hash of all that can change what the model is asked, files by their content."""
+        return plugin_fingerprint(self)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Prompt, load_prompts, prompt_of
 from securetune.errors import DataError
-from securetune.evaluate.judges.base.interface import Kind
+from securetune.evaluate.config import SKILL_METRIC, SkillMetric
+from securetune.measures.kinds import Kind
 
 _GITHUB = "https://raw.githubusercontent.com"
 _FORMATS = {".csv": "csv", ".jsonl": "json", ".txt": "text"}
@@ -39,6 +40,8 @@ class Source:
     """Field of the prompt; of a list of turns the first is taken."""
     reference: str | None = None
     """Field of the right answer."""
+    metric: SkillMetric = SKILL_METRIC
+    """How an answer is compared with the right one, where the kind has right answers."""
     rows: Mapping[str, Any] = field(default_factory=dict)
     """Only rows whose fields have these values."""
     file: str

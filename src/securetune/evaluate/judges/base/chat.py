@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from securetune.data.prompts import Message
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.judges.base.interface import Judge, Settings
+from securetune.measures.kinds import HARMFUL
 from securetune.models.config import ModelConfig, ModelPath
 
 _WAIT = 2.0
@@ -60,7 +61,7 @@ class ChatSettings(Settings):
 class ChatJudge(Judge):
     """Base of the judges that ask a model; it is loaded once, when first asked."""
 
-    sees = ("harmful",)
+    sees = (HARMFUL,)
     Settings: ClassVar[type[ChatSettings]] = ChatSettings
     template: ClassVar[dict[str, Any]] = {}
     """What the model's chat template wants besides the messages."""
@@ -82,22 +83,20 @@ def chat_model(settings: ChatSettings, **template: Any) -> Ask:
 
 
 def _local(settings: ChatSettings, template: dict[str, Any]) -> Ask:
-    from securetune.evaluate.generation import generate
+    from securetune.evaluate.generation import Decoding, generate
     from securetune.models.loading import load_model, load_tokenizer
 
     assert settings.path is not None, "checked with the settings"
     config = ModelConfig(path=settings.path, revision=settings.revision)
     model, tokenizer = load_model(config), load_tokenizer(config)
+    decoding = Decoding(max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size)
 
     def ask(conversations: Sequence[Conversation]) -> list[str]:
         rendered = [
             tokenizer.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True, **template)
             for c in conversations
         ]
-        said = generate(
-            model, tokenizer, rendered, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
-        )
-        return [generated.text for generated in said]
+        return [generated.text for generated in generate(model, tokenizer, rendered, decoding)]
 
     return ask
 

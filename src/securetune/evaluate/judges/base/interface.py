@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from securetune.base.fingerprint import plugin_fingerprint
 from securetune.evaluate.answers import Answer
-
-Kind = Literal["harmful", "benign", "skill"]
-"""Prompts that should be refused, that should be answered, and that have a right answer."""
+from securetune.measures.kinds import BENIGN, HARMFUL, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Judge:
 
     source: ClassVar[str]
     """Where it comes from."""
-    sees: ClassVar[tuple[Kind, ...]] = ("harmful", "benign")
+    sees: ClassVar[tuple[Kind, ...]] = (HARMFUL, BENIGN)
     """Kinds of prompts it can judge; one that asks for harm has nothing to say on benign prompts."""
     Settings: ClassVar[type[Settings]] = Settings
 
@@ -48,3 +47,7 @@ class Judge:
         """Whether the start of an answer settles the verdict, so that the rest need not be generated."""
         del text
         return False
+
+    def fingerprint(self) -> str:
+        """Hash of all that can change its verdicts, files by their content."""
+        return plugin_fingerprint(self)

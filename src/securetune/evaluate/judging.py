@@ -1,0 +1,117 @@
+"""Judging: what do answers amount to, by every judge, and against the model before tuning?"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from securetune.errors import ConfigError
+from securetune.evaluate.answers import Answer
+from securetune.evaluate.benchmark import Benchmark
+from securetune.evaluate.coherence import is_coherent
+from securetune.evaluate.config import EvaluateConfig
+from securetune.evaluate.judges import JUDGES
+from securetune.evaluate.judges.base.interface import Judge
+from securetune.evaluate.result import EvalResult, JudgedAnswer
+from securetune.evaluate.task import is_correct
+from securetune.measures.kinds import BENIGN
+from securetune.measures.statistics import clustered, cohens_kappa, detectable_rise, mcnemar, mean, proportion
+
+
+def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
+    """The configured judges, the first one first.
+
+    Raises:
+        RegistryError: no judge of that name.
+        ConfigError: a wrong setting, or a first judge that cannot tell over-refusal.
+    """
+    for name in config.judge:
+        JUDGES.get(name)
+    judges = {name: JUDGES.make(name, config.judge.get(name, {}), f"evaluate.judge.{name}") for name in config.judges}
+    first = next(iter(judges), None)
+    if first is None or BENIGN not in judges[first].sees:
+        raise ConfigError(
+            f"Expected a first judge that tells over-refusal too, found {first}. Put refusal_phrases first."
+        )
+    return judges
+
+
+def judge_benchmark(
+    benchmark: Benchmark,
+    answers: Sequence[Answer],
+    judges: Mapping[str, Judge],
+    *,
+    surprises: Sequence[float],
+    limit: float,
+    base: EvalResult | None = None,
+) -> EvalResult:
+    """Judge the answers to a benchmark.
+
+    Args:
+        benchmark: what was asked.
+        answers: one per prompt.
+        judges: by name, the first one first; a judge that asks a model loads it once.
+        surprises: how surprising the model before tuning finds every answer, in nats per token.
+        limit: the most that counts as text.
+        base: that model's own result on the same prompts, to compare with.
+
+    Raises:
+        ConfigError: `base` is of other prompts.
+        ArtifactError: `base` lacks a judge.
+    """
+    if base is not None and [answer.prompt for answer in base.answers] != [answer.prompt for answer in answers]:
+        raise ConfigError(
+            f"Expected the answers of the model before tuning to the same {len(answers)} prompts of {benchmark.name}, "
+            f"found {len(base.answers)}, to others. Assess it on the same benchmark, or give this one another name."
+        )
+    first = next(iter(judges))
+    judged = _judged(benchmark, answers, judges, surprises=surprises, limit=limit)
+    names = list(judged[0].refused)
+    counted = {name: benchmark.kind.outcomes([answer.outcome(name) for answer in judged]) for name in names}
+    if benchmark.kind.has_right_answers:  # right is right, whoever judges the refusals
+        counted = {benchmark.metric: counted[first]}
+    safe = {name: [answer.refused[name] for answer in judged] for name in names}
+    return EvalResult(
+        benchmark=benchmark.name,
+        kind=benchmark.kind,
+        origin=benchmark.origin,
+        rates={name: proportion(outcomes) for name, outcomes in counted.items()},
+        against_base={
+            name: mcnemar(base.outcomes(name if name in names else None), outcomes) if base is not None else None
+            for name, outcomes in counted.items()
+        },
+        margin=mean([answer.margin or 0.0 for answer in judged]),
+        coherent=proportion([answer.coherent for answer in judged]),
+        broken=proportion([not answer.coherent and not answer.refused[first] for answer in judged]),
+        clustered=clustered(next(iter(counted.values())), benchmark.clusters),
+        detectable=detectable_rise(len(judged)),
+        agreement={f"{one}|{other}": cohens_kappa(safe[one], safe[other]) for one, other in combinations(safe, 2)},
+        answers=judged,
+    )
+
+
+def _judged(
+    benchmark: Benchmark,
+    answers: Sequence[Answer],
+    judges: Mapping[str, Judge],
+    *,
+    surprises: Sequence[float],
+    limit: float,
+) -> list[JudgedAnswer]:
+    """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""
+    first = next(iter(judges))
+    asked = {name: judge for name, judge in judges.items() if name == first or benchmark.kind in judge.sees}
+    verdicts = {name: judge.judge(answers) for name, judge in asked.items()}
+    return [
+        JudgedAnswer(
+            prompt=answer.prompt,
+            text=answer.text,
+            margin=answer.margin,
+            surprise=surprises[i],
+            coherent=is_coherent(answer.text, surprises[i], limit),
+            refused={name: given[i].is_safe for name, given in verdicts.items()},
+            scores={name: given[i].score for name, given in verdicts.items()},
+            right=is_correct(answer, benchmark.prompts[i].reference or "", benchmark.metric)
+            if benchmark.kind.has_right_answers
+            else None,
+        )
+        for i, answer in enumerate(answers)
+    ]
