@@ -21,7 +21,7 @@ from securetune.scan.passes import Passes
 from securetune.scan.probe import fit_probe
 from securetune.scan.race import is_decided, look_sizes
 from securetune.scan.scanner import Scanner
-from securetune.scan.signals import Signals
+from securetune.scan.signals.base.measurer import Signals
 from tests.conftest import tiny_llama
 
 PROMPTS = 96

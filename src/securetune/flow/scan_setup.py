@@ -21,7 +21,8 @@ from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.passes import Passes
 from securetune.scan.probe import LinearProbe, Split
 from securetune.scan.scanner import Scanner
-from securetune.scan.signals import Signals
+from securetune.scan.signals import SIGNALS
+from securetune.scan.signals.base.measurer import Signals
 from securetune.train.sft import fine_tune
 
 
@@ -35,6 +36,7 @@ def scan_inputs(session: Session, topology: Artifact, features: Artifact, probe:
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": digest([probe.data[name] for name in ("probe", "split", "controls")]),
         "scan": digest(session.scan.model_dump()),
+        "signals": digest({name: SIGNALS.get(name).version for name in SIGNALS.names()}),
     }
     if PERTURBATIONS.get(config.scan.perturbation).needs_tuning:
         inputs |= {"data": session.data_digest(), "train": digest(config.train.model_dump())}

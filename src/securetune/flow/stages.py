@@ -33,7 +33,7 @@ from securetune.models.topology import ModuleSet, Topology
 from securetune.plans.plan import Plan, PlanModel
 from securetune.report import figures as figures_of
 from securetune.report.render import render_report, render_tables, report_figures
-from securetune.scan.scanner import ScanResult
+from securetune.scan.result import ScanResult
 from securetune.search import SEARCHES
 from securetune.search.base.problem import SearchProblem
 from securetune.train.sft import fine_tune
