@@ -136,7 +136,7 @@ def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]
     found = {}
     for name, modules in sets.items():
         draws = [scanner.drop(modules, strength=strength, draw=i) for i in range(DRAWS)]
-        found[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS}
+        found[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS.names()}
         found[name][SIZE] = float(sum(math.prod(topology.modules[ref].shape) for ref in modules))
     return found
 
@@ -157,7 +157,7 @@ def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, An
             scan = config.scan.model_copy(update={"perturbation": kind, "draws": DRAWS})
             perturbing = Session(config.model_copy(update={"scan": scan}), folder)
             scanner = run_scanner(perturbing, made)
-            key = digest([kind, {name: modules.names() for name, modules in sets.items()}])
+            key = digest([kind, SIGNALS.names(), {name: modules.names() for name, modules in sets.items()}])
             predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
         tuned = {
             name: journal.once(
@@ -213,7 +213,7 @@ def main() -> None:
     print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")
     for task, found in cells.items():
         for kind in PERTURBATIONS:
-            for signal in (*SIGNALS, SIZE):
+            for signal in (*SIGNALS.names(), SIZE):
                 fields = (correlation(found, kind, signal, halves) for halves in (False, True))
                 print(f"| {task} | {kind} | {signal} | " + " | ".join(fields) + " |")
 

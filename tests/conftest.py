@@ -1,5 +1,6 @@
 """Tiny random models and data, built without a network."""
 
+import importlib
 import json
 import random
 from pathlib import Path
@@ -83,6 +84,14 @@ def data_folder(tmp_path_factory):
     rows = TASKS["letters"](80, rng)
     write_jsonl(folder / "task.jsonl", [{"prompt": r["prompt"], "completion": r["answer"]} for r in rows])
     return folder
+
+
+def add_plug_ins(monkeypatch: pytest.MonkeyPatch, package: str, folder: Path) -> None:
+    """Files in `folder` count as plug-ins of the package, for one test."""
+    spec = importlib.import_module(f"securetune.{package}").__spec__
+    places = [*spec.submodule_search_locations, str(folder)]
+    monkeypatch.setattr(spec, "submodule_search_locations", places)
+    monkeypatch.setattr(f"securetune.{package}.__path__", places)
 
 
 def settings(model_folder: Path, data_folder: Path, output: Path) -> dict:

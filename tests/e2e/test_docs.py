@@ -1,6 +1,5 @@
 """Every code block of the documentation is run, and the site is built without a warning."""
 
-import importlib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import write_jsonl
+from tests.conftest import add_plug_ins, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,11 +50,8 @@ def place(tmp_path, model_folder, data_folder, monkeypatch):
     write_jsonl(tmp_path / "goals.jsonl", [{"Goal": prompt} for prompt in harmful])
     (tmp_path / "data").mkdir()
     shutil.copy(tmp_path / "harmful.jsonl", tmp_path / "data/advbench.jsonl")
-    for package in ("defences", "evaluate.benchmarks"):
-        spec = importlib.import_module(f"securetune.{package}").__spec__
-        own = [*spec.submodule_search_locations, str(tmp_path / package.replace(".", "/"))]
-        monkeypatch.setattr(spec, "submodule_search_locations", own)
-        monkeypatch.setattr(f"securetune.{package}.__path__", own)
+    for package in ("defences", "evaluate.benchmarks", "scan.signals"):
+        add_plug_ins(monkeypatch, package, tmp_path / package.replace(".", "/"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path

@@ -293,7 +293,7 @@ def with_plan_file(changes):
         (bad("train.learning_rte", 1.0), "train.learning_rte: Extra inputs are not permitted"),
         (bad("task.metric", "pattern"), "the metric 'pattern' and the field `pattern` need each other"),
         (bad("arms", ["ml_lrr"]), "Did you mean 'ml_lr'?"),
-        (bad("scan.signal", "vibes"), "Expected a signal of"),
+        (bad("scan.signal", "vibes"), "No signal is called 'vibes'"),
         (bad("scan.perturbation", "lowrnk"), "Did you mean 'lowrank'?"),
         (with_plan_file({"entries": [{"pattern": "no_such_proj"}]}), "pattern 'no_such_proj' to match a parameter"),
         (with_plan_file({"fingerprint": "another"}), "Expected the model this plan was made for"),

@@ -21,7 +21,7 @@ from securetune.scan.passes import Passes
 from securetune.scan.probe import fit_probe
 from securetune.scan.race import is_decided, look_sizes
 from securetune.scan.scanner import Scanner
-from securetune.scan.signals import Signals
+from securetune.scan.signals.base.measurer import Signals
 from tests.conftest import tiny_llama
 
 PROMPTS = 96
@@ -54,7 +54,7 @@ def make_scanner():
     def make(*, tolerance=0.02, refused=None, **config):
         settings = ScanConfig(strength=0.3, **config)
         perturbation = PERTURBATIONS.get(settings.perturbation)
-        passes = Passes(model, read_topology(model), [batch(ids)], perturbation, seed=settings.seed)
+        passes = Passes(model, read_topology(model), [batch(ids)], perturbation, seed=settings.seed or 0)
         malicious = lambda rows: [batch(ids[list(rows)])]  # noqa: E731
         return Scanner(passes, signals, settings, malicious=malicious, tolerance=tolerance, refused=refused)
 

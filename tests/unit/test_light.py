@@ -22,7 +22,7 @@ from securetune.plans.plan import Entry, Phase, Plan, PlanModel, module_entries,
 from securetune.scan.agreement import disagreement_sentence, repeat_agreement, signal_agreement
 from securetune.scan.controls import control_labels
 from securetune.scan.patterns import tested_patterns
-from securetune.scan.signals import drops
+from securetune.scan.signals.base.measurer import drops
 from securetune.search import SEARCHES
 from securetune.search.base.problem import SearchProblem
 
@@ -38,7 +38,7 @@ def llama_topology(layers=12):
 
 def test_the_light_half_imports_neither_torch_nor_transformers():
     names = ("cli", "models.topology", "plans.plan", "base.artifacts", "base.registry", "search.greedy",
-             "search.pattern", "report.tables", "report.gate", "config", "compare.grid")  # fmt: skip
+             "search.pattern", "scan.result", "report.tables", "report.gate", "config", "compare.grid")  # fmt: skip
     imports = ", ".join(f"securetune.{name}" for name in names)
     code = f"import sys, {imports}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

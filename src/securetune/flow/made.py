@@ -11,7 +11,7 @@ from securetune.models.openings import Openings
 from securetune.models.topology import Topology
 from securetune.plans.plan import Plan
 from securetune.scan.findings import ProbeFindings
-from securetune.scan.scanner import ScanResult
+from securetune.scan.result import ScanResult
 from securetune.search.base.result import SearchResult
 from securetune.train.result import TrainedArm
 

@@ -27,7 +27,8 @@ from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.passes import Passes
 from securetune.scan.probe import LinearProbe
 from securetune.scan.scanner import Scanner
-from securetune.scan.signals import Signals
+from securetune.scan.signals import SIGNALS
+from securetune.scan.signals.base.measurer import Signals
 from securetune.search.base.problem import SearchProblem
 from securetune.train.sft import fine_tune
 
@@ -42,6 +43,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": fingerprint([made.probe.probe, made.probe.split, made.probe.controls]),
         "scan": fingerprint(scan),
+        "signals": fingerprint({name: SIGNALS.get(name).version for name in SIGNALS.names()}),
     }
     if PERTURBATIONS.get(scan.perturbation).needs_tuning:
         inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}

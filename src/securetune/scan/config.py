@@ -27,7 +27,7 @@ class ScanConfig(BaseModel):
     prompts: int = Field(default=100, ge=10)
     """Malicious and benign prompts each that the scan reads."""
     signal: str = "refusal_margin"
-    """Signal that calibration and search follow; all signals are measured anyway."""
+    """Signal that calibration and search follow: a file name of `securetune.scan.signals`."""
     answers: int = Field(default=0, ge=0)
     """Malicious prompts whose generated answers are judged too, as the slow signal `ANSWERS`; 0 leaves it out."""
     batch_size: int = Field(default=64, ge=1)

@@ -16,6 +16,8 @@ SPECIFIC = "safety_minus_controls"
 """Name of the safety probe's drop minus the mean drop of the control concepts, all in the controls' unit."""
 REFITTED = "refit_auroc"
 """Name of the drop that is left when the probe may be fitted anew on the perturbed features."""
+ANSWERS = "refused_answers"
+"""Name of the drop in the share of malicious prompts that the model refuses in its generated answers."""
 PROMPTS = "prompts"
 """Not a drop: how many malicious prompts a race read for the module."""
 

@@ -10,13 +10,13 @@ import torch
 
 from securetune.models.features import PromptBatch, first_token
 from securetune.scan.passes import Passes
-from securetune.scan.signals import Signals
+from securetune.scan.signals.base.interface import Baseline, LogitSignal
 
 
 def gradient_drops(
-    passes: Passes, malicious: Sequence[PromptBatch], signals: Signals, strength: float
+    passes: Passes, malicious: Sequence[PromptBatch], baseline: Baseline, signal: LogitSignal, strength: float
 ) -> dict[str, float]:
-    """Standard deviation of the first-order change of the mean refusal margin, per module, in nats.
+    """Standard deviation of the first-order change of the signal, per module, in its unit.
 
     Memory: one gradient per perturbable weight, so about the size of the model.
     """
@@ -29,7 +29,7 @@ def gradient_drops(
             weight.requires_grad_(True)
         with torch.enable_grad():
             for batch in malicious:
-                score = signals.openings.margin(first_token(passes.model, batch).float()).sum() / count
+                score = signal.of_logits(baseline, first_token(passes.model, batch).float()).sum() / count
                 for ref, found in zip(weights, torch.autograd.grad(score, list(weights.values())), strict=True):
                     total[ref] += found
     finally:

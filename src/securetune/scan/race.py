@@ -20,7 +20,7 @@ from scipy import stats
 from securetune.models.features import Features, PromptBatch, extract_features
 from securetune.models.topology import ModuleSet
 from securetune.scan.passes import Passes
-from securetune.scan.signals import Signals
+from securetune.scan.signals.base.interface import Baseline, PromptSignal
 
 FIRST_BLOCK = 8
 
@@ -57,8 +57,8 @@ def look_sizes(prompts: int) -> list[int]:
 
 def raced_drops(
     blocks: Sequence[Block],
-    signals: Signals,
-    signal: str,
+    baseline: Baseline,
+    signal: PromptSignal,
     modules: ModuleSet,
     *,
     strength: float,
@@ -74,11 +74,11 @@ def raced_drops(
     total = sum(len(b.index) for block in blocks for b in block.passes.batches)
     found = np.empty((draws, 0))
     for block in blocks:
-        clean = signals.per_prompt(signal, block.clean, block.clean)
+        clean = signal.per_prompt(baseline, block.clean, block.clean)
         now = []
         for draw in range(draws):
             with block.passes.perturbed(modules, strength=strength, draw=draw) as features:
-                now.append((clean - signals.per_prompt(signal, features, block.clean)) / signal_range)
+                now.append((clean - signal.per_prompt(baseline, features, block.clean)) / signal_range)
         found = np.concatenate([found, np.stack(now)], axis=1)
         if is_decided(found.mean(0), total, tolerance, level):
             break

@@ -9,7 +9,6 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from transformers import PreTrainedModel
@@ -20,54 +19,17 @@ from securetune.errors import ScanError
 from securetune.models.features import Features, PromptBatch
 from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.scan.config import ScanConfig
-from securetune.scan.draws import PROMPTS, mean_drops
+from securetune.scan.draws import ANSWERS, PROMPTS
 from securetune.scan.gradient import gradient_drops
 from securetune.scan.passes import Passes
 from securetune.scan.race import Block, race_blocks, raced_drops
-from securetune.scan.signals import PER_PROMPT, SIGNALS, Signals, drops
+from securetune.scan.result import TARGET_DROP, Drops, ScanResult
+from securetune.scan.signals import SIGNALS
+from securetune.scan.signals.base.interface import LogitSignal, PromptSignal, Signal
+from securetune.scan.signals.base.measurer import Signals, drops
 
-TARGET_DROP = 0.1
-ANSWERS = "refused_answers"
-"""Share of malicious prompts that the model refuses in its generated answers."""
-
-
-Drops = dict[str, float]
-"""Signal -> drop, of one draw."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanResult:
-    """Drop of every signal for every module, as a share of the signal's range."""
-
-    method: str
-    perturbation: str
-    strength: float
-    calibration: dict[float, float]
-    """Mean drop of the sampled modules at every strength tried; empty where the strength was given."""
-    clean: dict[str, float]
-    ranges: dict[str, float]
-    draws: dict[str, list[Drops]]
-    """Module -> one dict of drops per draw."""
-    target_drop: float = TARGET_DROP
-    """Mean drop that calibration aimed at."""
-
-    def mean(self, signal: str) -> dict[str, float]:
-        """Mean drop of every module over its draws."""
-        return mean_drops(self.draws, signal)
-
-    def ranking(self, signal: str) -> list[ModuleRef]:
-        """Modules from the most robust to the most sensitive."""
-        mean = self.mean(signal)
-        return sorted((ModuleRef.parse(ref) for ref in mean), key=lambda ref: (mean[str(ref)], ref))
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data for an artifact."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> "ScanResult":  # type: ignore[type-arg]
-        """Inverse of `to_dict`, from JSON."""
-        return cls(**{**data, "calibration": {float(k): v for k, v in data["calibration"].items()}})
+_USABLE: dict[str, type[Signal]] = {"exact": Signal, "race": PromptSignal, "gradient": LogitSignal}
+"""Scan method -> the kind of signal it can use."""
 
 
 class Scanner:
@@ -93,12 +55,12 @@ class Scanner:
             tolerance: drop that racing decides about.
             refused: generates answers and tells the share refused; it adds the signal `ANSWERS`.
         """
-        if config.signal not in SIGNALS:
-            raise ScanError(f"Expected a signal of {sorted(SIGNALS)}, found {config.signal!r}. Correct scan.signal.")
-        usable = {"race": PER_PROMPT, "gradient": ("refusal_margin",)}.get(config.method, tuple(SIGNALS))
-        if config.signal not in usable:
+        self._signal: Signal = SIGNALS.get(config.signal)
+        kind = _USABLE[config.method]
+        if not isinstance(self._signal, kind):
+            usable = [name for name, signal in signals.plug_ins.items() if isinstance(signal, kind)]
             raise ScanError(
-                f"Expected a signal of {sorted(usable)} for scan.method {config.method}, found {config.signal!r}. "
+                f"Expected a signal of {usable} for scan.method {config.method}, found {config.signal!r}. "
                 "Correct scan.signal, or use the method exact."
             )
         self._passes, self._signals, self._config = passes, signals, config
@@ -213,10 +175,11 @@ class Scanner:
     def _raced(self, ref: ModuleRef, blocks: Sequence[Block], strength: float) -> dict[str, list[Drops]]:
         config = self._config
         looks = len(self._passes.topology.modules) * (len(blocks) - 1)
+        assert isinstance(self._signal, PromptSignal), "checked when the scanner was made"
         found = raced_drops(
             blocks,
             self._signals,
-            config.signal,
+            self._signal,
             ModuleSet.of([ref]),
             strength=strength,
             draws=config.draws,
@@ -234,9 +197,10 @@ class Scanner:
     def _gradient(self, strength: float) -> dict[str, list[Drops]]:
         assert self._malicious is not None, "the gradient needs batches of the malicious prompts"
         batches = self._malicious(range(int((self._signals.labels == 1).sum())))
-        signal = self._config.signal
-        found = gradient_drops(self._passes, batches, self._signals, strength)
-        return {ref: [{signal: value / self.ranges[signal]}] for ref, value in found.items()}
+        assert isinstance(self._signal, LogitSignal), "checked when the scanner was made"
+        changes = gradient_drops(self._passes, batches, self._signals, self._signal, strength)
+        name = self._config.signal
+        return {ref: [{name: change / self.ranges[name]}] for ref, change in changes.items()}
 
 
 class _Task(NamedTuple):

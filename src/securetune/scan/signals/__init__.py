@@ -1,0 +1,9 @@
+"""Signals: in which numbers is safety read off the last prompt token?
+
+A plug-in is an instance of `Signal` or of one of its kinds; which kind decides the scan methods that can use it. Every
+signal is high when the model is safe; none needs generated text. All of them are measured side by side, never averaged.
+"""
+
+from securetune.base.registry import Registry
+
+SIGNALS = Registry(kind="signal", package="securetune.scan.signals", attribute="signal")

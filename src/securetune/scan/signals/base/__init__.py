@@ -1,0 +1,1 @@
+"""Base: what a signal is, and how all of them are measured together."""
