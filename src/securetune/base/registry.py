@@ -1,8 +1,9 @@
-"""Registry: which plug-ins does a folder hold, and how is one of them loaded?
+"""Registry: which plug-ins are there, and how is one of them loaded?
 
-A plug-in is one module in one folder. Its file name is its registered name; the object it offers has one fixed
+Ours are one module each in one folder. The file's name is the registered name; the object it offers has one fixed
 attribute name per folder. What serves plug-ins without being one lies in a folder below (``base/``), or its name begins
-with an underscore. Listing imports nothing; loading imports only the one that was asked for.
+with an underscore. Besides ours there are those that installed distributions offer, and any file of the user's
+(see `outside`). Listing imports nothing; loading imports only the one that was asked for.
 """
 
 import difflib
@@ -11,16 +12,31 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
+from securetune.base.artifacts import digest_path
+from securetune.base.outside import file_of, load_entry_point, load_file, offered
 from securetune.errors import ConfigError, RegistryError
 
 
+class Configured(Protocol):
+    """A plug-in that is made with settings of its own."""
+
+    Settings: ClassVar[Any]
+
+    def __init__(self, settings: Any) -> None: ...
+
+
+P = TypeVar("P")
+C = TypeVar("C", bound=Configured)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Registry:
-    """The plug-ins of one folder."""
+class Registry(Generic[P]):
+    """The plug-ins of one folder, and those from outside that stand beside them."""
 
     kind: str
     """What a plug-in is called in messages, for example ``perturbation``."""
@@ -28,28 +44,82 @@ class Registry:
     """Dotted name of the folder."""
     attribute: str
     """Name of the object that every plug-in module defines."""
+    expects: str = "builtins:object"
+    """What a plug-in is an instance of, as ``module:Name``."""
+
+    @property
+    def group(self) -> str:
+        """The entry points by which another distribution offers plug-ins."""
+        return f"securetune.{self.kind}{'es' if self.kind.endswith('ch') else 's'}"
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
-        spec = importlib.util.find_spec(self.package)
-        assert spec is not None and spec.submodule_search_locations is not None, self.package
-        modules = pkgutil.iter_modules(spec.submodule_search_locations)
-        return sorted(module.name for module in modules if not module.ispkg and not module.name.startswith("_"))
+        """All registered names, sorted.
 
-    def get(self, name: str) -> Any:
-        """Load the plug-in called `name`.
+        Raises:
+            RegistryError: a distribution offers one under a name that is taken.
+        """
+        return sorted({*self._own(), *self._offered()})
+
+    def get(self, name: str) -> P:
+        """Load the plug-in called `name`, or the one in a file that ``path/to/mine.py:Name`` names.
 
         Raises:
             RegistryError: no such plug-in; the message holds near matches and the whole list.
         """
+        if file_of(name) is not None:
+            return self._checked(load_file(self.kind, name), name)
+        if name in self._offered():
+            return self._checked(load_entry_point(self.kind, self._offered()[name]), name)
         names = self.names()
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.")
-        return getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+            raise RegistryError(
+                f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}. Your own is called "
+                "path/to/mine.py:Name."
+            )
+        ours: P = getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+        return ours
 
-    def make(self, name: str, settings: Mapping[str, Any], where: str) -> Any:
+    def fingerprint(self, name: str) -> str:
+        """What tells a plug-in from another in stored results: its name, and the content of a file of the user's."""
+        path = file_of(name)
+        return name if path is None or not path.is_file() else f"{name} {digest_path(path)}"
+
+    def _own(self) -> frozenset[str]:
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.submodule_search_locations is not None, self.package
+        modules = pkgutil.iter_modules(spec.submodule_search_locations)
+        return frozenset(module.name for module in modules if not module.ispkg and not module.name.startswith("_"))
+
+    def _offered(self) -> Mapping[str, EntryPoint]:
+        return offered(self.kind, self.group, self._own())
+
+    def _checked(self, plugin: object, name: str) -> P:
+        if not self._fits(plugin):
+            raise RegistryError(
+                f"Expected {self._expected} for the {self.kind} {name}, found {plugin!r}. Name {self._expected}."
+            )
+        return cast(P, plugin)
+
+    @property
+    def _expected(self) -> str:
+        return f"a {self.expects.partition(':')[2]}"
+
+    def _fits(self, plugin: object) -> bool:
+        return isinstance(plugin, self._expected_class())
+
+    def _expected_class(self) -> type:
+        module, _, name = self.expects.partition(":")
+        expected: type = getattr(importlib.import_module(module), name)
+        return expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRegistry(Registry[type[C]], Generic[C]):
+    """A registry whose plug-ins are classes with `Settings`; `expects` names the class they are subclasses of."""
+
+    def make(self, name: str, settings: Mapping[str, Any], where: str) -> C:
         """An instance of the plug-in class called `name` with its `Settings`.
 
         Raises:
@@ -65,3 +135,10 @@ class Registry:
             raise ConfigError(
                 f"Expected settings of the {self.kind} {name}, found a problem at {place}: {first['msg']}. Correct it."
             ) from error
+
+    @property
+    def _expected(self) -> str:
+        return f"a subclass of {self.expects.partition(':')[2]}"
+
+    def _fits(self, plugin: object) -> bool:
+        return isinstance(plugin, type) and issubclass(plugin, self._expected_class())

@@ -20,6 +20,7 @@ from securetune.errors import ConfigError
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
+from securetune.evaluate.judges.base.interface import Kind
 from securetune.evaluate.runner import Benchmark, judges_of
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer, model_identity
@@ -157,6 +158,7 @@ class Session:
         return made
 
     def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
+        kind: Kind
         attack, by = None, ""
         if settings.attack is not None:
             attack = ATTACKS.make(settings.attack.name, settings.attack.model_extra or {}, "attack")

@@ -1,8 +1,8 @@
 """Arm: one or several defences joined by ``+``, and after ``@`` a factor on the learning rate: ``ml_lr+ptst@0.5``."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from securetune.base.outside import slug
 from securetune.defences import DEFENCES
 from securetune.errors import ConfigError
 
@@ -15,7 +15,7 @@ class Arm:
     """What one of the compared runs does."""
 
     names: tuple[str, ...]
-    """Names of its defences."""
+    """Names of its defences, as `DEFENCES` takes them; a path of a file holds neither ``+`` nor ``@``."""
     rate: float = 1.0
     """Factor on the learning rate."""
 
@@ -42,6 +42,11 @@ class Arm:
         return "+".join(self.names) + factor
 
     @property
+    def slug(self) -> str:
+        """The same in a form that every file system takes: a defence in a file is ``mine.Name``."""
+        return str(replace(self, names=tuple(slug(name) for name in self.names)))
+
+    @property
     def title(self) -> str:
         """What it is called in tables."""
         factor = "" if self.rate == 1 else f" (rate x {self.rate:g})"
@@ -50,5 +55,4 @@ class Arm:
     @property
     def is_defence(self) -> bool:
         """Whether it is meant to protect, and no baseline."""
-        found: list[Any] = [DEFENCES.get(name) for name in self.names]
-        return any(part.is_defence for part in found)
+        return any(DEFENCES.get(name).is_defence for name in self.names)
