@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import digest
+from securetune.base.outside import source_digest
 from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import Arm
@@ -59,14 +60,15 @@ class Combination:
                 deciding[thing] = defence
 
     @classmethod
-    def of(cls, arm: str, settings: Mapping[str, Mapping[str, Any]]) -> "Combination":
-        """Make the defences of an arm.
+    def of(cls, arm: str | Sequence[str | Defence], settings: Mapping[str, Mapping[str, Any]]) -> "Combination":
+        """Make the defences of an arm, or join some that are made already with some by name.
 
         Raises:
             RegistryError: no defence of that name.
             ConfigError: a wrong setting, or defences that cannot go together.
         """
-        return cls([_make(name, settings) for name in Arm.parse(arm).names])
+        parts = Arm.parse(arm).names if isinstance(arm, str) else arm
+        return cls([_make(part, settings) for part in parts])
 
     @property
     def needs(self) -> set[str]:
@@ -92,8 +94,8 @@ class Combination:
                     raise ConfigError(f"Expected {need} for {defence.title}, found none. {_REMEDIES[need]}")
 
     def digest(self) -> str:
-        """Hash of names, settings and what they read."""
-        return digest([[type(d).__module__, d.settings.model_dump(), dict(d.inputs())] for d in self.defences])
+        """Hash of which they are, their settings and what they read."""
+        return digest([[*_identity(type(d)), d.settings.model_dump(), dict(d.inputs())] for d in self.defences])
 
     def edit_plan(self, inputs: PlanInputs) -> Plan:
         """The plan of the one that decides the learning rates."""
@@ -180,7 +182,16 @@ class Combination:
         return next(defence for defence in self.defences if thing in defence.decides)
 
 
-def _make(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Defence:
-    section = DEFENCES.get(name).section or name
-    made: Defence = DEFENCES.make(name, settings.get(section, {}), f"defence.{section}")
-    return made
+def _make(part: str | Defence, settings: Mapping[str, Mapping[str, Any]]) -> Defence:
+    if isinstance(part, Defence):
+        return part
+    if not isinstance(part, str):
+        raise ConfigError(f"Expected defences as names or made ones, found {part!r}. Make it first: MyDefence().")
+    section = DEFENCES.get(part).section or part
+    return DEFENCES.make(part, settings.get(section, {}), f"defence.{section}")
+
+
+def _identity(kind: type[Defence]) -> list[str]:
+    """Which defence it is; one that is not ours may change with its file while its name stays."""
+    is_ours = kind.__module__.startswith("securetune.")
+    return [kind.__module__] if is_ours else [kind.__qualname__, source_digest(kind)]
