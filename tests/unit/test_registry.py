@@ -76,8 +76,8 @@ def test_the_hash_of_an_own_defence_changes_with_its_file_and_its_name_and_not_w
     (tmp_path / "below/mine.py").write_text(MINE, encoding="utf-8")
     first, other, elsewhere = now("mine.py:Mine"), now("mine.py:Other"), now("below/mine.py:Mine")
     remembered = DEFENCES.fingerprint("mine.py:Mine")
-    mine.write_text(MINE.replace('title, paper = "mine"', 'title, paper = "new"'), encoding="utf-8")
-    assert DEFENCES.get("mine.py:Mine").title == "new", "a changed file is read again"
+    mine.write_text(MINE.replace('title, paper = "mine"', 'title, paper = "mind"'), encoding="utf-8")
+    assert DEFENCES.get("mine.py:Mine").title == "mind", "a changed file is read again"
     assert first == elsewhere and len({first, other, now("mine.py:Mine")}) == 3
     assert DEFENCES.fingerprint("mine.py:Mine") != remembered and DEFENCES.fingerprint("ema") == "ema"
 

@@ -6,7 +6,6 @@ points in the group ``securetune.<kind in plural>``.
 
 import functools
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
 from importlib.metadata import EntryPoint
@@ -56,16 +55,22 @@ def load_file(kind: str, name: str) -> object:
     return loaded
 
 
+def source_digest(kind: type) -> str:
+    """Hash of the file that a class stands in, which may change while its name stays."""
+    return digest_path(Path(inspect.getfile(kind)))
+
+
 def _module(kind: str, path: Path) -> ModuleType:
-    name = f"{path.stem}_{digest([str(path.resolve()), digest_path(path)])}"
+    file = str(path.resolve())
+    name = f"{path.stem}_{digest([file, digest_path(path)])}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, path
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = file
     sys.modules[name] = module  # before it runs: pydantic and dataclasses look their classes' module up there
     try:
-        spec.loader.exec_module(module)
+        # No import: that would take the compiled file of a moment ago for one of the same second and length.
+        exec(compile(path.read_bytes(), file, "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
         raise RegistryError(f"Expected a {kind} in {path}, found a file that fails: {error!r}. Correct it.") from error
@@ -81,8 +86,8 @@ def offered(kind: str, group: str, own: frozenset[str]) -> dict[str, EntryPoint]
     """
     points: dict[str, EntryPoint] = {}
     for point in importlib.metadata.entry_points(group=group):
-        other = "securetune" if point.name in own else _distribution(points.get(point.name))
-        if other is not None:
+        if point.name in own or point.name in points:
+            other = "securetune" if point.name in own else _distribution(points[point.name])
             raise RegistryError(
                 f"Expected one {kind} called {point.name!r}, found that of {other} and one that the distribution "
                 f"{_distribution(point)} offers. Uninstall {_distribution(point)}, or have it rename its entry point."
@@ -107,10 +112,5 @@ def load_entry_point(kind: str, point: EntryPoint) -> object:
     return loaded
 
 
-def _distribution(point: EntryPoint | None) -> str | None:
-    return None if point is None else point.dist.name if point.dist is not None else point.value
-
-
-def source_digest(kind: type) -> str:
-    """Hash of the file that a class stands in."""
-    return digest_path(Path(inspect.getfile(kind)))
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
