@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from securetune.base.outside import offered
+from securetune.base.registry import Registry
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import Arm
 from securetune.defences.base.combination import Combination
@@ -93,6 +94,12 @@ def test_the_hash_of_an_own_defence_changes_with_its_file_and_its_name_and_not_w
 )
 def test_an_arm_names_a_file_and_has_a_name_for_files(arm, slug):
     assert str(Arm.parse(arm)) == arm and Arm.parse(arm).slug == slug
+
+
+def test_a_folder_that_expects_nothing_is_closed_to_the_outside(mine):
+    closed = Registry(kind="search", package="securetune.search", attribute="search")
+    with pytest.raises(RegistryError, match=r"No search is called 'mine.py:Mine'. Choose one of: beam, .*random\.$"):
+        closed.get("mine.py:Mine")
 
 
 OFFER = """

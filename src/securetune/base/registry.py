@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from pydantic import ValidationError
-
 from securetune.base.artifacts import digest_path
 from securetune.base.outside import file_of, load_entry_point, load_file, offered
 from securetune.errors import ConfigError, RegistryError
@@ -44,8 +42,8 @@ class Registry(Generic[P]):
     """Dotted name of the folder."""
     attribute: str
     """Name of the object that every plug-in module defines."""
-    expects: str = "builtins:object"
-    """What a plug-in is an instance of, as ``module:Name``."""
+    expects: str | None = None
+    """What a plug-in is an instance of, as ``module:Name``; None closes the folder to plug-ins from outside."""
 
     @property
     def group(self) -> str:
@@ -66,7 +64,7 @@ class Registry(Generic[P]):
         Raises:
             RegistryError: no such plug-in; the message holds near matches and the whole list.
         """
-        if file_of(name) is not None:
+        if self.expects is not None and file_of(name) is not None:
             return self._checked(load_file(self.kind, name), name)
         if name in self._offered():
             return self._checked(load_entry_point(self.kind, self._offered()[name]), name)
@@ -74,10 +72,8 @@ class Registry(Generic[P]):
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise RegistryError(
-                f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}. Your own is called "
-                "path/to/mine.py:Name."
-            )
+            own = "" if self.expects is None else " Your own is called path/to/mine.py:Name."
+            raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.{own}")
         ours: P = getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
         return ours
 
@@ -93,26 +89,21 @@ class Registry(Generic[P]):
         return frozenset(module.name for module in modules if not module.ispkg and not module.name.startswith("_"))
 
     def _offered(self) -> Mapping[str, EntryPoint]:
-        return offered(self.kind, self.group, self._own())
+        return {} if self.expects is None else offered(self.kind, self.group, self._own())
 
     def _checked(self, plugin: object, name: str) -> P:
-        if not self._fits(plugin):
-            raise RegistryError(
-                f"Expected {self._expected} for the {self.kind} {name}, found {plugin!r}. Name {self._expected}."
-            )
+        assert self.expects is not None, "a closed folder loads nothing from outside"
+        module, _, base = self.expects.partition(":")
+        if not self._fits(plugin, getattr(importlib.import_module(module), base)):
+            wanted = f"{self._ARTICLE} {base}"
+            raise RegistryError(f"Expected {wanted} for the {self.kind} {name}, found {plugin!r}. Name {wanted}.")
         return cast(P, plugin)
 
-    @property
-    def _expected(self) -> str:
-        return f"a {self.expects.partition(':')[2]}"
+    _ARTICLE: ClassVar[str] = "a"
 
-    def _fits(self, plugin: object) -> bool:
-        return isinstance(plugin, self._expected_class())
-
-    def _expected_class(self) -> type:
-        module, _, name = self.expects.partition(":")
-        expected: type = getattr(importlib.import_module(module), name)
-        return expected
+    @staticmethod
+    def _fits(plugin: object, base: type) -> bool:
+        return isinstance(plugin, base)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +117,8 @@ class ClassRegistry(Registry[type[C]], Generic[C]):
             RegistryError: no such plug-in.
             ConfigError: a wrong setting; `where` says in which part of the configuration it stands.
         """
+        from pydantic import ValidationError  # here, so that listing plug-ins stays cheap
+
         kind = self.get(name)
         try:
             return kind(kind.Settings.model_validate(dict(settings)))
@@ -136,9 +129,8 @@ class ClassRegistry(Registry[type[C]], Generic[C]):
                 f"Expected settings of the {self.kind} {name}, found a problem at {place}: {first['msg']}. Correct it."
             ) from error
 
-    @property
-    def _expected(self) -> str:
-        return f"a subclass of {self.expects.partition(':')[2]}"
+    _ARTICLE: ClassVar[str] = "a subclass of"
 
-    def _fits(self, plugin: object) -> bool:
-        return isinstance(plugin, type) and issubclass(plugin, self._expected_class())
+    @staticmethod
+    def _fits(plugin: object, base: type) -> bool:
+        return isinstance(plugin, type) and issubclass(plugin, base)
