@@ -150,7 +150,7 @@ class RunConfig(_Section):
     arms: tuple[str, ...] = ("none", "ml_lr", "swat")
     """Defences to train with, several at once joined by ``+``, after ``@`` a factor on the learning rate.
 
-    ``none`` (plain tuning) is always the first."""
+    One of your own is ``path/to/mine.py:Name``. ``none`` (plain tuning) is always the first."""
     safety: DataConfig | None = None
     """Prompts with safe answers, for the defences that need them; never the evaluation's."""
     unaligned: ModelConfig | None = None

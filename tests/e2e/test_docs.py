@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def written(text, folder):
 
 @pytest.fixture
 def place(tmp_path, model_folder, data_folder, monkeypatch):
-    """A folder with what the pages speak of; plug-ins written there count as the package's."""
+    """A folder with what the pages speak of; a file written there can be imported."""
     shutil.copytree(model_folder, tmp_path / "my-model")
     shutil.copy(data_folder / "task.jsonl", tmp_path / "rows.jsonl")
     for kind in ("harmful", "benign"):
@@ -50,9 +51,9 @@ def place(tmp_path, model_folder, data_folder, monkeypatch):
     write_jsonl(tmp_path / "goals.jsonl", [{"Goal": prompt} for prompt in harmful])
     (tmp_path / "data").mkdir()
     shutil.copy(tmp_path / "harmful.jsonl", tmp_path / "data/advbench.jsonl")
-    for package in ("defences", "evaluate.benchmarks", "scan.signals"):
-        add_plug_ins(monkeypatch, package, tmp_path / package.replace(".", "/"))
+    add_plug_ins(monkeypatch, "scan.signals", tmp_path / "scan/signals")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -69,6 +70,8 @@ def test_every_block_of_a_page_runs(page, place):
             run_shell(text, place)
         elif kind == "yaml":
             assert yaml.safe_load(text)
+        elif kind == "toml":
+            assert tomllib.loads(text)
         elif kind == "python" and file is None:
             exec(compile(text, str(page), "exec"), names)
         else:

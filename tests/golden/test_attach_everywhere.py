@@ -9,16 +9,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import DistributedType
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 import securetune
+from securetune.defences.base.interface import Defence
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError, PlanError
 from securetune.plans.plan import Entry, Phase
 from securetune.train.attach import attach
+from securetune.train.support import table
 from tests.conftest import tiny_llama
 from tests.golden.test_attach import ONE, hand_plan, plain_trainer, sft_trainer, weights
 
@@ -177,6 +180,91 @@ def test_weights_that_zero_3_keeps_in_pieces_are_not_read(tmp_path, tokenizer):
     next(trainer.model.parameters()).ds_id = 0  # loaded in pieces
     with pytest.raises(ConfigError, match="a model that can be copied as the reference, found one that DeepSpeed"):
         attach(trainer, defences="kl_anchor")
+
+
+class Norm(Defence):
+    """A user's own, which looks at whole weights after every step and says nothing else about itself."""
+
+    title, paper, weights = "norm", "mine", "whole"
+
+    def step(self, run):
+        del run
+
+
+class Shards(Norm):
+    title, weights = "shards", Defence.weights
+
+
+class Watch(Norm):
+    title, weights = "watch", "none"
+
+
+def fsdp2_trainer(tmp_path, tokenizer):
+    """A trainer that believes it is going to shard the weights."""
+    trainer = plain_trainer(tmp_path, tokenizer)
+    state = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    trainer.accelerator = SimpleNamespace(state=state, num_processes=1, process_index=0)
+    return trainer
+
+
+def zero_3_trainer(tmp_path, tokenizer):
+    trainer = deepspeed_trainer(tmp_path, tokenizer, {"zero_optimization": {"stage": 3}})
+    trainer.accelerator.process_index = 0
+    return trainer
+
+
+REFUSES = {
+    zero_3_trainer: ({Norm, Shards}, "weights that {} can read between steps, found DeepSpeed ZeRO-3"),
+    fsdp2_trainer: ({Norm}, "Expected every weight in one piece for {}, found them sharded"),
+    plain_trainer: (set(), ""),
+}
+
+
+@pytest.mark.parametrize("defence", [Norm, Shards, Watch])
+@pytest.mark.parametrize("make", REFUSES)
+def test_an_own_defence_is_refused_at_once_where_the_weights_it_reads_are_not_there(make, defence, tmp_path, tokenizer):
+    refused, told = REFUSES[make]
+    trainer = make(tmp_path, tokenizer)
+    if defence in refused:
+        with pytest.raises(ConfigError, match=told.format(defence.title)):
+            attach(trainer, defences=[defence()])
+    else:
+        attach(trainer, defences=[defence()])
+
+
+def test_weights_that_turn_out_sharded_are_noticed_when_training_begins(tmp_path, tokenizer, monkeypatch):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    attach(trainer, defences=[Norm()])
+    monkeypatch.setattr("securetune.train.hooks.is_sharded", lambda model: True)
+    with pytest.raises(ConfigError, match="every weight in one piece for norm"):
+        trainer.train()
+
+
+def test_the_page_shows_what_each_set_up_refuses_as_the_table_says():
+    page = (Path(__file__).parents[2] / "docs/how-to/own-trainer.md").read_text(encoding="utf-8")
+    section = page.partition("## On several GPUs")[2].partition("\n## ")[0]
+    shown = "\n".join(line for line in section.splitlines() if line.startswith("|") or line[:1].isdigit())
+    assert shown == table().replace("\n\n", "\n") and table() in section
+
+
+def test_own_defences_and_names_go_together(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, max_steps=2)
+    steps = []
+
+    class Counts(Watch):
+        def step(self, run):
+            steps.append((run.step, self.settings.by))
+
+        class Settings(Defence.Settings):
+            by: int = 3
+
+    attach(trainer, defences=[Counts(), "ema"], settings={"ema": {"decay": 0.5}})
+    start = weights(trainer)
+    trainer.train()
+    assert steps == [(1, 3), (2, 3)]
+    assert any(not torch.equal(start[name], value) for name, value in weights(trainer).items())
+    with pytest.raises(ConfigError, match=r"names or made ones, found <class .*Make it first: MyDefence\(\)"):
+        attach(trainer, defences=[Counts])
 
 
 def test_a_trainer_without_a_tokenizer_is_told_what_it_lacks(tmp_path, tokenizer):

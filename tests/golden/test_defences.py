@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -341,7 +343,24 @@ class Watched(Combination):
         type(self).acted |= before.keys() != after.keys() or any(not torch.equal(after[n], before[n]) for n in after)
 
 
-@pytest.mark.parametrize("name", [name for name in DEFENCES.names() if name not in ("none", "plan_file")])
+EXAMPLE = "docs/how-to/defence.md"
+
+
+@pytest.fixture
+def name(request, tmp_path):
+    """A defence's name; for the page, that of the example in it."""
+    if request.param != EXAMPLE:
+        return request.param
+    page = (Path(__file__).parents[2] / EXAMPLE).read_text(encoding="utf-8")
+    code = re.search(r"```python\n# file: late_stop.py\n(.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "late_stop.py").write_text(code, encoding="utf-8")
+    return f"{tmp_path / 'late_stop.py'}:LateStopDefence"
+
+
+ACTING = [name for name in DEFENCES.names() if name not in ("none", "plan_file")]
+
+
+@pytest.mark.parametrize("name", [*ACTING, EXAMPLE], indirect=True)
 def test_every_defence_tunes_a_model_and_what_comes_out_differs_where_a_hook_has_acted(name, tune):
     plain = weights(tune("none", name="plain", adapter=adapter_of(name)))
     found = weights(tune(name, settings=QUIET, kind=Watched))

@@ -5,7 +5,6 @@ One function covers whatever a configuration names. A field that names a file or
 hashed as a text by mistake, and so are settings of plug-ins (`PluginSettings`), which only the plug-ins can tell.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from securetune.base.artifacts import digest, digest_path
+from securetune.base.outside import source_digest
 
 
 class Content:
@@ -63,9 +63,9 @@ def fingerprint(value: object, *, without: Sequence[str] = ()) -> str:
 def plugin_fingerprint(plugin: Any) -> str:
     """Hash of a plug-in with its `settings`, and of the file it stands in where that is not ours."""
     kind = type(plugin)
-    source = inspect.getsourcefile(kind) if not kind.__module__.startswith("securetune.") else None
-    content = digest_path(Path(source)) if source is not None and Path(source).exists() else None
-    return digest([kind.__module__, kind.__qualname__, content, _plain(plugin.settings)])
+    is_ours = kind.__module__.startswith("securetune.")
+    identity = [kind.__module__, kind.__qualname__] if is_ours else [kind.__qualname__, source_digest(kind)]
+    return digest([*identity, _plain(plugin.settings)])
 
 
 def _plain(value: object) -> object:

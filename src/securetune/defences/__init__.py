@@ -4,6 +4,16 @@ A plug-in offers `defence`, a subclass of `Defence` that overrides the hooks it 
 or several.
 """
 
-from securetune.base.registry import Registry
+from typing import TYPE_CHECKING
 
-DEFENCES = Registry(kind="defence", package="securetune.defences", attribute="defence")
+from securetune.base.registry import ClassRegistry
+
+if TYPE_CHECKING:
+    from securetune.defences.base.interface import Defence
+
+DEFENCES: "ClassRegistry[Defence]" = ClassRegistry(
+    kind="defence",
+    package="securetune.defences",
+    attribute="defence",
+    expects="securetune.defences.base.interface:Defence",
+)

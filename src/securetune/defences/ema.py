@@ -29,7 +29,7 @@ class Ema(Defence):
     cost = "a copy of the trainable weights"
     Settings = Average
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.mean: dict[str, Tensor] = {}
 

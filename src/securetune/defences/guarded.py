@@ -46,7 +46,7 @@ class Guarded(Defence):
     cost = "a prefill of the watched prompts every few steps; a copy of the trainable weights"
     Settings = Guard
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.scale = self.limit = 1.0
         self.good: dict[str, Tensor] = {}

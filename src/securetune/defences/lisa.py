@@ -36,7 +36,7 @@ class Lisa(Defence):
     cost = "a copy of the trainable weights; some steps go to safety rows"
     Settings = Turns
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.anchor: dict[str, Tensor] = {}
 

@@ -43,7 +43,7 @@ class Pact(Defence):
     cost = "two more forward passes; once, the unaligned model on some rows"
     Settings = SafetyTokens
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.tokens: Tensor
 

@@ -41,7 +41,7 @@ class ProCon(Defence):
     cost = "two more forward passes"
     Settings = Projection
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.directions: Tensor
 

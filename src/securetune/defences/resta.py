@@ -24,7 +24,7 @@ class Resta(Defence):
 
     title, paper = "RESTA", "arXiv 2402.11746"
     needs, decides = (UNALIGNED, REFERENCE), (WEIGHTS,)
-    reads_whole_weights = True
+    weights = "whole"
     cost = "none; once, the unaligned model in memory; the result is a whole model"
     Settings = SafetyVector
 

@@ -30,7 +30,7 @@ class SafeLora(Defence):
 
     title, paper = "SafeLoRA", "arXiv 2405.16833"
     needs, decides = (UNALIGNED, LORA), (WEIGHTS,)
-    reads_whole_weights = True
+    weights = "whole"
     cost = "none; once, the unaligned model in memory"
     Settings = Projected
 

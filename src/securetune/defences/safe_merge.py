@@ -38,7 +38,7 @@ class SafeMerge(Defence):
 
     title, paper = "SafeMERGE", "arXiv 2503.17239"
     needs, decides = (UNALIGNED, SAFETY_ROWS, LORA, EXTRA_PASSES), (WEIGHTS,)
-    reads_whole_weights = True
+    weights = "whole"
     cost = "none; once, a short tuning run and the unaligned model; the result is a whole model"
     Settings = Merge
 

@@ -33,11 +33,11 @@ class SnipFreeze(Defence):
 
     title, paper = "SNIP freeze", "arXiv 2402.05162"
     needs = (SAFETY_ROWS, FULL, REFERENCE, EXTRA_PASSES)
-    reads_whole_weights = True
+    weights = "whole"
     cost = "a mask of the weights and a copy of what it holds; once, a backward pass on some rows"
     Settings = SetDifference
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
         self.held: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}

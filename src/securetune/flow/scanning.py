@@ -43,7 +43,9 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": fingerprint([made.probe.probe, made.probe.split, made.probe.controls]),
         "scan": fingerprint(scan),
+        "perturbation": PERTURBATIONS.fingerprint(scan.perturbation),
         "signals": fingerprint({name: SIGNALS.get(name).version for name in SIGNALS.names()}),
+        "signal": SIGNALS.fingerprint(scan.signal),
     }
     if PERTURBATIONS.get(scan.perturbation).needs_tuning:
         inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}
@@ -71,6 +73,7 @@ def run_scanner(session: Session, made: Made) -> Scanner:
         openings=made.openings,
         labels=labels[chosen],
         clean=extract_features(session.base_model(), batches),
+        follows=config.signal,
         controls={
             name: (LinearProbe.from_dict(control.probe), np.array(control.labels)[chosen])
             for name, control in readable.items()

@@ -5,6 +5,16 @@ what it needs. Its strength is relative: the Frobenius norm of the change over t
 otherwise. Strength 0 changes nothing.
 """
 
+from typing import TYPE_CHECKING
+
 from securetune.base.registry import Registry
 
-PERTURBATIONS = Registry(kind="perturbation", package="securetune.perturb", attribute="perturbation")
+if TYPE_CHECKING:
+    from securetune.perturb.base.apply import Perturbation
+
+PERTURBATIONS: "Registry[Perturbation]" = Registry(
+    kind="perturbation",
+    package="securetune.perturb",
+    attribute="perturbation",
+    expects="securetune.perturb.base.apply:Perturbation",
+)

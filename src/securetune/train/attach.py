@@ -7,7 +7,7 @@ loss a wrapper around it. Everything else about the trainer stays as it was.
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from securetune.defences.base.combination import Combination
+from securetune.defences.base.interface import Defence
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError, PlanError
 from securetune.models.reading import read_topology
@@ -24,6 +25,7 @@ from securetune.plans.plan import Plan
 from securetune.train.hooks import connect
 from securetune.train.monitor import openings_of
 from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
+from securetune.train.support import Setup, check
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def attach(
     trainer: Trainer,
     plan: Plan | None = None,
     *,
-    defences: str = "",
+    defences: str | Sequence[str | Defence] = "",
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     resources: Resources | None = None,
     total_steps: int | None = None,
@@ -42,7 +44,8 @@ def attach(
     Args:
         trainer: any Trainer whose optimizer has not been created yet.
         plan: the plan; its patterns are matched against the model's parameter names.
-        defences: names joined by ``+``, such as ``guarded+kl_anchor``; those that make a plan are not among them, as
+        defences: names joined by ``+``, such as ``guarded+kl_anchor`` or ``mine.py:MyDefence``; or a list of names and
+            of defences made already, such as ``[MyDefence(), "ema"]``. Those that make a plan are not among them, as
             theirs is the argument before.
         settings: their settings by name, as under ``defence`` in a run's configuration.
         resources: what they may use; openings are found with its prompts where they are missing.
@@ -50,7 +53,9 @@ def attach(
 
     Raises:
         PlanError: see `attach_plan`.
-        ConfigError: a defence that acts before or after training, lacks something, or cannot go with another.
+        RegistryError: no defence of that name.
+        ConfigError: a defence that acts before or after training, lacks something, cannot go with another, or that the
+            set-up cannot keep in force (see `securetune.train.support`).
     """
     if plan is not None:
         attach_plan(trainer, plan, total_steps=total_steps)
@@ -69,7 +74,7 @@ def attach(
     if resources.openings is None and resources.malicious and resources.benign:
         openings = openings_of(trainer, trainer.processing_class, resources.malicious, resources.benign)
         resources = replace(resources, openings=openings)
-    combination.check(resources, "lora" if hasattr(trainer.model, "get_base_model") else "full")
+    combination.check(resources, Setup.of(trainer).adapter)
     connect(trainer, combination, resources, plan=plan, total_steps=total_steps)
 
 
@@ -92,10 +97,10 @@ def attach_plan(trainer: Trainer, plan: Plan, *, total_steps: int | None = None)
 
     Raises:
         PlanError: a pattern matches nothing, the plan is for another model, nothing is left to train, the optimizer
-            exists already, or the set-up ignores parameter groups (DeepSpeed with its own optimizer) or phases
-            (DeepSpeed).
+            exists already, or the set-up cannot keep the plan in force (see `securetune.train.support`).
     """
-    _check_trainer(trainer, plan)
+    _check_trainer(trainer)
+    check(Setup.of(trainer), plan=plan)
     model = trainer.model
     plan.check_patterns(name for name, _ in model.named_parameters())
     if plan.model.fingerprint is not None:
@@ -200,7 +205,7 @@ class PlanCallback(TrainerCallback):
         return scheduled * treatment.lr_scale[stage] / treatment.reference
 
 
-def _check_trainer(trainer: Trainer, plan: Plan) -> None:
+def _check_trainer(trainer: Trainer) -> None:
     if trainer.optimizer is not None:
         raise PlanError(
             "Expected a trainer without an optimizer, found one. Call attach() before train() and leave `optimizers` "
@@ -208,15 +213,3 @@ def _check_trainer(trainer: Trainer, plan: Plan) -> None:
         )
     if any(isinstance(c, PlanCallback) for c in trainer.callback_handler.callbacks):
         raise PlanError("Expected a trainer without a plan, found one attached already. Build a new trainer.")
-    if not trainer.is_deepspeed_enabled:
-        return
-    if "optimizer" in trainer.accelerator.state.deepspeed_plugin.deepspeed_config:
-        raise PlanError(
-            "Expected a DeepSpeed configuration without an optimizer, found one: DeepSpeed would drop the plan's "
-            "groups silently. Remove the `optimizer` section."
-        )
-    if plan.phases:
-        raise PlanError(
-            "Expected a plan without phases for DeepSpeed, found one with phases: DeepSpeed steps before a phase's "
-            "rates can be set. Use a plan with one rate per module, such as ML-LR's, or train with DDP or FSDP2."
-        )

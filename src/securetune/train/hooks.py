@@ -4,6 +4,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import ConfigError, TrainingError
 from securetune.models.tensors import IGNORED, in_evaluation, is_sharded, whole
 from securetune.plans.plan import Plan
+from securetune.train.support import Setup, check
 
 STATE_FILE = "defences.pt"
 
@@ -44,16 +46,10 @@ def connect(
         total_steps: steps that shares of the run refer to; by default the trainer's own total.
 
     Raises:
-        ConfigError: a defence that DeepSpeed keeps from the gradients or, with ZeRO-3, from the weights, or one that
-            would change gradients which fp16 has scaled.
+        ConfigError: a defence that the set-up cannot keep in force, see `securetune.train.support`.
     """
-    _check_deepspeed(trainer, combination)
-    if trainer.args.fp16 and not trainer.args.max_grad_norm:
-        for defence in combination.with_hook("gradients"):
-            raise ConfigError(
-                f"Expected gradients in their own scale for {defence.title}, found fp16 without clipping, which scales "
-                "them up to the very step. Set max_grad_norm above 0, or train in bf16."
-            )
+    setup = Setup.of(trainer)
+    check(setup, combination)
     ranks = int(trainer.accelerator.num_processes // trainer.get_tp_size())
     run = TrainingRun(
         model=trainer.model,
@@ -69,7 +65,7 @@ def connect(
         max_length=getattr(trainer.args, "max_length", None) or 512,
         seed=trainer.args.seed,
     )
-    trainer.add_callback(DefenceCallback(trainer, combination, run))
+    trainer.add_callback(DefenceCallback(trainer, combination, run, setup))
     if combination.with_hook("evaluated"):
         trainer.evaluate = functools.partial(_evaluate, combination, run, trainer.evaluate)  # type: ignore[method-assign]
     if combination.with_hook("loss") or combination.with_hook("edit_batch"):
@@ -78,34 +74,18 @@ def connect(
         trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
 
 
-def _check_deepspeed(trainer: Trainer, combination: Combination) -> None:
-    if not trainer.is_deepspeed_enabled:
-        return
-    for defence in combination.with_hook("gradients"):
-        raise ConfigError(
-            f"Expected a trainer that lets {defence.title} change every step's gradients, found DeepSpeed, which steps "
-            f"before anybody can. Leave {defence.title} out, or train with DDP or FSDP2."
-        )
-    if trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
-        return
-    for defence in [*combination.with_hook("step"), *combination.with_hook("finalize")]:
-        raise ConfigError(
-            f"Expected weights that {defence.title} can read between steps, found DeepSpeed ZeRO-3, which leaves none "
-            f"in place. Use ZeRO-1 or 2, or leave {defence.title} out."
-        )
-
-
 class DefenceCallback(TrainerCallback):
     """Calls the hooks at their moments and keeps the defences' state beside every checkpoint."""
 
-    def __init__(self, trainer: Trainer, combination: Combination, run: TrainingRun) -> None:
-        self._trainer, self._combination, self._run = trainer, combination, run
+    def __init__(self, trainer: Trainer, combination: Combination, run: TrainingRun, setup: Setup) -> None:
+        self._trainer, self._combination, self._run, self._setup = trainer, combination, run, setup
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Prepare the defences; after a kill, load their state."""
-        self._check_weights()
+        if is_sharded(self._run.model):  # by something that did not show before training
+            check(replace(self._setup, weights="sharded"), self._combination)
         self._run.step = state.global_step
         self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
         self._combination.begin(self._run)
@@ -144,16 +124,6 @@ class DefenceCallback(TrainerCallback):
         self._combination.finalize(self._run)
         if self._run.model is not self._trainer.model:
             self._trainer.model = self._trainer.model_wrapped = self._run.model
-
-    def _check_weights(self) -> None:
-        if not is_sharded(self._run.model):
-            return
-        for defence in self._combination.defences:
-            if defence.reads_whole_weights:
-                raise ConfigError(
-                    f"Expected every weight in one piece for {defence.title}, found them sharded over processes. Train "
-                    f"with DDP or one process, or leave {defence.title} out."
-                )
 
 
 def _whole(state: Any) -> Any:
@@ -247,11 +217,6 @@ def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextMa
 
 def _frozen_copy(model: nn.Module) -> nn.Module:
     """A copy that computes with its own weights: a forward pass that a trainer has put on a module is bound to that."""
-    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-        raise ConfigError(
-            "Expected a model that can be copied as the reference, found one that DeepSpeed ZeRO-3 has loaded in "
-            "pieces. Load the model before you build the training arguments, tune with LoRA, or use ZeRO-1 or 2."
-        )
     kept = copy.deepcopy(model).eval().requires_grad_(False)
     for module in kept.modules():
         vars(module).pop("forward", None)

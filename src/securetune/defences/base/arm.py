@@ -1,7 +1,6 @@
 """Arm: one or several defences joined by ``+``, and after ``@`` a factor on the learning rate: ``ml_lr+ptst@0.5``."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from securetune.defences import DEFENCES
 from securetune.errors import ConfigError
@@ -17,7 +16,7 @@ class Arm:
     """What one of the compared runs does."""
 
     names: tuple[str, ...]
-    """Names of its defences."""
+    """Names of its defences, as `DEFENCES` takes them; a path of a file holds neither ``+`` nor ``@``."""
     rate: float = 1.0
     """Factor on the learning rate."""
 
@@ -52,5 +51,4 @@ class Arm:
     @property
     def is_defence(self) -> bool:
         """Whether it is meant to protect, and no baseline."""
-        found: list[Any] = [DEFENCES.get(name) for name in self.names]
-        return any(part.is_defence for part in found)
+        return any(DEFENCES.get(name).is_defence for name in self.names)

@@ -60,14 +60,15 @@ class Combination:
                 deciding[thing] = defence
 
     @classmethod
-    def of(cls, arm: str, settings: Mapping[str, Mapping[str, Any]]) -> "Combination":
-        """Make the defences of an arm.
+    def of(cls, arm: str | Sequence[str | Defence], settings: Mapping[str, Mapping[str, Any]]) -> "Combination":
+        """Make the defences of an arm, or join some that are made already with some by name.
 
         Raises:
             RegistryError: no defence of that name.
             ConfigError: a wrong setting, or defences that cannot go together.
         """
-        return cls([_make(name, settings) for name in Arm.parse(arm).names])
+        parts = Arm.parse(arm).names if isinstance(arm, str) else arm
+        return cls([_make(part, settings) for part in parts])
 
     @property
     def needs(self) -> set[str]:
@@ -181,7 +182,10 @@ class Combination:
         return next(defence for defence in self.defences if thing in defence.decides)
 
 
-def _make(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Defence:
-    section = DEFENCES.get(name).section or name
-    made: Defence = DEFENCES.make(name, settings.get(section, {}), f"defence.{section}")
-    return made
+def _make(part: str | Defence, settings: Mapping[str, Mapping[str, Any]]) -> Defence:
+    if isinstance(part, Defence):
+        return part
+    if not isinstance(part, str):
+        raise ConfigError(f"Expected defences as names or made ones, found {part!r}. Make it first: MyDefence().")
+    section = DEFENCES.get(part).section or part
+    return DEFENCES.make(part, settings.get(section, {}), f"defence.{section}")

@@ -7,7 +7,7 @@ between the hooks.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -28,6 +28,10 @@ LORA, FULL, EXTRA_PASSES = "LoRA", "full fine-tuning", "extra passes"
 
 RATES, WEIGHTS, PROMPT, BATCHES = "learning rates", "final weights", "system prompt", "batches"
 """What only one of several combined defences can decide."""
+
+Weights = Literal["none", "own_shard", "whole"]
+"""What a defence reads or changes of the weights between two steps, where several processes may share them out."""
+_BETWEEN_STEPS = ("step", "evaluated", "finalize")
 
 
 class Settings(BaseModel):
@@ -82,8 +86,13 @@ class Defence:
     """What it needs beyond the task's rows."""
     decides: ClassVar[tuple[str, ...]] = ()
     """What no other defence may decide besides it."""
-    reads_whole_weights: ClassVar[bool] = False
-    """Whether it needs every weight in one piece; training that shards them over processes (FSDP) has none."""
+    weights: ClassVar[Weights] = "own_shard"
+    """What its hooks read or change of the weights between steps; what a set-up cannot give is refused at the start.
+
+    The default holds for hooks that take every weight by itself: where weights are sharded over processes (FSDP2) each
+    hook is given this process's shards. Say ``whole`` where single shards are of no use, such as a norm, a ranking or a
+    product of a weight, and ``none`` where a hook between steps looks at no weight. A defence without such a hook reads
+    none anyway."""
     cost: ClassVar[str] = "none"
     """Extra cost per training step."""
     is_defence: ClassVar[bool] = True
@@ -93,8 +102,8 @@ class Defence:
     section: ClassVar[str | None] = None
     """Where its settings stand, if not under its own name: a baseline shares those of what it is compared with."""
 
-    def __init__(self, settings: Any) -> None:
-        self.settings = settings
+    def __init__(self, settings: Any = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
 
     def edit_plan(self, inputs: PlanInputs) -> Plan:
         """The plan to attach; only for defences that decide the learning rates."""
@@ -151,6 +160,23 @@ def overrides(defence: Defence | type[Defence], hook: str) -> bool:
     """Whether a defence has this hook at all."""
     kind = defence if isinstance(defence, type) else type(defence)
     return getattr(kind, hook) is not getattr(Defence, hook)
+
+
+def changes_gradients(defence: Defence | type[Defence]) -> bool:
+    """Whether it acts between gradients and the step."""
+    return overrides(defence, "gradients")
+
+
+def weights_between_steps(defence: Defence | type[Defence]) -> Weights:
+    """What it reads or changes of the weights between steps: what it says, and nothing without a hook there."""
+    if defence.weights == "whole" or any(overrides(defence, hook) for hook in _BETWEEN_STEPS):
+        return defence.weights
+    return "none"
+
+
+def acts_in_training(defence: Defence | type[Defence]) -> bool:
+    """Whether it has a hook that a trainer calls."""
+    return any(overrides(defence, hook) for hook in (*_BETWEEN_STEPS, "begin", "edit_batch", "loss", "gradients"))
 
 
 def lr_plan(method: str, inputs: PlanInputs, robust: ModuleSet, rest_lr_mult: float) -> Plan:

@@ -4,6 +4,16 @@ A plug-in offers `attack`, a subclass of `Attack`. They measure how much of a mo
 be as strong as it can be.
 """
 
-from securetune.base.registry import Registry
+from typing import TYPE_CHECKING
 
-ATTACKS = Registry(kind="attack", package="securetune.evaluate.attacks", attribute="attack")
+from securetune.base.registry import ClassRegistry
+
+if TYPE_CHECKING:
+    from securetune.evaluate.attacks.base.interface import Attack
+
+ATTACKS: "ClassRegistry[Attack]" = ClassRegistry(
+    kind="attack",
+    package="securetune.evaluate.attacks",
+    attribute="attack",
+    expects="securetune.evaluate.attacks.base.interface:Attack",
+)

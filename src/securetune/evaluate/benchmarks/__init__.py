@@ -4,6 +4,16 @@ A plug-in offers `benchmark`, a `Source`. The sets themselves are not in the pac
 file or from a folder of files. What stands in a plug-in are a few harmless rows of the same form, for tests.
 """
 
+from typing import TYPE_CHECKING
+
 from securetune.base.registry import Registry
 
-BENCHMARKS = Registry(kind="benchmark", package="securetune.evaluate.benchmarks", attribute="benchmark")
+if TYPE_CHECKING:
+    from securetune.evaluate.benchmarks.base.source import Source
+
+BENCHMARKS: "Registry[Source]" = Registry(
+    kind="benchmark",
+    package="securetune.evaluate.benchmarks",
+    attribute="benchmark",
+    expects="securetune.evaluate.benchmarks.base.source:Source",
+)

@@ -4,6 +4,11 @@ A stage offers `stage`, a `Stage`: which version of its result it writes, for wh
 it is computed. The first line of its docstring is its help.
 """
 
+from typing import TYPE_CHECKING
+
 from securetune.base.registry import Registry
 
-STAGE_FILES = Registry(kind="stage", package="securetune.flow.stages", attribute="stage")
+if TYPE_CHECKING:
+    from securetune.flow.stages.base.stage import Stage
+
+STAGE_FILES: "Registry[Stage]" = Registry(kind="stage", package="securetune.flow.stages", attribute="stage")

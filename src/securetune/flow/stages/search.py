@@ -19,6 +19,7 @@ def depends(work: Work) -> Inputs:
         **scan_inputs(work.session, work.made),
         "scan": work.made.digest("scan"),
         "search": fingerprint(work.session.config.search),
+        "method": SEARCHES.fingerprint(work.session.config.search.method),
     }
 
 

@@ -27,10 +27,15 @@ class Signals(Baseline):
     controls: Mapping[str, tuple[LinearProbe, ndarray]] = field(default_factory=dict)
     """Probe and labels of every control concept, on the same prompts."""
 
+    follows: str | None = None
+    """The signal that the scan follows, which may be one in a file of the user's."""
+
     @cached_property
     def plug_ins(self) -> dict[str, Signal]:
-        """Every signal of `SIGNALS`, loaded."""
-        return {name: SIGNALS.get(name) for name in SIGNALS.names()}
+        """Every signal of `SIGNALS`, and the one that is followed, loaded."""
+        names = SIGNALS.names()
+        own = [] if self.follows is None or self.follows in names else [self.follows]
+        return {name: SIGNALS.get(name) for name in (*names, *own)}
 
     def measure(self, features: Features) -> dict[str, float]:
         """All of them on (perturbed) features of the baseline's prompts."""
