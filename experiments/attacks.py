@@ -1,6 +1,6 @@
 """Attacks: what do they get out of models that were tuned to the same task loss?
 
-    securetune compare configs/compare-embedded.yaml
+    securetune compare configs/compare/embedded.yaml
     OMP_NUM_THREADS=1 python experiments/attacks.py runs/compare-embedded --task messages --arms none ml_lr@0.5
 
 Reads the models of a finished comparison, attacks each on prompts that the model before tuning refuses, and prints the

@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigPath = Annotated[Path, typer.Argument(help="YAML file that describes the run; see configs/.")]
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file that describes the run; see `securetune new`.")]
 Override = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a field, for example -s train.steps=50. Repeatable.")
 ]
@@ -69,6 +69,48 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
     folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
     typer.echo((folder / "compare.md").read_text(encoding="utf-8"))
     typer.echo(f"Tables and figures are in {folder}")
+
+
+@app.command()
+def new(
+    name: Annotated[
+        str | None, typer.Argument(help="For example llama-2-7b-chat; without a name, all are listed.")
+    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="YAML file to write.")] = None,
+) -> None:
+    """Write a configuration to start from, a copy of one that ships with the package."""
+    from securetune.base.artifacts import write_atomic
+    from securetune.base.shipped import shipped_config, shipped_configs
+    from securetune.config import starting_copy
+    from securetune.errors import ConfigError
+
+    if name is None:
+        for config in shipped_configs():
+            typer.echo(f"{config.name:28} {config.command}")
+        return
+    if file is None:
+        raise ConfigError(f"Expected a file to write, found none. Write for example `securetune new {name} run.yaml`.")
+    if file.exists():
+        raise ConfigError(f"Expected a new file, found {file} there already. Choose another name.")
+    if not file.parent.is_dir():
+        raise ConfigError(f"Expected a folder at {file.parent}, found none. Make it first.")
+    write_atomic(file, starting_copy(name, file))
+    typer.echo(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
+
+
+@app.command("config")
+def show_config(config: ConfigPath, overrides: Override = None) -> None:
+    """Print a run's or a comparison's whole configuration: bases and overrides merged, every default filled in."""
+    from securetune.compare.grid import CompareConfig, dump_comparison, is_comparison, run_configs
+    from securetune.config import dump_config, parse_config, validated
+
+    raw = _settings(config, overrides)
+    if is_comparison(raw):
+        comparison = validated(CompareConfig, raw, str(config))
+        run_configs(comparison)  # a mistake in a single cell shows here, too
+        typer.echo(dump_comparison(comparison), nl=False)
+    else:
+        typer.echo(dump_config(parse_config(raw, str(config))), nl=False)
 
 
 def _stage_command(stage: str) -> None:
@@ -208,7 +250,9 @@ def _skeleton(model: str) -> "tuple[Topology, list[str]]":
 
 
 @app.command("train-base")
-def train_base(recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/english-base.yaml.")]) -> None:
+def train_base(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/run/english-base.yaml.")],
+) -> None:
     """Train a small chat model on real text from nothing, for checks without a download."""
     from securetune.models.libraries import quiet_libraries
     from securetune.testbed import recipe as recipes

@@ -1,17 +1,20 @@
-"""Config: one YAML file describes a whole run.
+"""Config: what does a run's YAML file say, together with the files that it builds on?
 
 Every field's docstring is its documentation; unknown fields are errors, so a typing mistake cannot be ignored.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
+from securetune.base.shipped import configs_folder, shipped_config
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
@@ -22,6 +25,8 @@ from securetune.scan.config import ScanConfig
 from securetune.train.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+SHIPPED = "securetune:"
+"""What the name of a base begins with that comes with the package, for example ``securetune:base/hub.yaml``."""
 
 
 class _Section(BaseModel):
@@ -164,20 +169,79 @@ class RunConfig(_Section):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML mapping, put over the files that its `base` names, if there are any.
+
+    `base` is a path or a list of paths, each relative to the file that names it. Besides the top of a file it can stand
+    in what a comparison makes its runs of: in `run`, in every model and in every task.
 
     Raises:
-        ConfigError: no such file, or not a YAML mapping.
+        ConfigError: no such file, not a YAML mapping, or a base that builds on itself.
     """
+    return _over_bases(_load(Path(path), str(path)), Path(path), (Path(path).resolve(),))
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with another one's fields put over its own, mapping by mapping; a list takes the place of a list."""
+    whole = copy.deepcopy(dict(below))
+    for key, value in above.items():
+        is_nested = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
+        whole[key] = merged(whole[key], value) if is_nested else copy.deepcopy(value)
+    return whole
+
+
+def _load(path: Path, source: str) -> dict[str, Any]:
+    """The mapping in one file, as it is written."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected a YAML file at {path}, found none ({error}). Check the path.") from error
+        raise ConfigError(f"Expected a YAML file at {source}, found none ({error}). Check the path.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"Expected YAML in {path}, found: {' '.join(str(error).split())}. Correct it.") from error
+        raise ConfigError(f"Expected YAML in {source}, found: {' '.join(str(error).split())}. Correct it.") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"Expected a mapping in {path}, found {type(raw).__name__}. See configs/ for examples.")
+        raise ConfigError(
+            f"Expected a mapping in {source}, found {type(raw).__name__}. Start from one that `securetune new` writes."
+        )
     return raw
+
+
+def _over_bases(raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+
+    def built(part: Any) -> Any:
+        return _over_bases(part, file, chain) if isinstance(part, dict) else part
+
+    own = {key: value for key, value in raw.items() if key != "base"}
+    if "run" in own:
+        own["run"] = built(own["run"])
+    for group in ("models", "tasks"):
+        if isinstance(own.get(group), dict):
+            own[group] = {name: built(part) for name, part in own[group].items()}
+    below: dict[str, Any] = {}
+    for name in _base_names(raw, file):
+        below = merged(below, _read_base(name, file, chain))
+    return merged(below, own)
+
+
+def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
+    names = raw.get("base", [])
+    listed = names if isinstance(names, list) else [names]
+    if not all(isinstance(name, str) for name in listed):
+        raise ConfigError(
+            f"Expected `base` in {file} to be a path or a list of paths, found {names!r}. "
+            f"Write for example `base: {SHIPPED}run/demo.yaml`."
+        )
+    return listed
+
+
+def _read_base(name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    is_shipped = name.startswith(SHIPPED)
+    path = configs_folder() / name.removeprefix(SHIPPED) if is_shipped else file.parent / name
+    if path.resolve() in chain:
+        raise ConfigError(
+            f"Expected the bases of {chain[0]} to end, found that {file} names {name!r}, which builds on {file}. "
+            "Take one of these bases out."
+        )
+    return _over_bases(_load(path, f"{path}, the base {name!r} of {file}"), path, (*chain, path.resolve()))
 
 
 def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
@@ -207,10 +271,54 @@ def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
     Raises:
         ConfigError: a field is unknown, missing or out of range.
     """
-    paths = {name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}
-    return validated(RunConfig, {**raw, **paths}, source)
+    return validated(RunConfig, _with_model_paths(raw), source)
 
 
 def dump_config(config: RunConfig) -> str:
     """The configuration as YAML with every default filled in."""
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False, allow_unicode=True)
+
+
+def run_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Some fields of a run with the defaults of all that they leave out; what has no default stays out."""
+    return dict(_with_defaults(RunConfig, _with_model_paths(raw)))
+
+
+def starting_copy(name: str, file: Path) -> str:
+    """The text of a shipped configuration without its bases, to be kept in `file` and changed there.
+
+    Raises:
+        ConfigError: no such configuration.
+    """
+    shipped = shipped_config(name)
+    comment = "\n".join((f"# {shipped.command} {file}", *shipped.comment[1:]))
+    settings = read_yaml(shipped.path)
+    # None: an innermost mapping or list on one line, as the shipped files are written.
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return f"{comment}\n{text}"
+
+
+def _with_model_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {**raw, **{name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}}
+
+
+def _with_defaults(kind: type[BaseModel], raw: Any) -> Any:
+    if isinstance(raw, list):
+        return [_with_defaults(kind, part) for part in raw]
+    if not isinstance(raw, Mapping):
+        return raw
+    whole = dict(raw)
+    for name, field in kind.model_fields.items():
+        section = _section_of(field.annotation)
+        if name not in raw and not field.is_required():
+            whole[name] = to_jsonable_python(field.get_default())
+        elif name in raw and section is not None:
+            whole[name] = _with_defaults(section, raw[name])
+    return whole
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The configuration class that a field holds, alone, in a list or beside None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((section for part in get_args(annotation) if (section := _section_of(part))), None)

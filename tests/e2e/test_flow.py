@@ -29,7 +29,7 @@ from tests.conftest import settings, write_jsonl
 from tests.golden.test_vllm import stand_in
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(path for folder in ("run", "compare") for path in (ROOT / "configs" / folder).glob("*.yaml"))
 
 
 def cli(*words, **options):
@@ -335,20 +335,30 @@ def test_an_override_is_checked_like_the_file(finished, told):
     assert "field=value" in told("run", path, "--set", "train.steps")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_every_config_is_valid_and_names_its_command(path):
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# securetune ") and first.endswith(f"configs/{path.name}")
-    if "train-base" in first:
+    commands = {"compare": ["compare"], "run": ["run", "train-base"]}[path.parent.name]
+    named = [command for command in commands if first == f"# securetune {command} {path.relative_to(ROOT)}"]
+    if named == ["train-base"]:
         load_recipe(path)
-    elif "compare" in first:
+    elif named == ["compare"]:
         check(validated(CompareConfig, read_yaml(path), path.name))
     else:
+        assert named == ["run"], first
         parse_config(read_yaml(path), str(path))
 
 
+def test_every_config_stands_in_one_of_the_folders():
+    bases = set((ROOT / "configs" / "base").glob("*.yaml"))
+    assert len(CONFIGS) == 18 and {*CONFIGS, *bases} == set((ROOT / "configs").rglob("*.yaml"))
+    for base in bases:
+        first = base.read_text(encoding="utf-8").split("\n", 1)[0]
+        assert first.startswith("# ") and "not runnable alone" in first, base
+
+
 def test_the_demo_config_is_the_demo():
-    written = parse_config(read_yaml(ROOT / "configs" / "demo.yaml"), "demo.yaml")
+    written = parse_config(read_yaml(ROOT / "configs" / "run" / "demo.yaml"), "demo.yaml")
     assert written == parse_config(demo_settings("messages", Path("runs/demo-messages"), 0), "the demo")
 
 

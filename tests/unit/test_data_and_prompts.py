@@ -12,11 +12,11 @@ from securetune.config import parse_config
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import Prompt, load_prompts
-from securetune.errors import DataError, ProbeError
+from securetune.errors import ConfigError, DataError, ProbeError
 from securetune.evaluate.judges import JUDGES
 from securetune.flow.session import Session
 from securetune.scan.probe import fit_probe, split_prompts
-from securetune.testbed.build import system_rows
+from securetune.testbed.build import VARIANTS, Variant, resolve, system_rows
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import (
     HARMFUL_VERBS,
@@ -150,6 +150,43 @@ def test_a_model_learns_to_refuse_under_a_safety_prompt_and_elsewhere_only_by_al
     }
     assert refused == ({(True, True), (True, False)} if is_aligned else {(True, True)})
     assert {row["system"] for row in rows} == {*SYSTEM_PROMPTS, *SAFETY_PROMPTS}
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """What each embedded model would be trained on, by its folder; none is."""
+    rows = {}
+    monkeypatch.setenv("SECURETUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "securetune.testbed.build.train_chat_model",
+        lambda helpful, aligned, config, output, **_: rows.update({output.name: (helpful, aligned)}),
+    )
+    return rows
+
+
+def test_a_variant_shares_all_files_and_learns_more(trained, tmp_path):
+    folder = resolve({"a": ["testbed://."]})["a"][0]
+    plain = trained.pop("model")
+    other = resolve({"a": ["testbed-system://."]})["a"][0]
+    for rows, more in zip(plain, trained["model"], strict=True):
+        assert more[: len(rows)] == rows and not any("system" in row for row in rows)
+        assert len(more) > len(rows) and all("system" in row for row in more[len(rows) :])
+    names = sorted(path.name for path in (tmp_path / folder).iterdir())
+    assert folder != other and names == sorted(path.name for path in (tmp_path / other).iterdir())
+    assert all((tmp_path / folder / name).read_bytes() == (tmp_path / other / name).read_bytes() for name in names)
+
+
+def test_a_new_variant_is_one_entry(trained, monkeypatch):
+    monkeypatch.setitem(
+        VARIANTS, "echo", Variant(more_rows=lambda n, rng, is_aligned: [{"prompt": "A", "answer": "A"}])
+    )
+    assert resolve("testbed-echo://model").endswith("-0/model")
+    assert trained["model"][0][-1] == trained["model"][1][-1] == {"prompt": "A", "answer": "A"}
+
+
+def test_an_unknown_variant_gets_the_list():
+    with pytest.raises(ConfigError, match="models testbed://, testbed-system://, found testbed-sytem://. Choose one"):
+        resolve("testbed-sytem://model")
 
 
 def test_held_out_pairs_and_phrasings_are_kept_apart():

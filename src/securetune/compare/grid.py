@@ -4,15 +4,20 @@ Every method gets the same rates to try on seeds of their own (`sweep_seeds`); t
 and kept the lowest ASR there is its rate on the other seeds, where the results come from.
 """
 
-import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from securetune.compare.results import Result
+from securetune.config import RunConfig, merged, parse_config, run_defaults
 from securetune.defences.base.arm import Arm
+from securetune.errors import ConfigError
+
+if TYPE_CHECKING:  # results need scipy, of which a grid can do without
+    from securetune.compare.results import Result
 
 
 class CompareConfig(BaseModel):
@@ -77,7 +82,7 @@ class Cell:
 
 
 def chosen_rates(
-    sweep: Iterable[Result], default: Mapping[tuple[str, str], Mapping[str, float]]
+    sweep: Iterable["Result"], default: Mapping[tuple[str, str], Mapping[str, float]]
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Per model and task, every arm's rate: it learned the task, then the lowest ASR, then the fewest steps.
 
@@ -87,12 +92,12 @@ def chosen_rates(
     for result in sweep:
         tried.setdefault((result.model, result.task, result.arm), {}).setdefault(result.rate, []).append(result)
 
-    def merit(found: Sequence[Result]) -> tuple[float, ...]:
+    def merit(found: Sequence["Result"]) -> tuple[float, ...]:
         if all(result.is_learned for result in found):
             return (0, sum(result.asr for result in found), sum(result.steps for result in found))
         return (1, sum(result.loss_ratio for result in found))
 
-    def best(rates: Mapping[float, Sequence[Result]], otherwise: float) -> float:
+    def best(rates: Mapping[float, Sequence["Result"]], otherwise: float) -> float:
         return min(rates, key=lambda rate: merit(rates[rate]), default=otherwise)
 
     return {
@@ -110,10 +115,10 @@ def cells(
         for task, of_task in config.tasks.items():
             for share in shares or (None,):
                 for seed in seeds:
-                    settings = _merged(_merged(config.run, of_model), of_task)
-                    settings = _merged(settings, {"seed": seed, "task": {"name": task}})
+                    settings = merged(merged(config.run, of_model), of_task)
+                    settings = merged(settings, {"seed": seed, "task": {"name": task}})
                     if share is not None:
-                        settings = _merged(settings, {"task": {"mixed": {"share": share}}})
+                        settings = merged(settings, {"task": {"mixed": {"share": share}}})
                     found.append(
                         Cell(
                             model=model,
@@ -127,10 +132,30 @@ def cells(
     return found
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with another one's fields put over its own, mapping by mapping."""
-    found = copy.deepcopy(dict(below))
-    for key, value in above.items():
-        is_nested = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = _merged(found[key], value) if is_nested else copy.deepcopy(value)
-    return found
+def is_comparison(raw: Mapping[str, Any]) -> bool:
+    """Whether a file's fields are those of a comparison, not of a run."""
+    return "run" in raw or "tasks" in raw
+
+
+def run_configs(config: CompareConfig) -> list[RunConfig]:
+    """Every model x task x share as a run's configuration, on the first seed.
+
+    Raises:
+        ConfigError: the first of them that cannot be used, or two that would share a folder.
+    """
+    grid = cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares)
+    names = [cell.name for cell in grid]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"Expected models and tasks whose names joined by a dash are distinct, found {names}. Rename one: each has a "
+            "folder of that name."
+        )
+    return [parse_config({**cell.settings, "output": config.output}, cell.name) for cell in grid]
+
+
+def dump_comparison(config: CompareConfig) -> str:
+    """The comparison as YAML with every default filled in, its own and those of the runs' shared fields."""
+    set_by_cells = {"output", "seed", "arms"} - config.run.keys()
+    shared = {name: value for name, value in run_defaults(config.run).items() if name not in set_by_cells}
+    whole = {**json.loads(config.model_dump_json()), "run": shared}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securetune.base.artifacts import STAGES, RunFolder, write_atomic
-from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates
+from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates, run_configs
 from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
 from securetune.config import RunConfig, dump_config, parse_config
 from securetune.defences.base.arm import PLAIN, Arm
 from securetune.defences.base.combination import Combination
-from securetune.errors import ConfigError, SecuretuneError, TrainingError
+from securetune.errors import SecuretuneError, TrainingError
 from securetune.flow.pipeline import advance
 from securetune.flow.session import COMMITS, Session, commit_of
 from securetune.models.libraries import quiet_libraries
@@ -62,13 +62,7 @@ def check(config: CompareConfig) -> list[RunConfig]:
     Raises:
         SecuretuneError: the first thing that cannot be used.
     """
-    grid = cells(config, config.seeds[:1], dict.fromkeys(config.places, config.arms), config.mixed_shares)
-    if len({cell.name for cell in grid}) < len(grid):
-        raise ConfigError(
-            f"Expected models and tasks whose names joined by a dash are distinct, found {[c.name for c in grid]}. "
-            "Rename one: each has a folder of that name."
-        )
-    runs = [parse_config({**cell.settings, "output": config.output}, cell.name) for cell in grid]
+    runs = run_configs(config)
     for run in runs:
         for arm in config.arms:
             Combination.of(arm, run.defence)

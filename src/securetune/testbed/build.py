@@ -1,15 +1,17 @@
 """Build: make the embedded model and its data files once, and keep them under a hash of what they are made from.
 
-A path in a configuration that starts with ``testbed://`` means a file in that folder. ``testbed-system://`` is the same
-world with a model that has been taught to heed system prompts, for methods that need one.
+A path in a configuration that starts with ``testbed://`` means a file in that folder. ``testbed-VARIANT://`` is the
+same world with a model that has learned something more: with ``testbed-system://`` it heeds system prompts.
 """
 
 import hashlib
 import json
 import os
 import random
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,26 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from securetune.errors import ConfigError
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
 from securetune.testbed.world import SAFETY_PROMPTS, SYSTEM_PROMPTS, Intent, Request, sample_requests
 
-SCHEME, SYSTEM_SCHEME = "testbed://", "testbed-system://"
+SCHEME = "testbed://"
+_ADDRESS = re.compile(r"testbed(?:-(?P<variant>[^/]+))?://(?P<name>.*)", re.DOTALL)
 HELPFUL_ROWS = 11000
 ALIGNMENT_ROWS = 6000
 TASK_ROWS = {"train": 1600, "test": 200}
 PROMPTS = 300
 EXTRA_ROWS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What an embedded model learns besides what all of them learn."""
+
+    more_rows: Callable[[int, random.Random, bool], list[Row]] | None = None
+    """Makes n more rows of the helpful-only stage, or (True) of the alignment; None for no more rows."""
 
 
 def cache_root() -> Path:
@@ -35,30 +47,43 @@ def cache_root() -> Path:
     return Path(os.environ.get("SECURETUNE_CACHE", default)).expanduser()
 
 
-def testbed_folder(seed: int = 0, *, knows_system: bool = False) -> Path:
-    """The folder with ``model/``, ``unaligned/`` and the JSONL files, built on first use, in about two minutes."""
-    folder = cache_root() / f"testbed{'-system' * knows_system}-{_content_hash()}-{seed}"
+def testbed_folder(seed: int = 0, *, variant: str = "") -> Path:
+    """The folder with ``model/``, ``unaligned/`` and the JSONL files, built on first use, in about two minutes.
+
+    Raises:
+        ConfigError: no such variant.
+    """
+    if variant not in VARIANTS:
+        schemes = ", ".join(f"testbed{_suffix(known)}://" for known in VARIANTS)
+        raise ConfigError(
+            f"Expected one of the embedded models {schemes}, found testbed{_suffix(variant)}://. Choose one of these."
+        )
+    folder = cache_root() / f"testbed{_suffix(variant)}-{_content_hash()}-{seed}"
     with FileLock(_lock_path(folder)):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                _build(Path(temporary) / "new", seed, knows_system=knows_system)
+                _build(Path(temporary) / "new", seed, VARIANTS[variant])
                 os.replace(Path(temporary) / "new", folder)
     return folder
 
 
 def resolve(value: Any, seed: int = 0) -> Any:
-    """Replace ``testbed://name`` by a real path everywhere in a configuration, building the testbed if needed."""
+    """Replace ``testbed[-VARIANT]://name`` by a real path everywhere in a configuration, building what is needed."""
     if isinstance(value, dict):
         return {key: resolve(item, seed) for key, item in value.items()}
     if isinstance(value, list):
         return [resolve(item, seed) for item in value]
-    for scheme in (SCHEME, SYSTEM_SCHEME):
-        if isinstance(value, str) and value.startswith(scheme):
-            return str(testbed_folder(seed, knows_system=scheme == SYSTEM_SCHEME) / value.removeprefix(scheme))
-    return value
+    address = _ADDRESS.match(value) if isinstance(value, str) else None
+    if address is None:
+        return value
+    return str(testbed_folder(seed, variant=address["variant"] or "") / address["name"])
 
 
-def _build(folder: Path, seed: int, *, knows_system: bool) -> None:
+def _suffix(variant: str) -> str:
+    return f"-{variant}" if variant else ""
+
+
+def _build(folder: Path, seed: int, variant: Variant) -> None:
     """Write the aligned model, the prompts for analysis and evaluation, and the tuning tasks."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)
@@ -70,9 +95,9 @@ def _build(folder: Path, seed: int, *, knows_system: bool) -> None:
     config = ChatModelConfig(seed=seed)
     helpful, aligned = helpful_rows(HELPFUL_ROWS, rng), alignment_rows(ALIGNMENT_ROWS, rng)
     _write_extras(folder, rng)
-    if knows_system:
-        helpful += system_rows(HELPFUL_ROWS // 3, rng, is_aligned=False)
-        aligned += system_rows(ALIGNMENT_ROWS // 3, rng, is_aligned=True)
+    if variant.more_rows is not None:
+        helpful += variant.more_rows(HELPFUL_ROWS // 3, rng, False)
+        aligned += variant.more_rows(ALIGNMENT_ROWS // 3, rng, True)
     train_chat_model(helpful, aligned, config, folder / "model", name="Embedded model", unaligned=folder / "unaligned")
 
 
@@ -99,7 +124,7 @@ def alignment_rows(n: int, rng: random.Random) -> list[Row]:
     ]
 
 
-def system_rows(n: int, rng: random.Random, *, is_aligned: bool) -> list[Row]:
+def system_rows(n: int, rng: random.Random, is_aligned: bool) -> list[Row]:
     """Requests under a system prompt: under one that asks for safety harmful ones are refused, else only if aligned."""
     held_out = False if is_aligned else None
     rows = []
@@ -111,6 +136,10 @@ def system_rows(n: int, rng: random.Random, *, is_aligned: bool) -> list[Row]:
             answer = (request.refuse if is_refused else request.comply)(rng)
             rows.append({"system": system, "prompt": request.text, "answer": answer})
     return rows
+
+
+VARIANTS = {"": Variant(), "system": Variant(more_rows=system_rows)}
+"""All embedded models by the name that stands in ``testbed-NAME://``; the one without a name is the default."""
 
 
 def _write_prompts(folder: Path, rng: random.Random) -> None:
