@@ -147,8 +147,8 @@ def run_configs(config: CompareConfig) -> list[RunConfig]:
     names = [cell.name for cell in grid]
     if len(set(names)) < len(names):
         raise ConfigError(
-            f"Expected models and tasks whose names joined by a dash are distinct, found {names}. Rename one: each has a "
-            "folder of that name."
+            f"Expected models and tasks whose names joined by a dash are distinct, found {names}. Rename one: each has "
+            "a folder of that name."
         )
     return [parse_config({**cell.settings, "output": config.output}, cell.name) for cell in grid]
 
