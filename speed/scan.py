@@ -36,7 +36,8 @@ from securetune.scan.config import ScanConfig
 from securetune.scan.draws import PROMPTS
 from securetune.scan.passes import Passes
 from securetune.scan.probe import fit_probe
-from securetune.scan.scanner import Scanner, ScanResult
+from securetune.scan.result import ScanResult
+from securetune.scan.scanner import Scanner
 from securetune.scan.signals import Signals
 from securetune.testbed.build import ALIGNMENT_ROWS, HELPFUL_ROWS, alignment_rows, cache_root, helpful_rows
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model

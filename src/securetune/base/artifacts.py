@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from securetune.errors import ArtifactError
 
 STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
-SCHEMAS = dict.fromkeys(STAGES, 4) | {"evaluate": 6, "report": 8}
+SCHEMAS = dict.fromkeys(STAGES, 4) | {"train": 5, "evaluate": 6, "report": 8}
 """Version of what each stage writes; a stored artifact of another one is made anew."""
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 

@@ -24,6 +24,7 @@ from securetune.flow.pipeline import run
 from securetune.flow.session import COMMITS, commit_of
 from securetune.models.libraries import quiet_libraries
 from securetune.report.figures import pareto, svg
+from securetune.report.reading import read_run
 from securetune.testbed.build import resolve
 
 
@@ -132,7 +133,8 @@ def _tune(cell: Cell, folder: Path) -> list[Result]:
         else:
             done.append(arm)
             sys.stderr.write(f"{cell.name} {arm}: done\n")
-    return collect(RunFolder(own), done, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
+    finished = read_run(RunFolder(own), arms=done)
+    return collect(finished, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
 
 
 def _adopt(own: Path, stored: Iterable[Path]) -> None:

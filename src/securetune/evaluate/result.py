@@ -70,7 +70,7 @@ class EvalResult:
             ArtifactError: the judge has not judged these answers.
         """
         judges = list(self.answers[0].refused)
-        judge = judge or judges[0]
+        judge = judge if judge is not None and self.kind.is_judged else judges[0]
         if judge not in judges:
             raise ArtifactError(
                 f"Expected a verdict of {judge} on {self.benchmark}, found those of {judges}. Choose one of them."

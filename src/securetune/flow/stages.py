@@ -33,8 +33,11 @@ from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleSet, Topology
 from securetune.plans.plan import Plan, PlanModel
 from securetune.report import figures as figures_of
-from securetune.report.render import render_report, render_tables, report_figures
-from securetune.scan.scanner import ScanResult
+from securetune.report.reading import read_run
+from securetune.report.render import render_report, report_figures
+from securetune.report.sections import sections_digest
+from securetune.report.tables import render_tables
+from securetune.scan.result import ScanResult
 from securetune.search import SEARCHES
 from securetune.search.base.problem import SearchProblem
 from securetune.train.sft import fine_tune
@@ -241,7 +244,8 @@ def train(session: Session, arm: str, features: Artifact, plan: Artifact | None,
             run_key=digest(inputs),
             monitor_every=config.monitor_every,
         )
-        return to_json(result), [output]
+        named = Arm.parse(arm)
+        return {**to_json(result), "title": named.title, "is_defence": named.is_defence}, [output]
 
     return session.folder.produce("train", inputs, compute, variant=arm, seed=config.seed)
 
@@ -326,8 +330,9 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
     """Write the HTML report from the artifacts alone."""
 
     def compute() -> tuple[dict[str, Any], list[Path]]:
-        figures = report_figures(made)
-        texts = {".html": render_report(session.folder, made, figures), **render_tables(made)}
+        run = read_run(session.folder, arms=session.arms)
+        figures = report_figures(run)
+        texts = {".html": render_report(run, figures), **render_tables(run)}
         files = {session.folder.file("report", suffix=suffix): text for suffix, text in texts.items()}
         for path, text in files.items():
             write_atomic(path, text)
@@ -339,6 +344,7 @@ def report(session: Session, made: Sequence[Artifact]) -> Artifact:
         return {"html": session.folder.file("report", suffix=".html").name}, [*files, drawn]
 
     inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
+    inputs["sections"] = sections_digest()
     return session.folder.produce("report", inputs, compute)
 
 

@@ -1,0 +1,46 @@
+"""Result: what a scan measured of every module; no torch."""
+
+from dataclasses import asdict, dataclass
+
+from securetune.models.topology import ModuleRef
+from securetune.scan.draws import mean_drops
+
+TARGET_DROP = 0.1
+
+Drops = dict[str, float]
+"""Signal -> drop, of one draw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanResult:
+    """Drop of every signal for every module, as a share of the signal's range."""
+
+    method: str
+    perturbation: str
+    strength: float
+    calibration: dict[float, float]
+    """Mean drop of the sampled modules at every strength tried; empty where the strength was given."""
+    clean: dict[str, float]
+    ranges: dict[str, float]
+    draws: dict[str, list[Drops]]
+    """Module -> one dict of drops per draw."""
+    target_drop: float = TARGET_DROP
+    """Mean drop that calibration aimed at."""
+
+    def mean(self, signal: str) -> dict[str, float]:
+        """Mean drop of every module over its draws."""
+        return mean_drops(self.draws, signal)
+
+    def ranking(self, signal: str) -> list[ModuleRef]:
+        """Modules from the most robust to the most sensitive."""
+        mean = self.mean(signal)
+        return sorted((ModuleRef.parse(ref) for ref in mean), key=lambda ref: (mean[str(ref)], ref))
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for an artifact."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "ScanResult":  # type: ignore[type-arg]
+        """Inverse of `to_dict`, from JSON."""
+        return cls(**{**data, "calibration": {float(k): v for k, v in data["calibration"].items()}})
