@@ -14,21 +14,22 @@ from pathlib import Path
 
 from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config, read_yaml
-from securetune.defences.base.arm import PLAIN, Arm
+from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.runner import Benchmark, answer_benchmark, judge_answers, read_answers
 from securetune.flow.session import Session
+from securetune.measures.kinds import HARMFUL
 from securetune.measures.outcomes import stored_outcomes
 from securetune.measures.statistics import paired_bootstrap
 from securetune.models.libraries import quiet_libraries
 from securetune.models.openings import Openings
-from securetune.report.tables import answered
+from securetune.report.reading import read_run
 
 
 def refused_before(folder: RunFolder, limit: int) -> list[int]:
     """Numbers of the first prompts of the first harmful set that the model before tuning refuses."""
-    found = next(b for b in answered(folder, "base") if b["kind"] == "harmful")
-    return [i for i, attacked in enumerate(stored_outcomes(found)) if not attacked][:limit]
+    harmful = next(b for b in read_run(folder, arms=()).model(BASE).answers if b.kind == HARMFUL)
+    return [i for i, attacked in enumerate(harmful.outcomes()) if not attacked][:limit]
 
 
 def attacked(session: Session, arm: str, benchmark: Benchmark) -> list[bool]:

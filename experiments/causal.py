@@ -31,6 +31,7 @@ from securetune.flow.pipeline import run
 from securetune.flow.scan_setup import session_scanner
 from securetune.flow.session import Session
 from securetune.measures.loss_target import LossTarget
+from securetune.measures.statistics import Estimate
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleSet, Topology
@@ -205,7 +206,8 @@ def main() -> None:
     columns = [tuned for found in cells.values() for tuned, _ in found]
     for name in columns[0]:
         fields = (
-            percent(tuned[name]["asr"]) + ("" if tuned[name]["reached"] else " (loss not reached)") for tuned in columns
+            percent(Estimate(**tuned[name]["asr"])) + ("" if tuned[name]["reached"] else " (loss not reached)")
+            for tuned in columns
         )
         print(f"| {name} | " + " | ".join(fields) + " |")
     print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")

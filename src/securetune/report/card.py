@@ -40,7 +40,7 @@ def render_card(run: Run, arm: str) -> str:
         ArtifactError: the run has not tuned and evaluated such an arm.
     """
     models = [run.model(name) for name in dict.fromkeys([BASE, PLAIN, arm])]
-    model = models[-1]
+    model = run.model(arm)
     if model.training is None:
         tuned = [one.arm for one in run.models if one.training is not None]
         raise ArtifactError(f"Expected an arm that was tuned, found {arm!r}. Choose one of {tuned}.")
