@@ -11,6 +11,7 @@ import yaml
 
 from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config
+from securetune.errors import RegistryError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.task import is_correct
@@ -188,14 +189,19 @@ def test_another_section_makes_another_report(finished, wheel):
     assert len({before, new, sections.sections_digest()}) == 3
 
 
-@pytest.mark.parametrize("name", sections.in_order())
-def test_every_section_has_its_markup_and_an_anchor_of_its_own(name):
-    section = sections.SECTIONS.get(name)
-    assert any((folder / f"{name}.html").exists() for folder in sections.folders())
-    assert (
-        section.anchor
-        and [sections.SECTIONS.get(other).anchor for other in sections.in_order()].count(section.anchor) == 1
-    )
+def test_every_section_has_an_anchor_of_its_own():
+    anchors = [sections.SECTIONS.get(name).anchor for name in sections.in_order()]
+    assert len(set(anchors)) == len(anchors) == 10 and all(anchors)
+
+
+def test_a_section_that_is_half_there_is_named(wheel):
+    write_section(wheel, 1)
+    (wheel / "55_sixth_wheel.html").unlink()
+    with pytest.raises(RegistryError, match="beside it, found no 55_sixth_wheel.html. Write it"):
+        sections.in_order()
+    (wheel / "55_sixth_wheel.py").rename(wheel / "sixth_wheel.py")
+    with pytest.raises(RegistryError, match="called <number>_<name>, found 'sixth_wheel'. Begin with a number"):
+        sections.in_order()
 
 
 def test_a_card_names_each_rate_as_its_kind_does(finished, tmp_path):

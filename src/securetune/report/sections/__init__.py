@@ -10,13 +10,29 @@ from pathlib import Path
 
 from securetune.base.artifacts import digest, digest_path
 from securetune.base.registry import Registry
+from securetune.errors import RegistryError
 
 SECTIONS = Registry(kind="report section", package="securetune.report.sections", attribute="section")
 
 
 def in_order() -> list[str]:
-    """The names of all sections, as the report shows them."""
-    return sorted(SECTIONS.names(), key=lambda name: (int(name.partition("_")[0]), name))
+    """The names of all sections, as the report shows them.
+
+    Raises:
+        RegistryError: a name does not begin with a number, or there is no markup beside it.
+    """
+    names = SECTIONS.names()
+    for name in names:
+        if not name.partition("_")[0].isdigit():
+            raise RegistryError(
+                f"Expected a report section called <number>_<name>, found {name!r}. Begin with a number: it says where "
+                "the section stands."
+            )
+        if not any((folder / f"{name}.html").exists() for folder in folders()):
+            raise RegistryError(
+                f"Expected the markup of the report section {name} beside it, found no {name}.html. Write it."
+            )
+    return sorted(names, key=lambda name: (int(name.partition("_")[0]), name))
 
 
 def folders() -> list[Path]:
