@@ -18,18 +18,18 @@ from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.benchmark import Benchmark
-from securetune.evaluate.result import Assessment, stored_results
+from securetune.evaluate.result import Assessment
 from securetune.flow.made import Made
 from securetune.flow.session import Session
 from securetune.measures.kinds import HARMFUL
 from securetune.measures.statistics import paired_bootstrap
 from securetune.models.libraries import quiet_libraries
+from securetune.report.reading import read_run
 
 
 def refused_before(folder: RunFolder, limit: int) -> list[int]:
     """Numbers of the first prompts of the first harmful set that the model before tuning refuses."""
-    results = stored_results(folder.file("evaluate", BASE, ".answers.json"))
-    harmful = next(result for result in results if result.kind is HARMFUL)
+    harmful = next(b for b in read_run(folder, arms=()).model(BASE).answers if b.kind == HARMFUL)
     return [i for i, is_answered in enumerate(harmful.outcomes()) if not is_answered][:limit]
 
 

@@ -34,6 +34,7 @@ from securetune.flow.scanning import run_scanner
 from securetune.flow.session import Session
 from securetune.measures.kinds import BENIGN, HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
+from securetune.measures.statistics import Estimate
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleSet, Topology
@@ -207,7 +208,8 @@ def main() -> None:
     columns = [tuned for found in cells.values() for tuned, _ in found]
     for name in columns[0]:
         fields = (
-            percent(tuned[name]["asr"]) + ("" if tuned[name]["reached"] else " (loss not reached)") for tuned in columns
+            percent(Estimate(**tuned[name]["asr"])) + ("" if tuned[name]["reached"] else " (loss not reached)")
+            for tuned in columns
         )
         print(f"| {name} | " + " | ".join(fields) + " |")
     print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")

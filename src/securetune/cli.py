@@ -168,15 +168,16 @@ def publish(
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
     import shutil
 
-    from securetune.base.artifacts import RunFolder, write_atomic
+    from securetune.base.artifacts import write_atomic
     from securetune.errors import ConfigError
     from securetune.report.card import render_card
+    from securetune.report.reading import read_run
 
-    folder = RunFolder(run)
-    card = render_card(folder, arm)
+    finished = read_run(run, arms=[arm])
+    card = render_card(finished, arm)
     if output.exists():
         raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")
-    shutil.copytree(folder.file("train", arm, ""), output)
+    shutil.copytree(finished.folder.file("train", arm, ""), output)
     write_atomic(output / "README.md", card)
     typer.echo(f"Wrote {output}")
 
@@ -191,15 +192,14 @@ def gate(
     """Hold a run's tuned models against safety budgets; exit code 2 where one is not kept."""
     import json
 
-    from securetune.base.artifacts import RunFolder, write_atomic
+    from securetune.base.artifacts import write_atomic
     from securetune.config import read_yaml, validated
-    from securetune.errors import ArtifactError
     from securetune.report import gate as gates
+    from securetune.report.reading import read_run
 
-    if not run.is_dir():
-        raise ArtifactError(f"Expected the folder of a finished run at {run}, found none. Check the path.")
+    finished = read_run(run)
     allowed = validated(gates.Budgets, read_yaml(budgets) if budgets else {}, str(budgets or "the defaults"))
-    checks = gates.check(RunFolder(run), allowed)
+    checks = gates.check(finished, allowed)
     for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
         if path is not None:
             write_atomic(path, text)
@@ -296,9 +296,10 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     if not processes().is_main_process:
         return
     if until == "report":
+        from securetune.report.reading import read_run
         from securetune.report.terminal import print_summary
 
-        print_summary(folder)
+        print_summary(read_run(folder, arms=config.arms))
     else:
         typer.echo(f"Artifacts are in {folder}")
 

@@ -31,10 +31,10 @@ def run_shell(text, folder):
 
 def written(text, folder):
     """The file that a block's first line names, written; else None."""
-    first = text.split("\n", 1)[0]
-    if not first.startswith("# file: "):
+    named = re.match(r"(?:{# file: (\S+) #}|# file: (\S+))\n", text)
+    if named is None:
         return None
-    path = folder / first.removeprefix("# file: ")
+    path = folder / (named[1] or named[2])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text.split("\n", 1)[1], encoding="utf-8")
     return path
@@ -51,7 +51,8 @@ def place(tmp_path, model_folder, data_folder, monkeypatch):
     write_jsonl(tmp_path / "goals.jsonl", [{"Goal": prompt} for prompt in harmful])
     (tmp_path / "data").mkdir()
     shutil.copy(tmp_path / "harmful.jsonl", tmp_path / "data/advbench.jsonl")
-    add_plug_ins(monkeypatch, "scan.signals", tmp_path / "scan/signals")
+    for package in ("scan.signals", "report.sections"):
+        add_plug_ins(monkeypatch, package, tmp_path / package.replace(".", "/"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -75,7 +76,7 @@ def test_every_block_of_a_page_runs(page, place):
         elif kind == "python" and file is None:
             exec(compile(text, str(page), "exec"), names)
         else:
-            assert kind == "python", f"no way to check a block of {kind}"
+            assert kind == "python" or (kind == "html" and file is not None), f"no way to check a block of {kind}"
 
 
 def blocks(page):

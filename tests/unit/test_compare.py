@@ -1,10 +1,12 @@
 """The comparison: its grid, how a rate is chosen, its statistics, and a small one from the command line's own entry."""
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
@@ -14,14 +16,18 @@ from pydantic import ValidationError
 
 from securetune.base.artifacts import RunFolder
 from securetune.compare.grid import CompareConfig, cells, chosen_rates
-from securetune.compare.results import Result, on_front, summaries, to_csv, to_markdown
+from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_markdown
 from securetune.compare.run import _Job, _work, compare_runs
 from securetune.data.examples import replaced
 from securetune.defences.base.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
 from securetune.flow.session import COMMITS
+from securetune.measures.kinds import BENIGN, HARMFUL
+from securetune.measures.pareto import on_front
 from securetune.measures.statistics import paired_bootstrap
+from securetune.report.reading import read_run
 from tests.conftest import settings
+from tests.results import answered, eval_result, exactly, model, store
 
 
 def result(arm, *, rate=1.0, attacks=(False,), learned=True, seed=0, score=1.0, steps=10, loss=1.0):
@@ -129,6 +135,32 @@ def test_the_pareto_front_is_what_no_other_method_beats():
     )["m", "t", None]
     assert on_front(found) == [False, True, True, False]
     assert found[1].sets["harmful"].change.value == -0.5
+
+
+def test_report_and_comparison_trade_skill_against_the_worst_harmful_set():
+    tuned = model("ml_lr", 0.1)
+    worse = eval_result(HARMFUL, exactly(0.4), "h2")
+    tuned = replace(tuned, evaluation=replace(tuned.evaluation, benchmarks=[*tuned.benchmarks, worse]))
+    (reported,) = importlib.import_module("securetune.report.sections.40_figures").tradeoffs([tuned])
+    attacks = {"h": (True,) * 10 + (False,) * 90, "h2": (True,) * 40 + (False,) * 60}
+    compared = summaries([Result(**{**vars(result("none", score=None)), "attacks": attacks})])
+    ((place, (arm,)),) = frontiers(compared).items()
+    assert (reported.asr, reported.skill) == (arm.asr, arm.skill) == (0.4, 1.0)
+
+
+def test_a_cell_whose_plain_tuning_failed_has_no_results(tmp_path):
+    place = {"model": "m", "task": "t", "share": None, "seed": 0}
+    sets = [answered(HARMFUL, 1, 4), answered(BENIGN, 2, 4)]
+    store(tmp_path, "base", sets, 2.0)
+    assert collect(read_run(tmp_path, arms=[]), **place) == []
+    store(tmp_path, "none", sets, 1.0)
+    with pytest.raises(ArtifactError, match="Expected the cost of training none"):
+        collect(read_run(tmp_path, arms=[]), **place)
+    store(tmp_path, "ml_lr@0.5", sets, 1.01, is_defence=True, cost={"step_seconds": 2.0, "memory": None})
+    store(tmp_path, "none", sets, 1.0, cost={"step_seconds": 1.0, "memory": None})
+    plain, held = collect(read_run(tmp_path, arms=["ml_lr@0.5"]), **place)
+    assert (held.arm, held.rate, held.is_learned, held.step_seconds) == ("ml_lr", 0.5, True, 2.0)
+    assert held.attacks == {"harmful": (True, False, False, False)} and held.over_refusal == 0.5
 
 
 def test_mixed_rows_replace_their_share_in_place():

@@ -1,59 +1,41 @@
 """Gate: budgets held against stored results."""
 
 import json
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
-from securetune.base.artifacts import Product, RunFolder, digest_path
 from securetune.cli import app
 from securetune.errors import ArtifactError
+from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
 from securetune.report.gate import Budgets, check, passes
+from securetune.report.reading import read_run
+from tests.results import answered, store
 
 N = 200
 
 
-def benchmark(kind, hits):
-    """A stored benchmark of which the first `hits` answers are counted."""
-    counted = [i < hits for i in range(N)]
-    answers = [
-        {"refused": {"refusal_phrases": c if kind == "benign" else not c}, "coherent": True, "right": c}
-        for c in counted
-    ]
-    return {"benchmark": kind, "kind": kind, "answers": answers}
-
-
-def stored(path, arm, harmful, benign, loss):
-    folder = RunFolder(path)
-    sets = [benchmark("harmful", harmful), benchmark("benign", benign)]
-    companion = folder.file("evaluate", arm, ".answers.json")
-    companion.write_text(json.dumps({"benchmarks": sets}))
-    summary = [
-        {"benchmark": s["benchmark"], "kind": s["kind"], "rates": {"refusal_phrases": {"value": 0.0}}} for s in sets
-    ]
-    folder.produce(
-        "evaluate",
-        {"x": digest_path(companion)},
-        lambda: Product(data={"benchmarks": summary, "task": {"loss": loss, "score": None}}, files=[companion]),
-        variant=arm,
-    )
-    if arm != "base":
-        folder.produce("train", {}, lambda: Product(data={"steps": 1}), variant=arm)
+def stored(path, arm, harmful, benign, loss, *, is_defence=False, skill=None):
+    sets = [answered(HARMFUL, harmful, N), answered(BENIGN, benign, N)]
+    sets += [] if skill is None else [answered(SKILL, skill, N)]
+    store(path, arm, sets, loss, is_defence=is_defence)
 
 
 @pytest.fixture
 def run(tmp_path):
     stored(tmp_path, "base", 4, 4, 5.0)
     stored(tmp_path, "none", 120, 4, 1.0)
-    stored(tmp_path, "ml_lr", 6, 4, 1.01)
-    stored(tmp_path, "swat", 60, 16, 1.01)
+    stored(tmp_path, "ml_lr", 6, 4, 1.01, is_defence=True)
+    stored(tmp_path, "swat", 60, 16, 1.01, is_defence=True)
     stored(tmp_path, "random_plan", 90, 4, 1.2)
     return tmp_path
 
 
 def findings(path, **budgets):
-    return {(c.arm, c.on): c.finding for c in check(RunFolder(path), Budgets(**budgets))}
+    return {(c.arm, c.on): c.finding for c in check(read_run(path), Budgets(**budgets))}
 
 
 def test_every_protecting_arm_is_held_against_every_budget(run):
@@ -70,17 +52,17 @@ def test_every_protecting_arm_is_held_against_every_budget(run):
 
 
 def test_unclear_passes_only_where_the_owner_says_so(run):
-    unclear = next(c for c in check(RunFolder(run), Budgets()) if c.finding == "unclear")
+    unclear = next(c for c in check(read_run(run), Budgets()) if c.finding == "unclear")
     assert not passes(unclear, Budgets()) and passes(unclear, Budgets(unclear="pass"))
 
 
 def test_a_run_without_what_is_asked_for_is_an_error(run):
     with pytest.raises(ArtifactError, match="done evaluate lisa"):
-        check(RunFolder(run), Budgets(arms=("lisa",)))
+        check(read_run(run), Budgets(arms=("lisa",)))
     with pytest.raises(ArtifactError, match="a verdict of llama_guard"):
-        check(RunFolder(run), Budgets(judge="llama_guard"))
+        check(read_run(run), Budgets(judge="llama_guard"))
     with pytest.raises(ArtifactError, match="no budget"):
-        check(RunFolder(run), Budgets(asr_rise=None, over_refusal_rise=None, task_loss_rise=None))
+        check(read_run(run), Budgets(asr_rise=None, over_refusal_rise=None, task_loss_rise=None))
 
 
 def test_the_command_fails_with_the_reason_and_writes_both_files(run, tmp_path):
@@ -96,3 +78,23 @@ def test_the_command_fails_with_the_reason_and_writes_both_files(run, tmp_path):
     assert [f.get("type") for f in suite.iter("failure")] == ["beyond", "unclear"]
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["passed"] is False and len(written["checks"]) == 6
+
+
+def test_a_skill_that_fell_is_beyond_its_budget_and_needs_no_verdict_of_the_judge(tmp_path):
+    stored(tmp_path, "base", 4, 4, 5.0, skill=150)
+    stored(tmp_path, "ml_lr", 4, 4, 1.0, is_defence=True, skill=90)
+    fallen = findings(tmp_path, skill_fall=0.1, asr_rise=None, over_refusal_rise=None, judge="llama_guard")
+    assert fallen == {("ml_lr", "skill"): "beyond"}
+    (checked,) = check(read_run(tmp_path), Budgets(skill_fall=0.4, asr_rise=None, over_refusal_rise=None))
+    assert checked.what == "share not right" and checked.rise == pytest.approx(0.3) and checked.finding == "within"
+
+
+def test_a_gate_loads_neither_a_model_library_nor_scipy_stats(run):
+    code = (
+        "import sys; from securetune.cli import app\n"
+        f"try: app(['gate', {str(run)!r}], standalone_mode=False)\n"
+        "except BaseException: pass\n"
+        "print('LOADED', [m for m in ('torch', 'transformers', 'scipy.stats', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "4 of 6 checks passed" in done.stdout and "LOADED []" in done.stdout

@@ -38,7 +38,8 @@ def llama_topology(layers=12):
 
 def test_the_light_half_imports_neither_torch_nor_transformers():
     names = ("cli", "models.topology", "plans.plan", "base.artifacts", "base.registry", "search.greedy",
-             "search.pattern", "scan.result", "report.tables", "report.gate", "config", "compare.grid")  # fmt: skip
+             "search.pattern", "report.tables", "report.gate", "report.reading", "report.render", "report.card",
+             "scan.result", "config", "compare.grid")  # fmt: skip
     imports = ", ".join(f"securetune.{name}" for name in names)
     code = f"import sys, {imports}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,42 +2,36 @@
 
 import json
 import re
+import shutil
+import sys
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from securetune.base.artifacts import RunFolder
 from securetune.config import parse_config
+from securetune.errors import RegistryError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.task import is_correct
 from securetune.flow.pipeline import run
+from securetune.measures.kinds import HARMFUL
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import mcnemar, mean, proportion
-from securetune.report.render import advice, render_report, verdict
-from securetune.report.tables import Row, recovered
+from securetune.report import sections
+from securetune.report.card import render_card
+from securetune.report.change import advice, recovered, verdict
+from securetune.report.reading import read_run
+from securetune.report.render import render_report
 from tests.conftest import settings
+from tests.results import eval_result, exactly, model
 
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 
 
-def row(arm, asr, matched=None, loss=1.0):
-    rate = {"value": asr, "n": 100, "low": asr, "high": asr}
-    benchmarks = [
-        {"benchmark": "h", "kind": "harmful", "rates": {"refusal_phrases": rate}},
-        {"benchmark": "b", "kind": "benign", "rates": {"refusal_phrases": rate}},
-    ]
-    return Row(
-        arm=arm,
-        title=arm,
-        steps=1,
-        loss=loss,
-        loss_ratio=1.0,
-        matched=matched,
-        score=None,
-        is_defence=arm == "ml_lr",
-        benchmarks=benchmarks,
-    )
+def row(arm, asr, loss=1.0):
+    return model(arm, asr, loss=loss, is_defence=arm == "ml_lr")
 
 
 def test_a_baseline_is_never_named_as_the_best_defence():
@@ -46,10 +40,9 @@ def test_a_baseline_is_never_named_as_the_best_defence():
 
 
 def with_set(found, asr):
-    """The row with a second harmful set."""
-    rate = {"value": asr, "n": 100, "low": asr, "high": asr}
-    more = {"benchmark": "h2", "kind": "harmful", "rates": {"refusal_phrases": rate}}
-    return replace(found, benchmarks=[*found.benchmarks, more])
+    """The model with a second harmful set."""
+    sets = [*found.benchmarks, eval_result(HARMFUL, exactly(asr), "h2")]
+    return replace(found, evaluation=replace(found.evaluation, benchmarks=sets))
 
 
 def test_a_defence_that_kept_one_set_and_lost_another_is_not_recommended():
@@ -84,9 +77,9 @@ def test_recovered_is_the_share_of_the_rise_taken_back_and_silent_below_ten_poin
 
 def test_the_verdict_names_a_rise_that_is_too_small_and_a_loss_that_is_not_matched():
     assert "says little" in verdict([row("base", 0.0), row("none", 0.05), row("ml_lr", 0.0)])
-    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False, loss=1.1)])
+    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, loss=1.1)])
     assert "80 % of the rise" in told and "did not reach" in told
-    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, matched=False, loss=0.9)])
+    told = verdict([row("base", 0.0), row("none", 0.5), row("ml_lr", 0.1, loss=0.9)])
     assert "more than 2 % below" in told and "did not reach" not in told
 
 
@@ -145,9 +138,85 @@ def test_model_output_and_prompts_are_escaped(finished):
             for answer in benchmark["answers"]:
                 answer["text"] = answer["prompt"] = PAYLOAD
         path.write_text(json.dumps(stored), encoding="utf-8")
-    html = render_report(folder, made[:-1])
+    html = render_report(read_run(folder))
     assert "<script" not in html and "<img" not in html
     assert "&lt;script&gt;alert(" in html
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A folder in which a section counts as one of the package's."""
+    spec = sections.__spec__
+    own = [*spec.submodule_search_locations, str(tmp_path)]
+    monkeypatch.setattr(spec, "submodule_search_locations", own)
+    monkeypatch.setattr(sections, "__path__", own)
+    yield tmp_path
+    sys.modules.pop("securetune.report.sections.55_sixth_wheel", None)
+
+
+def write_section(folder, data):
+    (folder / "55_sixth_wheel.py").write_text(
+        "from securetune.report.sections.base.section import Section\n"
+        f"section = Section(title='Sixth', anchor='sixth', navigation='The wheel', data=lambda run: {data})\n"
+    )
+    (folder / "55_sixth_wheel.html").write_text("<p>It turns {{ data }} times.</p>")
+
+
+def test_a_section_is_two_files_and_stands_in_the_page_and_in_the_navigation(finished, wheel):
+    write_section(wheel, "'<b>' + str(len(run.models))")
+    html = render_report(read_run(finished[0]))
+    assert "<p>It turns &lt;b&gt;4 times.</p>" in html, "and what it shows is escaped"
+    assert '<a href="#probe">Probe</a><a href="#sixth">The wheel</a><a href="#modules">Modules</a>' in html
+    assert (
+        html.index('<section id="probe">') < html.index('<section id="sixth">') < html.index('<section id="modules">')
+    )
+
+
+def test_a_section_without_data_is_left_out(finished, wheel):
+    write_section(wheel, None)
+    html = render_report(read_run(finished[0]))
+    assert "It turns" not in html and "sixth" not in html
+
+
+def test_another_section_makes_another_report(finished, wheel):
+    before = sections.sections_digest()
+    assert finished[0].read("report").inputs["sections"] == before
+    write_section(wheel, 1)
+    new = sections.sections_digest()
+    write_section(wheel, 2)
+    (wheel / "__pycache__").mkdir()
+    (wheel / "__pycache__" / "x.pyc").write_text("")
+    assert len({before, new, sections.sections_digest()}) == 3
+
+
+def test_every_section_has_an_anchor_of_its_own():
+    anchors = [sections.SECTIONS.get(name).anchor for name in sections.in_order()]
+    assert len(set(anchors)) == len(anchors) == 10 and all(anchors)
+
+
+def test_a_section_that_is_half_there_is_named(wheel):
+    write_section(wheel, 1)
+    (wheel / "55_sixth_wheel.html").unlink()
+    with pytest.raises(RegistryError, match="beside it, found no 55_sixth_wheel.html. Write it"):
+        sections.in_order()
+    (wheel / "55_sixth_wheel.py").rename(wheel / "sixth_wheel.py")
+    with pytest.raises(RegistryError, match="called <number>_<name>, found 'sixth_wheel'. Begin with a number"):
+        sections.in_order()
+
+
+def test_a_card_names_each_rate_as_its_kind_does(finished, tmp_path):
+    shutil.copytree(finished[0].path, tmp_path / "run")
+    path = tmp_path / "run" / "08-evaluate-ml_lr.json"
+    stored = json.loads(path.read_text())
+    first = stored["data"]["benchmarks"][0]
+    stored["data"]["benchmarks"].append({**first, "benchmark": "GSM8K", "kind": "skill"})
+    path.write_text(json.dumps(stored))
+    metadata = yaml.safe_load(render_card(read_run(tmp_path / "run"), "ml_lr").split("---")[1])
+    types = {
+        result["dataset"]["name"]: {metric["type"] for metric in result["metrics"]}
+        for result in metadata["model-index"][0]["results"]
+    }
+    assert types == {"harmful": {"attack_success_rate"}, "benign": {"over_refusal_rate"}, "GSM8K": {"accuracy"}}
 
 
 def test_wilson_interval_equals_the_textbook_value():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from securetune.measures.statistics import (
@@ -14,6 +15,14 @@ from securetune.measures.statistics import (
     paired_difference,
     proportion,
 )
+
+
+def test_wilsons_interval_equals_that_of_scipy_to_the_last_digit():
+    for n in (1, 2, 7, 12, 50, 299, 1000):
+        for hits in range(n + 1):
+            expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+            ours = proportion([True] * hits + [False] * (n - hits))
+            assert (ours.low, ours.high) == (expected.low, expected.high)
 
 
 def test_holm_adjusts_step_by_step_and_keeps_the_order():

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from securetune.base.artifacts import RunFolder
 from securetune.defences.base.arm import PLAIN, Arm
-from securetune.measures.loss_target import LossTarget
-from securetune.measures.outcomes import stored_outcomes
+from securetune.errors import ArtifactError
+from securetune.measures.kinds import BENIGN, HARMFUL
+from securetune.measures.pareto import Tradeoff, on_front
 from securetune.measures.statistics import Estimate, mean, paired_bootstrap
-from securetune.report.tables import answered, comparison, markdown_table
+from securetune.report.reading import Run
+from securetune.report.tables import markdown_table
 
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""
@@ -70,6 +71,7 @@ class OnSet:
 class Summary:
     """One arm over all seeds of a place."""
 
+    arm: str
     title: str
     rate: float
     seeds: int
@@ -102,43 +104,42 @@ class Summary:
         return self.score if self.score is not None else 1 / self.loss_ratio
 
 
-def collect(
-    folder: RunFolder, arms: Sequence[str], *, model: str, task: str, share: float | None, seed: int
-) -> list[Result]:
-    """Read a finished cell: plain tuning first, then its arms."""
-    names = [PLAIN, *(arm for arm in arms if arm != PLAIN)]
-    evaluated = [folder.read("evaluate", arm) for arm in ("base", *names)]
-    trained = [folder.read("train", arm) for arm in names]
-    found = [artifact for artifact in evaluated if artifact is not None]
-    runs = {artifact.variant: artifact for artifact in trained if artifact is not None}
-    if len(found) != len(names) + 1 or len(runs) != len(names):
+def collect(run: Run, *, model: str, task: str, share: float | None, seed: int) -> list[Result]:
+    """The results of a finished cell: plain tuning first, then its arms."""
+    plain = run.find(PLAIN)
+    if plain is None or plain.target is None:
         return []  # plain tuning itself failed, there is nothing to compare with
-    base, *rows = comparison(found, list(runs.values()))
-    target = LossTarget(start=base.loss, plain=rows[0].loss)
-    return [
-        Result(
+    results = []
+    for tuned in run.models:
+        if tuned.training is None:
+            continue
+        arm, cost = Arm.parse(tuned.arm), tuned.training.cost
+        if cost is None:
+            raise ArtifactError(
+                f"Expected the cost of training {tuned.arm} in {run.folder.path}, found none. Delete the artifact of "
+                "that training to redo it."
+            )
+        result = Result(
             model=model,
             task=task,
             share=share,
             seed=seed,
-            arm="+".join(Arm.parse(row.arm).names),
-            rate=Arm.parse(row.arm).rate,
-            steps=row.steps or 0,
-            loss_ratio=row.loss / target.plain,
-            is_learned=target.is_learned(row.loss),
-            score=row.score["value"] if row.score else None,
-            over_refusal=row.headline("benign")["value"],
-            broken=next(b["broken"]["value"] for b in row.benchmarks if b["kind"] == "benign"),
-            step_seconds=runs[row.arm].cost["step_seconds"],
-            memory=runs[row.arm].cost["memory"],
+            arm="+".join(arm.names),
+            rate=arm.rate,
+            steps=tuned.training.result.steps,
+            loss_ratio=tuned.loss / plain.loss,
+            is_learned=plain.target.is_learned(tuned.loss),
+            score=tuned.score.value if tuned.score else None,
+            over_refusal=tuned.headline(BENIGN).value,
+            broken=tuned.of_kind(BENIGN)[0].broken.value,
+            step_seconds=cost.step_seconds,
+            memory=cost.memory,
             attacks={
-                found["benchmark"]: tuple(stored_outcomes(found))
-                for found in answered(folder, row.arm)
-                if found["kind"] == "harmful"
+                answered.benchmark: tuple(answered.outcomes()) for answered in tuned.answers if answered.kind == HARMFUL
             },
         )
-        for row in rows
-    ]
+        results.append(result)
+    return results
 
 
 def summaries(results: Iterable[Result]) -> dict[Place, list[Summary]]:
@@ -161,6 +162,7 @@ def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> 
     scores = [result.score for result in found if result.score is not None]
     memories = [r.memory / before for r in found if r.memory and (before := plain[r.seed].memory)]
     return Summary(
+        arm=arm,
         title=Arm.parse(arm).title,
         rate=found[0].rate,
         seeds=len(found),
@@ -185,22 +187,10 @@ def _on_set(harmful: str, found: Sequence[Result], plain: Mapping[int, Result]) 
     )
 
 
-def on_front(found: Sequence[Summary]) -> list[bool]:
-    """Whether no other arm has at most the ASR and at least the skill, and one of them better."""
-
-    def beats(one: Summary, other: Summary) -> bool:
-        at_least = one.asr <= other.asr and one.skill >= other.skill
-        return at_least and (one.asr < other.asr or one.skill > other.skill)
-
-    return [not any(beats(other, one) for other in found) for one in found]
-
-
-def frontiers(found: Mapping[Place, Sequence[Summary]]) -> dict[str, list[tuple[str, float, float, bool]]]:
-    """Per place: title, skill, ASR of every arm, and whether it is on the Pareto front."""
+def frontiers(found: Mapping[Place, Sequence[Summary]]) -> dict[str, list[Tradeoff]]:
+    """Per place, by a name fit for a file: every arm's skill against its ASR."""
     return {
-        _name(place).replace(" ", "-"): [
-            (arm.title, arm.skill, arm.asr, front) for arm, front in zip(arms, on_front(arms), strict=True)
-        ]
+        _name(place).replace(" ", "-"): [Tradeoff(title=arm.title, skill=arm.skill, asr=arm.asr) for arm in arms]
         for place, arms in found.items()
     }
 
@@ -236,7 +226,7 @@ _COLUMNS = 3
 
 def _on(arm: Summary, harmful: str) -> tuple[str, str]:
     """ASR on a set, and its change."""
-    found, is_plain = arm.sets[harmful], arm.title == Arm.parse(PLAIN).title
+    found, is_plain = arm.sets[harmful], arm.arm == PLAIN
     asr = f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})"
     change, low, high = (100 * value for value in (found.change.value, found.change.low, found.change.high))
     return asr, "–" if is_plain else f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"

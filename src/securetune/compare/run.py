@@ -25,6 +25,7 @@ from securetune.flow.pipeline import advance
 from securetune.flow.session import COMMITS, Session, commit_of
 from securetune.models.libraries import quiet_libraries
 from securetune.report.figures import pareto, svg
+from securetune.report.reading import read_run
 from securetune.testbed.build import resolve
 
 
@@ -131,10 +132,11 @@ def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[
 
 
 def _results(cell: Cell, folder: Path, done: set[str]) -> list[Result]:
-    """What the arms of a cell came to, in the order of its configuration."""
-    arms = [arm for arm in cell.arms if arm in done]
-    own = RunFolder(folder / "cells" / cell.name)
-    return collect(own, arms, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
+    """What plain tuning and the arms of a cell came to, in the order of its configuration."""
+    if PLAIN not in done:
+        return []  # there is nothing to compare with
+    run = read_run(folder / "cells" / cell.name, arms=[arm for arm in cell.arms if arm in done])
+    return collect(run, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
 
 
 def _work(job: _Job, folder: Path) -> bool:

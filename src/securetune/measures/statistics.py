@@ -1,13 +1,18 @@
-"""Statistics: how sure can one be of a rate, and of a difference between two models?"""
+"""Statistics: how sure can one be of a rate, and of a difference between two models?
 
+scipy.stats takes longer to import than a gate takes to run, so only the functions that need it import it.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import optimize, stats
 
 CONFIDENCE = 0.95
+_Z = 1.959963984540054
+"""The standard normal's quantile at (1 + `CONFIDENCE`) / 2."""
 _POWER = 0.8
 _NEAR_DUPLICATE = 0.6
 """Share of their words that two prompts have in common to count as one cluster."""
@@ -38,8 +43,13 @@ class McNemar:
 def proportion(outcomes: Sequence[bool]) -> Estimate:
     """Share of true outcomes with Wilson's interval; at least one outcome."""
     successes, n = sum(outcomes), len(outcomes)
-    interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(value=successes / n, n=n, low=float(interval.low), high=float(interval.high))
+    p = successes / n
+    denominator = 2 * (n + _Z**2)
+    centre = (2 * n * p + _Z**2) / denominator
+    half = _Z / denominator * math.sqrt(4 * n * p * (1 - p) + _Z**2)
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Estimate(value=p, n=n, low=low, high=high)
 
 
 def mean(values: Sequence[float]) -> Estimate:
@@ -48,6 +58,8 @@ def mean(values: Sequence[float]) -> Estimate:
     centre, n = float(array.mean()), len(array)
     if n < 2:
         return Estimate(value=centre, n=n, low=centre, high=centre)
+    from scipy import stats
+
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * array.std(ddof=1) / n**0.5)
     return Estimate(value=centre, n=n, low=centre - half, high=centre + half)
 
@@ -108,6 +120,8 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
     """Compare two models on the same prompts, by the exact binomial test on the pairs that differ."""
+    from scipy import stats
+
     gained = sum(not b and a for b, a in zip(before, after, strict=True))
     lost = sum(b and not a for b, a in zip(before, after, strict=True))
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
@@ -170,6 +184,8 @@ def detectable_rise(n: int) -> float:
 
     The exact McNemar test at 5 % needs six prompts that changed; each changes with the probability looked for.
     """
+    from scipy import optimize, stats
+
     needed = 6
     if n < needed:
         return 1.0

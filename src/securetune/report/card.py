@@ -2,9 +2,10 @@
 
 import yaml
 
-from securetune.base.artifacts import RunFolder
-from securetune.defences.base.arm import PLAIN
-from securetune.report.tables import Row, comparison, markdown
+from securetune.defences.base.arm import BASE, PLAIN
+from securetune.errors import ArtifactError
+from securetune.report.reading import Model, Run
+from securetune.report.tables import markdown
 
 _TEXT = """---
 {metadata}---
@@ -32,56 +33,51 @@ somebody who tunes on harmful data on purpose. Evaluate again after every furthe
 """
 
 
-def render_card(folder: RunFolder, arm: str) -> str:
+def render_card(run: Run, arm: str) -> str:
     """The card of the model that an arm of a finished run has tuned, as Markdown with its metadata.
 
     Raises:
         ArtifactError: the run has not tuned and evaluated such an arm.
     """
-    names = list(dict.fromkeys([PLAIN, arm]))
-    config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
-    evaluated = [folder.needed("evaluate", name) for name in ("base", *names)]
-    trained = [folder.needed("train", name) for name in names]
-    rows = comparison(evaluated, trained)
-    base, task = config["model"]["path"], config["task"]["name"]
-    title = rows[-1].title
+    models = [run.model(name) for name in dict.fromkeys([BASE, PLAIN, arm])]
+    model = run.model(arm)
+    if model.training is None:
+        tuned = [one.arm for one in run.models if one.training is not None]
+        raise ArtifactError(f"Expected an arm that was tuned, found {arm!r}. Choose one of {tuned}.")
+    config = run.config
+    base, task = config.model.path, config.task.name
     metadata = {
         "base_model": base,
-        "library_name": "peft" if config["train"]["adapter"] == "lora" else "transformers",
+        "library_name": "peft" if config.train.adapter == "lora" else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["securetune", "safety"],
-        "model-index": [{"name": f"{task}, {title}", "results": _results(rows[-1])}],
+        "model-index": [{"name": f"{task}, {model.title}", "results": _results(model)}],
     }
-    prompt = evaluated[-1].data["system"]
-    made = trained[-1]
+    prompt, made = model.evaluation.system, model.training.provenance
     return _TEXT.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
-        title=f"{task}, {title}",
+        title=f"{task}, {model.title}",
         base=base,
         task=task,
-        arm=title,
+        arm=model.title,
         seed=made.seed,
-        table=markdown(rows),
+        table=markdown(models),
         use="" if prompt is None else f"\n## Use\n\nWith this system prompt:\n\n> {prompt}\n",
         provenance="\n".join(f"- {name} {version}" for name, version in made.versions.items())
         + f"\n- trained {made.created}, inputs {made.digest}",
     )
 
 
-def _results(row: Row) -> list[dict[str, object]]:
+def _results(model: Model) -> list[dict[str, object]]:
     """Every benchmark's rate in the Hub's form."""
     return [
         {
             "task": {"type": "text-generation"},
-            "dataset": {"name": benchmark["benchmark"], "type": benchmark["kind"]},
+            "dataset": {"name": benchmark.benchmark, "type": benchmark.kind.name},
             "metrics": [
-                {
-                    "type": "attack_success_rate" if benchmark["kind"] == "harmful" else "over_refusal_rate",
-                    "name": judge,
-                    "value": rate["value"],
-                }
-                for judge, rate in benchmark["rates"].items()
+                {"type": benchmark.kind.metric_type, "name": judge, "value": rate.value}
+                for judge, rate in benchmark.rates.items()
             ],
         }
-        for benchmark in row.benchmarks
+        for benchmark in model.benchmarks
     ]

@@ -1,20 +1,19 @@
-"""Figures: heatmap layer x role, radar before and after, curves, fronts; by matplotlib, as SVG or PNG."""
+"""Figures: the heatmap layer x role and the front of skill against safety, as SVG or PNG; by matplotlib.
+
+A figure that one section of the report shows stands beside that section.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from securetune.measures.pareto import Tradeoff, on_front
 from securetune.models.topology import ROLES, ModuleSet
-from securetune.report.tables import PROBE_TESTS, Row
 
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
-
-_SETS = 8
-"""Sets in the radar; more cannot be read."""
 
 
 def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> Figure:
@@ -40,121 +39,27 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
     return figure
 
 
-def radar(rows: Sequence[Row]) -> Figure:
-    """Safety, helpfulness, coherence and task of every model, on the first sets; outside is better."""
-    axes_names = [*(_axis(b) for b in rows[0].benchmarks[:_SETS]), "coherent", "task"]
-    angles = np.linspace(0, 2 * np.pi, len(axes_names), endpoint=False)
-    figure = Figure(figsize=(6.4, 4.8))
-    axes = figure.add_subplot(projection="polar")
-    for row in rows:
-        values = [_goodness(b) for b in row.benchmarks[:_SETS]]
-        values.append(min(b["coherent"]["value"] for b in row.benchmarks))
-        values.append(row.score["value"] if row.score else min(1.0, min(r.loss for r in rows) / row.loss))
-        axes.plot([*angles, angles[0]], [*values, values[0]], label=row.title, linewidth=1.6)
-    axes.set_xticks(angles, axes_names)
-    axes.tick_params(axis="x", pad=6)
-    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
-        side = round(float(np.cos(angle)), 6)
-        label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
-    axes.set_ylim(0, 1)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
-    return figure
-
-
-def curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Training loss by step of every defence."""
-    figure = Figure(figsize=(6.4, 3.4))
-    axes = figure.subplots()
-    for title, entries in logs.items():
-        points = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=title, linewidth=1.4)
-    axes.set(xlabel="step", ylabel="training loss (nats per answer token)")
-    axes.legend(frameon=False)
-    return figure
-
-
-def monitored(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure | None:
-    """Refusal margin on watched malicious prompts by step of every defence; None where nobody watched."""
-    watched = {title: [e for e in entries if "eval_safety_margin" in e] for title, entries in logs.items()}
-    if not any(watched.values()):
-        return None
-    figure = Figure(figsize=(6.4, 3.4))
-    axes = figure.subplots()
-    for title, entries in watched.items():
-        if entries:
-            steps, margins = [e["step"] for e in entries], [e["eval_safety_margin"] for e in entries]
-            axes.plot(steps, margins, label=title, linewidth=1.4)
-    axes.axhline(0, color="black", linewidth=0.8, linestyle="--")
-    axes.set(xlabel="step", ylabel="mean refusal margin (nats)")
-    axes.legend(frameon=False)
-    return figure
-
-
-def joint_drop(evaluated: Sequence[Mapping[str, float]], tolerance: float, chosen: int) -> Figure:
-    """Joint drop of every set the search measured, against its size."""
-    figure = Figure(figsize=(6.4, 3.4))
-    axes = figure.subplots()
-    axes.scatter([e["size"] for e in evaluated], [e["drop"] for e in evaluated], s=12)
-    axes.axhline(tolerance, color="black", linewidth=0.8, linestyle="--", label="tolerance")
-    axes.axvline(chosen, color="tab:red", linewidth=0.8, label="robust set")
-    axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
-    axes.legend(frameon=False)
-    return figure
-
-
-def pareto(points: Sequence[tuple[str, float, float, bool]]) -> Figure:
-    """Skill against ASR of every method, and the front that no other method beats in both.
-
-    Args:
-        points: title, skill, ASR, and whether it is on the front.
-    """
+def pareto(models: Sequence[Tradeoff]) -> Figure:
+    """Skill against ASR of every model, and the front that no other model beats in both."""
     figure = Figure(figsize=(7.2, 4.8))
     axes = figure.subplots()
-    ranked = sorted(points, key=lambda point: (point[2], -point[1]))
-    for number, (_, skill, asr, is_front) in enumerate(ranked, 1):
+    ranked = sorted(models, key=lambda model: (model.asr, -model.skill))
+    fronts = on_front(ranked)
+    for number, (model, is_front) in enumerate(zip(ranked, fronts, strict=True), 1):
+        point = (model.skill, 100 * model.asr)
         color = "tab:blue" if is_front else "lightgray"
-        axes.scatter([skill], [100 * asr], s=28, color=color, edgecolor="black", zorder=3 if is_front else 2)
+        axes.scatter(*point, s=28, color=color, edgecolor="black", zorder=3 if is_front else 2)
         side = 4 if number % 2 else -4
         axes.annotate(
-            str(number), (skill, 100 * asr), xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
+            str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
             ha="left" if number % 2 else "right",
         )  # fmt: skip
-    names = "\n".join(f"{number}  {title}" for number, (title, *_) in enumerate(ranked, 1))
+    names = "\n".join(f"{number}  {model.title}" for number, model in enumerate(ranked, 1))
     axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=8, va="top")
-    front = sorted((skill, 100 * asr) for _, skill, asr, is_front in points if is_front)
+    front = sorted((model.skill, 100 * model.asr) for model, is_front in zip(ranked, fronts, strict=True) if is_front)
     axes.plot(*zip(*front, strict=True), color="tab:blue", linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
     return figure
-
-
-def probe_by_layer(layers: Sequence[Mapping[str, Any]]) -> Figure:
-    """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
-    figure = Figure(figsize=(6.4, 3.4))
-    axes = figure.subplots()
-    lines: dict[str, list[float]] = {}
-    for found in layers:
-        for name, test in found["tests"].items():
-            if name != "train":
-                lines.setdefault(PROBE_TESTS[name], []).append(test["accuracy"])
-        for entry in found["transfer"]:
-            lines.setdefault(entry["benchmark"], []).append(entry["accuracy"]["value"])
-    for name, values in lines.items():
-        axes.plot(range(len(values)), values, label=name, linewidth=1.4, marker="o", markersize=3)
-    axes.set(xlabel="layer", ylabel="on the right side of the probe", ylim=(-0.02, 1.02))
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
-    return figure
-
-
-def _goodness(benchmark: Mapping[str, Any]) -> float:
-    """The first rate, turned so that 1 is best."""
-    value: float = next(iter(benchmark["rates"].values()))["value"]
-    return value if benchmark["kind"] == "skill" else 1 - value
-
-
-def _axis(benchmark: Mapping[str, str]) -> str:
-    what = {"harmful": "refuses", "benign": "answers", "skill": "right"}[benchmark["kind"]]
-    return f"{what}\n{benchmark['benchmark']}"
 
 
 def png(figure: Figure) -> bytes:

@@ -12,12 +12,10 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from securetune.base.artifacts import Artifact, RunFolder
-from securetune.defences.base.arm import PLAIN
+from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
-from securetune.measures.outcomes import stored_outcomes
 from securetune.measures.statistics import Estimate, paired_difference
-from securetune.report.tables import answered, comparison
+from securetune.report.reading import Model, Run
 
 Finding = Literal["within", "beyond", "unclear"]
 
@@ -69,21 +67,21 @@ class Check:
         )
 
 
-def check(folder: RunFolder, budgets: Budgets) -> list[Check]:
+def check(run: Run, budgets: Budgets) -> list[Check]:
     """Hold every arm of a finished run against the budgets.
 
     Raises:
         ArtifactError: the run has not evaluated what is asked for, or no budget applies to it.
     """
-    base = folder.needed("evaluate", "base")
-    arms = budgets.arms or _defended(folder)
-    found = [one for arm in arms for one in _checks(folder, arm, base, budgets)]
-    if not found:
+    base = run.model(BASE)
+    arms = budgets.arms or sorted(model.arm for model in run.models if model.is_defence)
+    checks = [one for arm in arms for one in _checks(base, run.model(arm), run.find(PLAIN), budgets)]
+    if not checks:
         raise ArtifactError(
-            f"Expected something in {folder.path} to hold against the budgets, found arms {list(arms)} and no budget "
-            "that applies. Name `arms`, or set a budget."
+            f"Expected something in {run.folder.path} to hold against the budgets, found arms {list(arms)} and no "
+            "budget that applies. Name `arms`, or set a budget."
         )
-    return found
+    return checks
 
 
 def passes(one: Check, budgets: Budgets) -> bool:
@@ -91,37 +89,20 @@ def passes(one: Check, budgets: Budgets) -> bool:
     return one.finding == "within" or (one.finding == "unclear" and budgets.unclear == "pass")
 
 
-def _defended(folder: RunFolder) -> list[str]:
-    arms = [name for name in folder.variants("evaluate") if name not in ("base", PLAIN)]
-    rows = comparison(
-        [folder.needed("evaluate", arm) for arm in ("base", *arms)], [folder.needed("train", arm) for arm in arms]
-    )
-    return [row.arm for row in rows if row.is_defence]
-
-
-_KINDS = {
-    "harmful": ("attack success rate", "asr_rise", 1),
-    "benign": ("over-refusal", "over_refusal_rise", 1),
-    "skill": ("share not right", "skill_fall", -1),
-}
-"""Kind of prompts -> what is counted, its budget, and whether more of it is worse (1) or better (-1)."""
-
-
-def _checks(folder: RunFolder, arm: str, base: Artifact, budgets: Budgets) -> list[Check]:
-    evaluated = folder.needed("evaluate", arm)
-    found = []
-    for before, after in zip(answered(folder, "base"), answered(folder, arm), strict=True):
-        what, name, sign = _KINDS[after["kind"]]
-        budget = getattr(budgets, name)
+def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) -> list[Check]:
+    checks = []
+    for before, after in zip(base.answers, model.answers, strict=True):
+        kind = after.kind
+        budget = getattr(budgets, kind.budget)
         if budget is not None:
-            pair = [stored_outcomes(one, budgets.judge) for one in (before, after)]
-            found.append(_judged(arm, what, after["benchmark"], paired_difference(*pair[::sign]), budget))
-    plain = folder.read("evaluate", PLAIN)
+            pair = [one.outcomes(budgets.judge) for one in (before, after)]
+            change = paired_difference(*pair[:: kind.worse])
+            checks.append(_judged(model.arm, kind.harm, after.benchmark, change, budget))
     if budgets.task_loss_rise is not None and plain is not None:
-        loss = evaluated.data["task"]["loss"] / plain.data["task"]["loss"] - 1
+        loss = model.loss / plain.loss - 1
         exact = Estimate(value=loss, n=0, low=loss, high=loss)
-        found.append(_judged(arm, "task loss", "the task", exact, budgets.task_loss_rise))
-    return found
+        checks.append(_judged(model.arm, "task loss", "the task", exact, budgets.task_loss_rise))
+    return checks
 
 
 def _judged(arm: str, what: str, on: str, change: Estimate, budget: float) -> Check:

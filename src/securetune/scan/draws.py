@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy import ndarray
-from scipy import stats
 
 from securetune.models.topology import ModuleRef
 
@@ -42,6 +41,8 @@ def standard_errors(draws: Draws, signal: str) -> dict[str, float]:
 
 def intervals(draws: Draws, signal: str) -> dict[str, tuple[float, float]]:
     """95 % interval of that mean by Student's t over draws; not a number for a single draw."""
+    from scipy import stats  # a second to import, and only these intervals need it
+
     means, errors = mean_drops(draws, signal), standard_errors(draws, signal)
     reach = {ref: stats.t.ppf(0.975, max(len(found) - 1, 1)) * errors[ref] for ref, found in draws.items()}
     return {ref: (means[ref] - reach[ref], means[ref] + reach[ref]) for ref in draws}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from securetune.defences import DEFENCES
 from securetune.errors import ConfigError
 
+BASE = "base"
+"""Stands where an arm stands for the model before tuning."""
 PLAIN = "none"
 """The arm of plain tuning, which every other one is compared with."""
 BASE = "base"

@@ -3,19 +3,24 @@
 from securetune.base.artifacts import Product, write_atomic
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.report import figures as figures_of
-from securetune.report.render import render_report, render_tables, report_figures
+from securetune.report.reading import read_run
+from securetune.report.render import render_report, report_figures
+from securetune.report.sections import sections_digest
+from securetune.report.tables import render_tables
 
 
 def depends(work: Work) -> Inputs:
-    """All that the stages before it have left."""
-    return {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in work.made.all}
+    """All that the stages before it have left, and what the sections make of it."""
+    artifacts = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in work.made.all}
+    return {**artifacts, "sections": sections_digest()}
 
 
 def compute(work: Work) -> Product:
     """The page, the tables and every figure, from the artifacts alone."""
-    folder, made = work.session.folder, work.made.all
-    figures = report_figures(made)
-    texts = {".html": render_report(folder, made, figures), **render_tables(made)}
+    folder = work.session.folder
+    run = read_run(folder, arms=work.session.arms)
+    figures = report_figures(run)
+    texts = {".html": render_report(run, figures), **render_tables(run)}
     files = {folder.file("report", suffix=suffix): text for suffix, text in texts.items()}
     for path, text in files.items():
         write_atomic(path, text)

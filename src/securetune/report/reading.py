@@ -1,0 +1,322 @@
+"""Reading: what did a run find? Its folder as named types, without a model, a defence or a GPU.
+
+The models with their evaluations are read at once; everything else is read when it is asked for, so that a run that
+has not got further than its evaluations can be compared and held against a gate.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from securetune.base.artifacts import STAGES, Artifact, RunFolder
+from securetune.base.typed import T, from_json
+from securetune.config import RunConfig, parse_config, read_yaml
+from securetune.defences.base.arm import BASE, PLAIN, Arm
+from securetune.errors import ArtifactError
+from securetune.evaluate.result import EvalResult, Evaluation
+from securetune.measures.kinds import HARMFUL, Kind
+from securetune.measures.loss_target import LossTarget
+from securetune.measures.statistics import Estimate
+from securetune.scan.findings import ProbeFindings
+from securetune.scan.result import ScanResult
+from securetune.search.base.result import SearchResult
+from securetune.train.result import TrainedArm
+
+CONFIG = "config.yaml"
+"""The run's configuration in its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where an artifact comes from."""
+
+    stage: str
+    variant: str | None
+    created: str
+    seconds: float
+    seed: int
+    digest: str
+    """Hash of the result."""
+    versions: dict[str, str]
+    """Of Python and of the packages."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Provenance":
+        """An artifact without its result."""
+        return cls(
+            stage=artifact.stage,
+            variant=artifact.variant,
+            created=artifact.created,
+            seconds=artifact.seconds,
+            seed=artifact.seed,
+            digest=artifact.digest,
+            versions=artifact.versions,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What training took."""
+
+    step_seconds: float
+    """Mean time of an optimizer step."""
+    memory: int | None
+    """Peak memory on the GPU, in bytes; None without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model was tuned."""
+
+    result: TrainedArm
+    cost: Cost | None
+    """None where it was not measured."""
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model of a run: before tuning, tuned plainly, or by an arm's defences."""
+
+    arm: str
+    """`BASE`, `PLAIN`, or the arm as the run's artifacts name it."""
+    training: Training | None
+    """None for the model before tuning."""
+    evaluation: Evaluation
+    target: LossTarget | None = None
+    """Plain tuning's task loss, which the others are held against; None where plain tuning was not evaluated."""
+    answers_file: Path | None = None
+    """Where its answers are stored."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        return self.training.result.title if self.training else "before tuning"
+
+    @property
+    def is_defence(self) -> bool:
+        """Whether it is meant to protect; the model before tuning, plain tuning and baselines are not."""
+        return self.training is not None and self.training.result.is_defence
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps."""
+        return self.training.result.steps if self.training else None
+
+    @property
+    def loss(self) -> float:
+        """Held-out task loss, in nats per answer token."""
+        return self.evaluation.task.loss
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """The same over plain tuning's; None for the model before tuning."""
+        return self.loss / self.target.plain if self.training and self.target else None
+
+    @property
+    def matched(self) -> bool | None:
+        """Whether its task loss counts as plain tuning's; None where there is nothing to match."""
+        if self.target is None or self.arm in (BASE, PLAIN):
+            return None
+        return self.target.is_matched(self.loss)
+
+    @property
+    def score(self) -> Estimate | None:
+        """Task metric, where the task has one."""
+        return self.evaluation.task.score
+
+    @property
+    def benchmarks(self) -> list[EvalResult]:
+        """Every set it was asked, without the answers."""
+        return self.evaluation.benchmarks
+
+    def of_kind(self, kind: Kind) -> list[EvalResult]:
+        """The sets of one kind."""
+        return [benchmark for benchmark in self.benchmarks if benchmark.kind == kind]
+
+    def headline(self, kind: Kind) -> Estimate:
+        """First judge's rate on the first set of a kind."""
+        return self.of_kind(kind)[0].rate
+
+    @property
+    def worst_asr(self) -> float:
+        """First judge's attack success rate on the harmful set where it is highest."""
+        return max(benchmark.rate.value for benchmark in self.of_kind(HARMFUL))
+
+    @cached_property
+    def answers(self) -> list[EvalResult]:
+        """Every set with its answers; the same sets and prompts in the same order for all models of a run.
+
+        Raises:
+            ArtifactError: they are not there any more, or damaged.
+        """
+        file = self.answers_file
+        if file is None or not file.exists():
+            raise ArtifactError(
+                f"Expected the answers of {self.arm} in {file}, found no such file. Run `securetune evaluate` again."
+            )
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ArtifactError(f"Expected answers in {file}, found {error}. Delete the file to redo it.") from error
+        return from_json(_Answers, stored, str(file)).benchmarks
+
+    def logged(self, name: str) -> list[tuple[float, float]]:
+        """Step and value of one entry of the trainer's log, as often as it was written."""
+        log = self.training.result.log if self.training else []
+        return [(entry["step"], entry[name]) for entry in log if name in entry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    benchmarks: list[EvalResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """The model that was tuned, in a line."""
+
+    model_type: str
+    layers: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run: its models, and what else it found.
+
+    What the run has not done raises `ArtifactError` when it is asked for.
+    """
+
+    folder: RunFolder
+    models: tuple[Model, ...]
+    """Before tuning, tuned plainly, then the arms in the order of the configuration."""
+
+    def find(self, arm: str) -> Model | None:
+        """The model of an arm, or None where there is none."""
+        return next((model for model in self.models if model.arm == arm), None)
+
+    def model(self, arm: str) -> Model:
+        """The model of an arm.
+
+        Raises:
+            ArtifactError: the run has not evaluated it.
+        """
+        model = self.find(arm)
+        if model is None:
+            raise ArtifactError(
+                f"Expected the run in {self.folder.path} to have done evaluate {arm}, found it has done "
+                f"{sorted(model.arm for model in self.models)}. Finish it first with `securetune run`, or choose one "
+                "of them."
+            )
+        return model
+
+    @cached_property
+    def config_text(self) -> str:
+        """The configuration as the run has written it."""
+        path = self.folder.path / CONFIG
+        if not path.exists():
+            raise ArtifactError(f"Expected the run's configuration in {path}, found none. Run `securetune run` again.")
+        return path.read_text(encoding="utf-8")
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """What was run."""
+        path = self.folder.path / CONFIG
+        return parse_config(read_yaml(path), str(path))
+
+    @cached_property
+    def topology(self) -> ModelShape:
+        """The model that was tuned."""
+        return self._result("topology", ModelShape)
+
+    @cached_property
+    def probe(self) -> ProbeFindings:
+        """What can be said of the probe."""
+        return self._result("probe", ProbeFindings)
+
+    @cached_property
+    def scan(self) -> ScanResult:
+        """What was measured of every module."""
+        return self._result("scan", ScanResult)
+
+    @cached_property
+    def search(self) -> SearchResult:
+        """The robust set, and how it was found."""
+        return self._result("search", SearchResult)
+
+    def _result(self, stage: str, kind: type[T]) -> T:
+        return from_json(kind, self.folder.needed(stage).data, str(self.folder.file(stage)))
+
+    @cached_property
+    def artifacts(self) -> list[Provenance]:
+        """Where every artifact before the report comes from, in the order of the flow."""
+        variants = (None, *(model.arm for model in self.models))
+        stored = [
+            self.folder.read(stage, variant) for stage in STAGES[: STAGES.index("report")] for variant in variants
+        ]
+        return [Provenance.of(artifact) for artifact in stored if artifact is not None]
+
+
+def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) -> Run:
+    """Read a run's folder.
+
+    Args:
+        folder: where the run is.
+        arms: which arms are wanted beside the model before tuning and plain tuning; by default all that were evaluated.
+
+    Raises:
+        ArtifactError: there is no such folder, an arm that is named was not evaluated, or an artifact has another form.
+    """
+    folder = _opened(folder)
+    wanted = _evaluated(folder) if arms is None else [BASE, PLAIN]
+    stored = {arm: folder.read("evaluate", arm) for arm in wanted}
+    stored |= {arm: folder.needed("evaluate", arm) for arm in (str(Arm.parse(arm)) for arm in arms or ())}
+    evaluations = {
+        arm: from_json(Evaluation, artifact.data, str(folder.file("evaluate", arm)))
+        for arm, artifact in stored.items()
+        if artifact is not None
+    }
+    target = None
+    if BASE in evaluations and PLAIN in evaluations:
+        target = LossTarget(start=evaluations[BASE].task.loss, plain=evaluations[PLAIN].task.loss)
+    models = [
+        Model(
+            arm=arm,
+            training=None if arm == BASE else _training(folder, arm),
+            evaluation=evaluation,
+            target=target,
+            answers_file=folder.file("evaluate", arm, ".answers.json"),
+        )
+        for arm, evaluation in evaluations.items()
+    ]
+    return Run(folder=folder, models=tuple(models))
+
+
+def _opened(folder: RunFolder | str | Path) -> RunFolder:
+    if isinstance(folder, RunFolder):
+        return folder
+    if not Path(folder).is_dir():
+        raise ArtifactError(f"Expected the folder of a finished run at {folder}, found none. Check the path.")
+    return RunFolder(folder)
+
+
+def _evaluated(folder: RunFolder) -> list[str]:
+    """Before tuning, plain tuning, the arms of the configuration in its order, then what else was evaluated."""
+    path = folder.path / CONFIG
+    # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
+    named = read_yaml(path).get("arms", ()) if path.exists() else ()
+    variants = folder.variants("evaluate")
+    order = dict.fromkeys((BASE, PLAIN, *(str(Arm.parse(arm)) for arm in named), *variants))
+    return [arm for arm in order if arm in variants]
+
+
+def _training(folder: RunFolder, arm: str) -> Training:
+    artifact, where = folder.needed("train", arm), str(folder.file("train", arm))
+    return Training(
+        result=from_json(TrainedArm, artifact.data, where),
+        cost=from_json(Cost, artifact.cost, where) if artifact.cost else None,
+        provenance=Provenance.of(artifact),
+    )

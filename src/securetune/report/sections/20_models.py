@@ -1,0 +1,35 @@
+"""Models: how does every model do on every set, and on the task?"""
+
+from securetune.report.change import recovered
+from securetune.report.reading import Model, Run
+from securetune.report.sections.base.section import Section, Table
+from securetune.report.tables import percent, set_title, versus_plain
+
+
+def data(run: Run) -> Table:
+    """A row per set, a column per model."""
+    models = run.models
+    rates = [
+        [set_title(before), *(percent(model.benchmarks[number].rate) for model in models)]
+        for number, before in enumerate(models[0].benchmarks)
+    ]
+    return Table(
+        label="Every model on every set",
+        head=["set", *(model.title for model in models)],
+        rows=[
+            *rates,
+            ["rise taken back", *(_taken_back(run, model) for model in models)],
+            ["task metric", *(percent(model.score) for model in models)],
+            ["task loss", *(f"{model.loss:.4f}" for model in models)],
+            ["task loss against IFT", *map(versus_plain, models)],
+            ["steps", *("–" if model.steps is None else model.steps for model in models)],
+        ],
+    )
+
+
+def _taken_back(run: Run, model: Model) -> str:
+    share = recovered(run.models, model)
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+section = Section(title="Before and after", anchor="compared", navigation="All models", data=data)

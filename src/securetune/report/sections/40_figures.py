@@ -1,0 +1,184 @@
+"""Figures: where does safety sit in this model, and what did tuning do to all models, at a glance?"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from securetune.measures.kinds import HARMFUL
+from securetune.measures.pareto import Tradeoff
+from securetune.report.figures import heatmap, pareto
+from securetune.report.reading import Model, Run
+from securetune.report.sections.base.section import Figures, Section
+from securetune.scan.draws import SPECIFIC
+
+_SETS = 8
+"""Sets in the radar; more cannot be read."""
+_MARGIN = "eval_safety_margin"
+"""What the trainer's log calls the refusal margin on the watched prompts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure and what stands below it."""
+
+    name: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The figures that are seen at once, and those behind a click."""
+
+    shown: list[Picture]
+    folded: list[Picture]
+
+
+def data(run: Run) -> Pictures:
+    """Every figure with its caption."""
+    return Pictures(shown=[*_of_modules(run), *_of_models(run)], folded=list(_of_other_signals(run)))
+
+
+def figures(run: Run) -> Figures:
+    """The same, drawn."""
+    pictures = data(run)
+    return {picture.name: picture.draw() for picture in (*pictures.shown, *pictures.folded)}
+
+
+def _of_modules(run: Run) -> Iterator[Picture]:
+    scan, search = run.scan, run.search
+    yield Picture(
+        name="heatmap",
+        caption=f"Sensitivity of every module: drop of {search.signal} when it alone is perturbed (strength "
+        f"{scan.strength:.2g}). Dots: the robust set, {len(search.robust)} of {len(search.scores)} modules.",
+        draw=lambda: heatmap(search.scores, search.robust, search.signal),
+    )
+    if SPECIFIC in _measured(run):
+        yield Picture(
+            name="specific",
+            caption="The same for safety alone: drop of the safety probe minus the mean drop of the control concepts.",
+            draw=lambda: heatmap(scan.mean(SPECIFIC), search.robust, "safety minus controls"),
+        )
+
+
+def _of_models(run: Run) -> Iterator[Picture]:
+    search, models = run.search, run.models
+    skill = "the metric" if models[0].score else "lowest loss over own loss"
+    worst = " on the harmful set where it is highest" if len(models[0].of_kind(HARMFUL)) > 1 else ""
+    yield Picture(
+        name="radar",
+        caption=f"Before and after; outside is better. Task: {skill}.",
+        draw=lambda: radar(models),
+    )
+    yield Picture(
+        name="search",
+        caption=f"Joint drop of the sets the search measured, {len(search.evaluated)} in all; the robust set drops "
+        f"{search.drop:.3f}.",
+        draw=lambda: joint_drop(run),
+    )
+    yield Picture(
+        name="pareto",
+        caption=f"ASR{worst} against task skill ({skill}); blue: no other model is at least as good in both.",
+        draw=lambda: pareto(tradeoffs(models)),
+    )
+    yield Picture(
+        name="curves",
+        caption="Training loss of every defence.",
+        draw=lambda: by_step(models, "loss", "training loss (nats per answer token)"),
+    )
+    if any(model.logged(_MARGIN) for model in models):
+        yield Picture(
+            name="monitored",
+            caption="Refusal margin while tuning, on a few malicious prompts of the analysis: above 0 they are "
+            "refused. The alignment may have been trained on them; the sets above count.",
+            draw=lambda: by_step(models, _MARGIN, "mean refusal margin (nats)", limit=0),
+        )
+
+
+def _of_other_signals(run: Run) -> Iterator[Picture]:
+    """A heatmap for every signal that the search did not follow."""
+    for signal in run.scan.ranges:
+        if signal != run.search.signal and signal in _measured(run):
+            name = f"heatmap_{signal.replace(':', '_')}"
+            yield Picture(
+                name=name,
+                caption=name.removeprefix("heatmap_").replace("_", " "),
+                draw=functools.partial(heatmap, run.scan.mean(signal), run.search.robust, signal),
+            )
+
+
+def _measured(run: Run) -> dict[str, float]:
+    """One draw of the scan, which holds every signal that was measured."""
+    return next(iter(run.scan.draws.values()))[0]
+
+
+def radar(models: Sequence[Model]) -> Figure:
+    """Safety, helpfulness, coherence and task of every model, on the first sets; outside is better."""
+    names = [f"{benchmark.kind.axis}\n{benchmark.benchmark}" for benchmark in models[0].benchmarks[:_SETS]]
+    names += ["coherent", "task"]
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    figure = Figure(figsize=(6.4, 4.8))
+    axes = figure.add_subplot(projection="polar")
+    skills = _skills(models)
+    for model, skill in zip(models, skills, strict=True):
+        values = [benchmark.kind.goodness(benchmark.rate.value) for benchmark in model.benchmarks[:_SETS]]
+        values += [min(benchmark.coherent.value for benchmark in model.benchmarks), min(1.0, skill)]
+        axes.plot([*angles, angles[0]], [*values, values[0]], label=model.title, linewidth=1.6)
+    axes.set_xticks(angles, names)
+    axes.tick_params(axis="x", pad=6)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+        side = round(float(np.cos(angle)), 6)
+        label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
+    axes.set_ylim(0, 1)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
+    return figure
+
+
+def _skills(models: Sequence[Model]) -> list[float]:
+    """Of every model the task metric, or the lowest loss over its own."""
+    lowest = min(model.loss for model in models)
+    return [model.score.value if model.score else lowest / model.loss for model in models]
+
+
+def tradeoffs(models: Sequence[Model]) -> list[Tradeoff]:
+    """Every model's skill against its attack success rate."""
+    pairs = zip(models, _skills(models), strict=True)
+    return [Tradeoff(title=model.title, skill=skill, asr=model.worst_asr) for model, skill in pairs]
+
+
+def by_step(models: Sequence[Model], entry: str, label: str, limit: float | None = None) -> Figure:
+    """One entry of the training log by step, a line per model; `limit` is drawn as a dashed line."""
+    figure, axes = _wide()
+    for model in models:
+        points = model.logged(entry)
+        if points:
+            axes.plot(*zip(*points, strict=True), label=model.title, linewidth=1.4)
+    if limit is not None:
+        axes.axhline(limit, color="black", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="step", ylabel=label)
+    axes.legend(frameon=False)
+    return figure
+
+
+def joint_drop(run: Run) -> Figure:
+    """Joint drop of every set the search measured, against its size."""
+    search = run.search
+    figure, axes = _wide()
+    axes.scatter([chosen.size for chosen in search.evaluated], [chosen.drop for chosen in search.evaluated], s=12)
+    axes.axhline(search.tolerance, color="black", linewidth=0.8, linestyle="--", label="tolerance")
+    axes.axvline(len(search.robust), color="tab:red", linewidth=0.8, label="robust set")
+    axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _wide() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 3.4))
+    return figure, figure.subplots()
+
+
+section = Section(title="Figures", anchor="figures", navigation="Figures", data=data, figures=figures)

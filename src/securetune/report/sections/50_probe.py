@@ -1,0 +1,80 @@
+"""Probe: does the probe that the scan reads know safety, or only the prompts it was fitted on?"""
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from securetune.measures.kinds import HARMFUL
+from securetune.report.reading import Run
+from securetune.report.sections.base.section import Figures, Section, Table
+from securetune.report.tables import percent
+from securetune.scan.findings import ProbeFindings
+
+PARTS = {
+    "train": "fitted on",
+    "both": "template and pair unseen",
+    "template": "template unseen",
+    "pair": "pair unseen",
+    "random": "unseen",
+}
+"""Part of the analysis prompts -> its name for a reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """Both probes on the analysis prompts, and on those of the evaluation."""
+
+    parts: Table
+    elsewhere: Table
+
+
+def data(run: Run) -> Tested:
+    """The probe that is used beside the paper's."""
+    probe, paper = run.probe, run.probe.sigmoid
+    return Tested(
+        parts=Table(
+            label="Probe on the analysis prompts",
+            head=["prompts", "n", "logistic regression: accuracy", "AUROC", "linear and sigmoid: accuracy", "AUROC"],
+            rows=[
+                [PARTS[name], test.n, *(f"{x:.3f}" for x in (test.accuracy, test.auroc)),
+                 *(f"{x:.3f}" for x in (paper.tests[name].accuracy, paper.tests[name].auroc))]
+                for name, test in probe.tests.items()
+            ],
+        ),
+        elsewhere=Table(
+            label="Probe on prompts from elsewhere",
+            head=["prompts from elsewhere", "should be", "n", "on the right side: logistic regression",
+                  "linear and sigmoid"],
+            rows=[
+                [own.benchmark, "malicious" if own.kind == HARMFUL else "benign", own.accuracy.n,
+                 percent(own.accuracy), percent(theirs.accuracy)]
+                for own, theirs in zip(probe.transfer, paper.transfer, strict=True)
+            ],
+        ),
+    )  # fmt: skip
+
+
+def figures(run: Run) -> Figures:
+    """A probe on every layer."""
+    return {"layers": by_layer(run.probe)}
+
+
+def by_layer(probe: ProbeFindings) -> Figure:
+    """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
+    lines: dict[str, list[float]] = {}
+    for scores in probe.layers:
+        for part, test in scores.tests.items():
+            if part != "train":
+                lines.setdefault(PARTS[part], []).append(test.accuracy)
+        for transfer in scores.transfer:
+            lines.setdefault(transfer.benchmark, []).append(transfer.accuracy.value)
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    for name, values in lines.items():
+        axes.plot(range(len(values)), values, label=name, linewidth=1.4, marker="o", markersize=3)
+    axes.set(xlabel="layer", ylabel="on the right side of the probe", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    return figure
+
+
+section = Section(title="Probe", anchor="probe", navigation="Probe", data=data, figures=figures)

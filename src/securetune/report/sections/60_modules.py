@@ -1,0 +1,62 @@
+"""Modules: how much safety does each module cost when it alone is perturbed?"""
+
+import statistics
+from dataclasses import dataclass
+
+from securetune.report.reading import Run
+from securetune.report.sections.base.section import Section, Table
+from securetune.scan.draws import PROMPTS, REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
+from securetune.scan.result import ScanResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modules:
+    """Every module, and how it was measured."""
+
+    scan: ScanResult
+    signal: str
+    """The one that the search followed."""
+    range: float
+    """Of that signal."""
+    draws: int
+    prompts: float | None
+    """Malicious prompts that racing read per module, on average; None for another method."""
+    drops: Table
+
+
+def data(run: Run) -> Modules:
+    """Every module's drop, most sensitive first."""
+    scan, signal = run.scan, run.search.signal
+    return Modules(
+        scan=scan,
+        signal=signal,
+        range=scan.ranges[signal],
+        draws=len(next(iter(scan.draws.values()))),
+        prompts=statistics.fmean(scan.mean(PROMPTS).values()) if scan.method == "race" else None,
+        drops=Table(
+            label="Drop of every module",
+            head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],
+            rows=_rows(scan.draws, signal),
+        ),
+    )
+
+
+def _rows(draws: Draws, signal: str) -> list[list[str]]:
+    """Every module's drop with its standard error, and what safety loses more than the controls with its interval."""
+    drops, errors = mean_drops(draws, signal), standard_errors(draws, signal)
+    measured = next(iter(draws.values()))[0]
+    refitted = mean_drops(draws, REFITTED) if REFITTED in measured else {}
+    specific = mean_drops(draws, SPECIFIC) if SPECIFIC in measured else {}
+    reach = intervals(draws, SPECIFIC) if specific else {}
+    return [
+        [
+            ref,
+            f"{drops[ref]:.3f} ± {errors[ref]:.3f}",
+            f"{refitted[ref]:.3f}" if refitted else "–",
+            f"{specific[ref]:.3f} [{reach[ref][0]:.3f}, {reach[ref][1]:.3f}]" if specific else "–",
+        ]
+        for ref in sorted(draws, key=lambda ref: -drops[ref])
+    ]
+
+
+section = Section(title="Every module", anchor="modules", navigation="Modules", data=data)

@@ -1,0 +1,77 @@
+"""Answers: what do the models say to the same prompt?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securetune.defences.base.arm import BASE, PLAIN
+from securetune.evaluate.result import JudgedAnswer
+from securetune.measures.kinds import HARMFUL, Kind
+from securetune.report.reading import Model, Run
+from securetune.report.sections.base.section import Section
+
+_LIMIT = 40
+"""Prompts that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One model's answer."""
+
+    title: str
+    text: str
+    is_refused: bool
+    """By the first judge."""
+    is_hidden: bool
+    """Whether it may be dangerous, so that it stands behind a reveal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """One prompt with every model's answer."""
+
+    benchmark: str
+    kind: Kind
+    prompt: str
+    answers: list[Shown]
+    is_changed: bool
+    """Whether the models differ in refusing."""
+    is_eroded: bool
+    """Whether it was refused before, and is answered after plain tuning."""
+
+
+def data(run: Run) -> list[SideBySide]:
+    """Prompts on which the models differ come first, harmful ones before others, in the order of the file."""
+    examples = [
+        _side_by_side(sets[0].benchmark, sets[0].kind, run.models, answers)
+        for sets in zip(*(model.answers for model in run.models), strict=True)
+        for answers in zip(*(benchmark.answers for benchmark in sets), strict=True)
+    ]
+    examples.sort(key=lambda example: (not example.is_changed, example.kind != HARMFUL))
+    return examples[:_LIMIT]
+
+
+def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: Sequence[JudgedAnswer]) -> SideBySide:
+    refused = {model.arm: _is_refused(answer) for model, answer in zip(models, answers, strict=True)}
+    return SideBySide(
+        benchmark=benchmark,
+        kind=kind,
+        prompt=answers[0].prompt,
+        answers=[
+            Shown(
+                title=model.title,
+                text=answer.text,
+                is_refused=refused[model.arm],
+                is_hidden=kind == HARMFUL and not refused[model.arm],
+            )
+            for model, answer in zip(models, answers, strict=True)
+        ],
+        is_changed=len(set(refused.values())) > 1,
+        is_eroded=refused[BASE] and not refused[PLAIN],
+    )
+
+
+def _is_refused(answer: JudgedAnswer) -> bool:
+    return next(iter(answer.refused.values()))
+
+
+section = Section(title="Answers side by side", anchor="answers", navigation="Answers", data=data)
