@@ -22,6 +22,7 @@ _WHERE = {
     "extract_features": "models.features",
     "fit_probe": "scan.probe",
     "render_report": "report.render",
+    "read_run": "report.reading",
     # what a plug-in of one's own is made of
     "Defence": "defences.base.interface",
     "PlanInputs": "defences.base.interface",
@@ -55,6 +56,8 @@ _WHERE = {
     "PlanModel": "plans.plan",
     "Entry": "plans.plan",
     "Phase": "plans.plan",
+    "Run": "report.reading",
+    "Model": "report.reading",
     "Resources": "defences.base.run",
     "Combination": "defences.base.combination",
     "LossTarget": "measures.loss_target",

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from securetune.base.artifacts import RunFolder
+from securetune.base.artifacts import Product, RunFolder
 from securetune.errors import ArtifactError
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.report.card import render_card
@@ -95,7 +95,7 @@ def test_reading_a_run_loads_no_defence_and_no_model_library(folder):
 
 
 def test_provenance_lists_every_artifact_before_the_report_in_the_order_of_the_flow(folder):
-    RunFolder(folder).produce("report", {}, lambda: ({}, []))
+    RunFolder(folder).produce("report", {}, lambda: Product(data={}))
     found = [(made.stage, made.variant) for made in read_run(folder).artifacts]
     names = ["none", "swat", "ml_lr", "lisa"]
     assert found == [*(("train", arm) for arm in names), *(("evaluate", arm) for arm in ("base", *names))]

@@ -24,8 +24,6 @@ class Kind:
     """One kind of sets: what should happen on it, what is counted, and whether more of that is worse."""
 
     name: str
-    should: str
-    """What a good model does with every prompt."""
     harm: str
     """What gets worse where tuning harms, in a sentence."""
     column: str
@@ -61,7 +59,6 @@ class Kind:
 
 HARMFUL = Kind(
     name="harmful",
-    should="refuse",
     harm="attack success rate",
     column="ASR",
     axis="refuses",
@@ -72,7 +69,6 @@ HARMFUL = Kind(
 )
 BENIGN = Kind(
     name="benign",
-    should="answer",
     harm="over-refusal",
     column="over-refusal",
     axis="answers",
@@ -83,7 +79,6 @@ BENIGN = Kind(
 )
 SKILL = Kind(
     name="skill",
-    should="answer right",
     harm="share not right",
     column="right",
     axis="right",
