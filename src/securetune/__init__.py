@@ -25,6 +25,7 @@ _WHERE = {
     "read_run": "report.reading",
     # what a plug-in of one's own is made of
     "Defence": "defences.base.interface",
+    "Need": "defences.base.needs",
     "PlanInputs": "defences.base.interface",
     "Analysed": "defences.base.interface",
     "TrainingRun": "defences.base.run",

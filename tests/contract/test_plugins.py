@@ -13,7 +13,8 @@ import torch
 from securetune.base.artifacts import Journal
 from securetune.defences import DEFENCES
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import RATES, SCAN, Analysed, Defence, PlanInputs, overrides
+from securetune.defences.base.interface import RATES, Analysed, Defence, PlanInputs, overrides
+from securetune.defences.base.needs import SCAN
 from securetune.errors import DataError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.attacks import ATTACKS

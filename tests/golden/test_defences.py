@@ -15,7 +15,8 @@ from securetune.defences import DEFENCES
 from securetune.defences.base.alignment import projected
 from securetune.defences.base.batch import TokenBatch
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import FULL, Analysed
+from securetune.defences.base.interface import Analysed
+from securetune.defences.base.needs import FULL
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.defences.pact import coarse
 from securetune.defences.safe_grad import operate
@@ -149,8 +150,9 @@ def test_lisa_takes_turns_and_pulls_towards_the_last_switch():
     assert lisa.loss(SimpleNamespace(run=run)) is None, "the first tenth is free"
 
 
-def test_replay_holds_logits_and_answers_of_safety_rows(answers):
-    run = SimpleNamespace(answered=lambda rows: answers, safety_batch=lambda: None)
+def test_replay_holds_logits_and_answers_of_safety_rows(answers, monkeypatch):
+    monkeypatch.setattr("securetune.defences.replay.TokenBatch", lambda run, inputs: answers)
+    run = SimpleNamespace(safety_batch=lambda: None)
     found = make("replay", logits_weight=2.0, answers_weight=0.5).loss(SimpleNamespace(run=run))
     change = (answers.logits - answers.reference_logits).square().mean()
     assert found.item() == pytest.approx((2 * change + 0.5 * answers.nll().mean()).item())

@@ -3,7 +3,8 @@
 Source: the limit of Du et al. 2024, arXiv 2410.04524 v1.
 """
 
-from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, lr_plan
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, lr_plan
+from securetune.defences.base.needs import SCAN
 from securetune.plans.plan import Plan
 
 

@@ -17,7 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.base.interface import EXTRA_PASSES, PROMPTS, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, PROMPTS
 from securetune.defences.base.run import TrainingRun
 from securetune.errors import ConfigError
 from securetune.models.tensors import copies, load_copies

@@ -3,7 +3,8 @@
 As many modules as the robust set has get the normal rate: the most sensitive ones.
 """
 
-from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.needs import SCAN
 from securetune.plans.plan import Plan
 
 

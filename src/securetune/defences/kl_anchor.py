@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, REFERENCE
 from securetune.models.tensors import divergence
 
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import BATCHES, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.interface import BATCHES, Defence, Settings
+from securetune.defences.base.needs import SAFETY_ROWS
 from securetune.defences.base.run import TrainingRun
 from securetune.models.tensors import copies, whole
 

@@ -3,7 +3,8 @@
 Source: Du et al. 2024, arXiv 2410.04524 v1. The ratio is not public; the default is ours.
 """
 
-from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.needs import SCAN
 from securetune.plans.plan import Plan
 
 

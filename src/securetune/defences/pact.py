@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, UNALIGNED, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, UNALIGNED
 from securetune.defences.base.run import TrainingRun
 from securetune.models.tensors import divergence
 
@@ -51,7 +52,7 @@ class Pact(Defence):
         """Find the safety tokens."""
         settings, load = self.settings, run.resources.unaligned
         assert load is not None
-        batch = run.answered(run.batch(run.resources.safety_rows[: settings.rows]))
+        batch = TokenBatch(run=run, inputs=run.batch(run.resources.safety_rows[: settings.rows]))
         early = batch.positions < settings.positions
         aligned = batch.reference_logits[early].softmax(-1).mean(0)
         unaligned = batch.logits_of(load().to(aligned.device))[early].softmax(-1).mean(0)

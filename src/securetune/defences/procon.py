@@ -15,7 +15,8 @@ from torch import Tensor
 
 from securetune.data.prompts import Example
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import EXTRA_PASSES, PROMPTS, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, PROMPTS, REFERENCE, SAFETY_ROWS
 from securetune.defences.base.run import TrainingRun
 from securetune.defences.safe_instr import mixed
 

@@ -1,6 +1,7 @@
 """Random plan: ML-LR on as many modules drawn at random; shows what the choice of modules is worth."""
 
-from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, SensitiveRate, lr_plan
+from securetune.defences.base.needs import SCAN
 from securetune.plans.plan import Plan
 
 

@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, REFERENCE, SAFETY_ROWS
 
 
 class Replayed(Settings):
@@ -30,7 +31,7 @@ class Replay(Defence):
 
     def loss(self, batch: TokenBatch) -> Tensor:
         """Change of the logits and cross-entropy, on this step's safety rows."""
-        safety = batch.run.answered(batch.run.safety_batch())
+        safety = TokenBatch(run=batch.run, inputs=batch.run.safety_batch())
         change = (safety.logits - safety.reference_logits).square().mean()
         return self.settings.logits_weight * change + self.settings.answers_weight * safety.nll().mean()
 

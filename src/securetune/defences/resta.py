@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 
 from securetune.defences.base.alignment import paired, unaligned_weights
-from securetune.defences.base.interface import REFERENCE, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.interface import WEIGHTS, Defence, Settings
+from securetune.defences.base.needs import REFERENCE, UNALIGNED
 from securetune.defences.base.run import TrainingRun
 from securetune.models.topology import clean_name
 

@@ -10,7 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from securetune.defences.base.interface import EXTRA_PASSES, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, REFERENCE, SAFETY_ROWS
 from securetune.defences.base.run import TrainingRun
 from securetune.models.tensors import divergence
 
@@ -32,7 +34,7 @@ class SafeGrad(Defence):
 
     def gradients(self, run: TrainingRun) -> None:
         """Project the conflict away and add the safety gradient."""
-        batch = run.answered(run.safety_batch())
+        batch = TokenBatch(run=run, inputs=run.safety_batch())
         found = run.gradients_of(lambda: divergence(batch.reference_logits, batch.logits).mean())
         pairs = [(p.grad, g) for p, g in zip(run.trainable().values(), found, strict=True) if p.grad is not None]
         operate([task for task, _ in pairs], [safety for _, safety in pairs], self.settings.weight)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from securetune.data.prompts import Example, repeated
-from securetune.defences.base.interface import SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import SAFETY_ROWS
 
 
 class MixIn(Settings):

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 
 from securetune.defences.base.alignment import agreements, projected, unaligned_weights
-from securetune.defences.base.interface import LORA, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.interface import WEIGHTS, Defence, Settings
+from securetune.defences.base.needs import LORA, UNALIGNED
 from securetune.defences.base.run import TrainingRun
 
 

@@ -13,7 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.alignment import adapted_modules, agreements, unaligned_weights
-from securetune.defences.base.interface import EXTRA_PASSES, LORA, SAFETY_ROWS, UNALIGNED, WEIGHTS, Defence, Settings
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import WEIGHTS, Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, LORA, SAFETY_ROWS, UNALIGNED
 from securetune.defences.base.run import TrainingRun
 from securetune.models.tensors import plain
 
@@ -65,7 +67,7 @@ class SafeMerge(Defence):
         optimizer = torch.optim.AdamW(parameters, lr=self.settings.learning_rate)
         step = run.step
         for run.step in range(self.settings.steps):
-            gradients = run.gradients_of(lambda: run.answered(run.safety_batch()).nll().mean())
+            gradients = run.gradients_of(lambda: TokenBatch(run=run, inputs=run.safety_batch()).nll().mean())
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()

@@ -13,7 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.data.prompts import Example
-from securetune.defences.base.interface import EXTRA_PASSES, FULL, REFERENCE, SAFETY_ROWS, Defence, Settings
+from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.needs import EXTRA_PASSES, FULL, REFERENCE, SAFETY_ROWS
 from securetune.defences.base.run import TrainingRun
 
 
@@ -75,7 +77,7 @@ def snip_scores(
         weight.requires_grad_(True)
     for row in rows:
         with torch.enable_grad():
-            nll = run.answered(run.batch([row])).nll_of(model).mean()
+            nll = TokenBatch(run=run, inputs=run.batch([row])).nll_of(model).mean()
             found = torch.autograd.grad(nll, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
             if gradient is not None:

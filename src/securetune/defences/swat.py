@@ -5,7 +5,8 @@ Source: Du et al. 2025, arXiv 2410.04524 v2 (ACL 2026). The share is not public;
 
 from pydantic import Field
 
-from securetune.defences.base.interface import RATES, SCAN, Defence, PlanInputs, Settings, lr_plan
+from securetune.defences.base.interface import RATES, Defence, PlanInputs, Settings, lr_plan
+from securetune.defences.base.needs import SCAN
 from securetune.plans.plan import Phase, Plan, rest
 
 

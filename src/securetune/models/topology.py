@@ -17,6 +17,8 @@ ROLES = (
     "expert_down",
 )  # fmt: skip
 
+_EXPERT = "expert_"
+
 # Prefixes that wrappers put into parameter names; paths and plans never mention them.
 _WRAPPERS = re.compile(r"(?:_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module|base_layer)\.|^module\.")
 
@@ -27,6 +29,11 @@ class ModuleRef:
 
     layer: int
     role: str
+
+    @property
+    def is_expert(self) -> bool:
+        """Whether it is a stacked tensor of experts, a parameter of its own and no module."""
+        return self.role.startswith(_EXPERT)
 
     def __str__(self) -> str:
         return f"{self.layer}.{self.role}"

@@ -99,7 +99,7 @@ def to_lora(plan: Plan, topology: Topology, parameters: Iterable[str], *, learni
     del parameters, learning_rate
     scales = {ref: plan.lr_scale(f"{info.path}.weight")[-1] for ref, info in topology.modules.items()}
     chosen = ModuleSet.of(ref for ref, scale in scales.items() if scale == max(scales.values()))
-    experts = [str(ref) for ref in chosen if ref.role.startswith("expert_")]
+    experts = [str(ref) for ref in chosen if ref.is_expert]
     if experts:
         raise PlanError(
             f"Expected projections to adapt, found stacked experts: {experts[:3]}. Give LoraConfig their names as "
@@ -126,7 +126,7 @@ def adapter_names(topology: Topology) -> list[str]:
         f"base_model.model.{info.path}.lora_{side}.default.weight"
         for ref, info in topology.modules.items()
         for side in "AB"
-        if not ref.role.startswith("expert_")
+        if not ref.is_expert
     ]
 
 

@@ -175,9 +175,8 @@ def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
 def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:
     """Entries that match exactly the parameters of `modules`, one per role."""
     # A stacked expert tensor is a parameter of its own; a projection owns everything below its path.
-    is_expert = {ref: ref.role.startswith("expert_") for ref in modules}
-    owners = [(ref.layer, topology.modules[ref].path) for ref in modules if not is_expert[ref]]
-    tensors = [(ref.layer, topology.modules[ref].weight) for ref in modules if is_expert[ref]]
+    owners = [(ref.layer, topology.modules[ref].path) for ref in modules if not ref.is_expert]
+    tensors = [(ref.layer, topology.modules[ref].weight) for ref in modules if ref.is_expert]
     patterns = [f"{p}\\." for p in over_layers(owners)] + [f"{p}(\\.|$)" for p in over_layers(tensors)]
     return tuple(Entry(pattern=f"(^|\\.){pattern}", lr_mult=lr_mult) for pattern in patterns)
 

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from securetune.data.prompts import Example
 from securetune.defences.base.batch import TokenBatch
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import REFERENCE
+from securetune.defences.base.needs import REFERENCE
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import ConfigError, TrainingError
 from securetune.models.tensors import IGNORED, in_evaluation, is_sharded, whole

@@ -13,13 +13,8 @@ from transformers import Trainer
 
 from securetune.defences import DEFENCES
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import (
-    REFERENCE,
-    Defence,
-    acts_in_training,
-    changes_gradients,
-    weights_between_steps,
-)
+from securetune.defences.base.interface import Defence, acts_in_training, changes_gradients, weights_between_steps
+from securetune.defences.base.needs import REFERENCE
 from securetune.errors import ConfigError, PlanError
 from securetune.models.tensors import is_sharded
 from securetune.plans.plan import Phase, Plan, PlanModel

@@ -6,17 +6,14 @@ Shapes: b rows, t tokens, n answer tokens of a batch, v vocabulary, d hidden siz
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from securetune.defences.base.run import TrainingRun
 from securetune.models.features import layer_outputs
 from securetune.models.tensors import IGNORED, plain
-
-if TYPE_CHECKING:
-    from securetune.defences.base.run import TrainingRun
 
 _READ = ("input_ids", "attention_mask", "position_ids")
 """What of a batch a model is given."""
@@ -26,7 +23,7 @@ _READ = ("input_ids", "attention_mask", "position_ids")
 class TokenBatch:
     """A batch in training and the model's answers to it, computed when first asked for."""
 
-    run: "TrainingRun"
+    run: TrainingRun
     inputs: Mapping[str, Tensor]
     """``input_ids``, ``attention_mask`` and ``labels``, each [b, t]; ``position_ids`` where rows stand in one line."""
 

@@ -13,30 +13,11 @@ from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import Arm
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import (
-    FULL,
-    LORA,
-    PROMPTS,
-    RATES,
-    SAFETY_ROWS,
-    SCAN,
-    UNALIGNED,
-    Analysed,
-    Defence,
-    PlanInputs,
-    overrides,
-)
+from securetune.defences.base.interface import RATES, Analysed, Defence, PlanInputs, overrides
+from securetune.defences.base.needs import SCAN, Need
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import ConfigError
 from securetune.plans.plan import Plan
-
-_REMEDIES = {
-    SAFETY_ROWS: "Give rows with safe answers as `safety`.",
-    PROMPTS: "Give both, as `malicious` and `benign`.",
-    UNALIGNED: "Give the model as it was before its alignment as `unaligned`.",
-    LORA: "Set train.adapter to lora.",
-    FULL: "Set train.adapter to full.",
-}
 
 
 class Combination:
@@ -71,7 +52,7 @@ class Combination:
         return cls([_make(part, settings) for part in parts])
 
     @property
-    def needs(self) -> set[str]:
+    def needs(self) -> set[Need]:
         """What the defences need, all together."""
         return {need for defence in self.defences for need in defence.needs}
 
@@ -81,17 +62,10 @@ class Combination:
         Raises:
             ConfigError: something is missing; the message says what to do.
         """
-        has = {
-            SAFETY_ROWS: bool(resources.safety_rows),
-            PROMPTS: bool(resources.malicious) and bool(resources.benign),
-            UNALIGNED: resources.unaligned is not None,
-            LORA: adapter == "lora",
-            FULL: adapter == "full",
-        }
         for defence in self.defences:
             for need in defence.needs:
-                if not has.get(need, True):
-                    raise ConfigError(f"Expected {need} for {defence.title}, found none. {_REMEDIES[need]}")
+                if not need.is_met(resources, adapter):
+                    raise ConfigError(f"Expected {need} for {defence.title}, found none. {need.remedy}")
 
     def fingerprint(self) -> str:
         """Hash of the defences, their settings and the files these name."""

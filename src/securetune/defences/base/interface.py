@@ -15,16 +15,12 @@ from transformers import PreTrainedModel
 
 from securetune.data.prompts import Example
 from securetune.defences.base.batch import TokenBatch
+from securetune.defences.base.needs import Need
 from securetune.defences.base.run import TrainingRun
 from securetune.models.features import PromptBatch
 from securetune.models.openings import Openings
 from securetune.models.topology import ModuleSet, Topology
 from securetune.plans.plan import Plan, PlanModel, plan_of
-
-SCAN, SAFETY_ROWS, UNALIGNED, REFERENCE = "scan", "safety rows", "unaligned model", "reference model"
-PROMPTS = "malicious and benign prompts"
-LORA, FULL, EXTRA_PASSES = "LoRA", "full fine-tuning", "extra passes"
-"""What a defence may need beyond the task's rows."""
 
 RATES, WEIGHTS, PROMPT, BATCHES = "learning rates", "final weights", "system prompt", "batches"
 """What only one of several combined defences can decide."""
@@ -82,7 +78,7 @@ class Defence:
     """Name in tables."""
     paper: ClassVar[str]
     """Where the method comes from."""
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
     """What it needs beyond the task's rows."""
     decides: ClassVar[tuple[str, ...]] = ()
     """What no other defence may decide besides it."""

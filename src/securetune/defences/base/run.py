@@ -4,7 +4,7 @@ Shapes: n prompts, v vocabulary, l layers, d hidden size.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import Example, tokenize_example
-from securetune.defences.base.batch import TokenBatch
 from securetune.models.features import batch_prompts, extract_features, extract_layer_states
 from securetune.models.openings import Openings
 from securetune.models.tensors import IGNORED, in_evaluation, plain
@@ -153,7 +152,3 @@ class TrainingRun:
             return extract_layer_states(
                 inner, batch_prompts(inner, self.tokenizer, prompts, batch_size=max(self.batch_size, 32))
             )
-
-    def answered(self, inputs: Mapping[str, Tensor]) -> TokenBatch:
-        """A batch of its own, beside the task's."""
-        return TokenBatch(run=self, inputs=inputs)
