@@ -43,3 +43,10 @@ def test_a_page_pastes_no_long_table(page):
 def test_every_table_is_included_and_every_include_is_a_table():
     included = {name for page in PAGES for name in INCLUDE.findall(page.read_text(encoding="utf-8"))}
     assert included == {path.name for path in (RESULTS / "tables").iterdir()}
+
+
+def test_every_file_that_the_papers_page_names_is_there():
+    source = ROOT / "src/securetune"
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "PAPERS.md").read_text(encoding="utf-8")))
+    places = ("", "defences", "evaluate/attacks")
+    assert [name for name in named if not any((source / place / name).exists() for place in places)] == []

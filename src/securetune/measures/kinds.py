@@ -33,7 +33,7 @@ class Kind:
     metric_type: str
     """What the Hub's model cards call the rate."""
     budget: str
-    """The field of a gate's budgets that holds it."""
+    """The field of a gate's budgets that holds it; a gate passes over a kind for which it has no such field."""
     worse: int
     """1 where a higher rate is worse, -1 where it is better."""
     counts: Callable[[Outcome], bool]

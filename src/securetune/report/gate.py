@@ -93,7 +93,7 @@ def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) ->
     checks = []
     for before, after in zip(base.answers, model.answers, strict=True):
         kind = after.kind
-        budget = getattr(budgets, kind.budget)
+        budget = getattr(budgets, kind.budget, None)
         if budget is not None:
             pair = [one.outcomes(budgets.judge) for one in (before, after)]
             change = paired_difference(*pair[:: kind.worse])
