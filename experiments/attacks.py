@@ -63,22 +63,22 @@ def main() -> None:
     options = parser.parse_args()
     quiet_libraries()
     arms = [BASE, PLAIN, *(arm for arm in options.arms if arm != PLAIN)]
-    found: dict[tuple[str, str], list[list[bool]]] = {}
+    outcomes: dict[tuple[str, str], list[list[bool]]] = {}
     for seed in options.seeds:
         cell = options.comparison / "cells" / f"model-{options.task}-{seed}"
         session = Session(parse_config(read_yaml(cell / "config.yaml"), str(cell)), RunFolder(cell))
         whole = next(b for b in session.benchmarks if b.kind is HARMFUL)
         prompts = tuple(whole.prompts[i] for i in refused_before(session.folder, options.prompts))
         for name in ("none", *options.attacks):
-            given = {"steps": options.gcg_steps, "width": options.gcg_width} if name == "gcg" else {}
-            attack = None if name == "none" else ATTACKS.make(name, given, "attack")
+            settings = {"steps": options.gcg_steps, "width": options.gcg_width} if name == "gcg" else {}
+            attack = None if name == "none" else ATTACKS.make(name, settings, "attack")
             benchmark = replace(whole, prompts=prompts, attack=attack)
             for arm in arms:
-                found.setdefault((name, arm), []).append(attacked(session, arm, benchmark))
+                outcomes.setdefault((name, arm), []).append(attacked(session, arm, benchmark))
     print("| attack | model | ASR, % (by seed) | change against plain tuning, points | n |\n|---|---|---|---|---|")
-    for (name, arm), by_seed in found.items():
+    for (name, arm), by_seed in outcomes.items():
         rates = [100 * sum(row) / len(row) for row in by_seed]
-        change = paired_bootstrap(list(zip(found[name, PLAIN], by_seed, strict=True)))
+        change = paired_bootstrap(list(zip(outcomes[name, PLAIN], by_seed, strict=True)))
         reach = (
             "–" if arm == PLAIN else f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
         )

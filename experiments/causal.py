@@ -44,7 +44,7 @@ from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
 from securetune.testbed.build import resolve
 from securetune.testbed.demo import demo_settings
-from securetune.train.sft import fine_tune
+from securetune.train.sft import Tuning, fine_tune
 
 PERTURBATIONS = ("lowrank", "tuned", "zero")
 DRAWS = 3
@@ -59,22 +59,22 @@ RESAMPLES = 1000
 def module_sets(topology: Topology, robust: ModuleSet, seed: int) -> dict[str, ModuleSet]:
     """The sets to tune alone, by name."""
     refs = list(topology.all)
-    found = {
+    sets = {
         "attention": [ref for ref in refs if ref.role in ATTENTION],
         "MLP": [ref for ref in refs if ref.role not in ATTENTION],
         "first half of the depth": [ref for ref in refs if ref.layer < topology.layers / 2],
         "second half of the depth": [ref for ref in refs if ref.layer >= topology.layers / 2],
     }
     for i in range(HALVES):
-        found[f"random half {i + 1}"] = random.Random(100 * seed + i).sample(refs, len(refs) // 2)
-    found |= {"robust": list(robust), "all but robust": list(topology.all - robust)}
+        sets[f"random half {i + 1}"] = random.Random(100 * seed + i).sample(refs, len(refs) // 2)
+    sets |= {"robust": list(robust), "all but robust": list(topology.all - robust)}
     for i in range(OF_ROBUST_SIZE):
-        found[f"random of robust size {i + 1}"] = random.Random(100 * seed + 50 + i).sample(refs, len(robust))
-    found |= {role: [ref for ref in refs if ref.role == role] for role in topology.roles}
+        sets[f"random of robust size {i + 1}"] = random.Random(100 * seed + 50 + i).sample(refs, len(robust))
+    sets |= {role: [ref for ref in refs if ref.role == role] for role in topology.roles}
     for i, name in enumerate(QUARTERS):
         quarter = [ref for ref in refs if ref.layer * len(QUARTERS) // topology.layers == i]
-        found |= {f"{name} quarter": quarter, f"all but {name} quarter": [ref for ref in refs if ref not in quarter]}
-    return {name: ModuleSet.of(members) for name, members in found.items()}
+        sets |= {f"{name} quarter": quarter, f"all but {name} quarter": [ref for ref in refs if ref not in quarter]}
+    return {name: ModuleSet.of(members) for name, members in sets.items()}
 
 
 def cell_config(task: str, seed: int, runs: Path) -> RunConfig:
@@ -110,18 +110,9 @@ def tuned_alone(
     model, (rows, held_out) = session.model_to_tune(), session.examples
     plan = plan_of("causal", PlanModel(id="testbed"), read_topology(model), modules, rest_lr_mult=0.0)
     settings = config.train.model_copy(update={"match_max_factor": 3.0, "save_every": 10_000})
+    tuning = Tuning(rows=rows, held_out=held_out, target=target, seed=config.seed, plan=plan)
     with tempfile.TemporaryDirectory() as folder:
-        result = fine_tune(
-            model,
-            session.tokenizer,
-            rows,
-            held_out,
-            settings,
-            output=Path(folder) / "tuned",
-            plan=plan,
-            target=target,
-            seed=config.seed,
-        )
+        result = fine_tune(model, session.tokenizer, tuning, settings, output=Path(folder) / "tuned")
     (harmful,) = assessed(session, model.eval(), HARMFUL, openings, before).results
     return {
         "asr": vars(harmful.rates["refusal_phrases"]),
@@ -134,12 +125,12 @@ def tuned_alone(
 def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]) -> dict[str, dict[str, float]]:
     """Mean drop of every set in every signal, at the strength calibrated on the sets themselves; and its weights."""
     strength, _ = scanner.calibrate(list(sets.values()))
-    found = {}
+    drops = {}
     for name, modules in sets.items():
         draws = [scanner.drop(modules, strength=strength, draw=i) for i in range(DRAWS)]
-        found[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS.names()}
-        found[name][SIZE] = float(sum(math.prod(topology.modules[ref].shape) for ref in modules))
-    return found
+        drops[name] = {signal: statistics.fmean(draw[signal] for draw in draws) for signal in SIGNALS.names()}
+        drops[name][SIZE] = float(sum(math.prod(topology.modules[ref].shape) for ref in modules))
+    return drops
 
 
 def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,7 +164,7 @@ def correlation(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], kind: st
     """Mean over cells of Spearman's rho between drop and ASR, with a bootstrap interval over the sets of each cell."""
     rows = []
     for tuned, predicted in cells:
-        names = [name for name, found in tuned.items() if found["reached"] and (not halves or is_half(name))]
+        names = [name for name, outcome in tuned.items() if outcome["reached"] and (not halves or is_half(name))]
         rows.append(np.array([[predicted[kind][name][signal], tuned[name]["asr"]["value"]] for name in names]))
     rho = mean_rho(rows)
     if rho is None:
@@ -186,8 +177,8 @@ def correlation(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], kind: st
 
 def mean_rho(tables: Sequence[np.ndarray]) -> float | None:
     """Mean rank correlation over the tables in which both columns vary; None without one."""
-    found = [spearmanr(table).statistic for table in tables if (table.std(0) > 0).all()]
-    return float(np.mean(found)) if found else None
+    rhos = [spearmanr(table).statistic for table in tables if (table.std(0) > 0).all()]
+    return float(np.mean(rhos)) if rhos else None
 
 
 def is_half(name: str) -> bool:
@@ -205,7 +196,7 @@ def main() -> None:
     cells = {task: [cell(task, seed, options.runs) for seed in options.seeds] for task in options.tasks}
     heads = " | ".join(f"{task}, seed {seed}" for task in options.tasks for seed in options.seeds)
     print(f"| tuned alone | {heads} |\n|---|" + "---|" * len(options.tasks) * len(options.seeds))
-    columns = [tuned for found in cells.values() for tuned, _ in found]
+    columns = [tuned for by_seed in cells.values() for tuned, _ in by_seed]
     for name in columns[0]:
         fields = (
             percent(Estimate(**tuned[name]["asr"])) + ("" if tuned[name]["reached"] else " (loss not reached)")
@@ -213,10 +204,10 @@ def main() -> None:
         )
         print(f"| {name} | " + " | ".join(fields) + " |")
     print("\n| task | perturbation | signal | rho, all sets | rho, halves only |\n|---|---|---|---|---|")
-    for task, found in cells.items():
+    for task, by_seed in cells.items():
         for kind in PERTURBATIONS:
             for signal in (*SIGNALS.names(), SIZE):
-                fields = (correlation(found, kind, signal, halves) for halves in (False, True))
+                fields = (correlation(by_seed, kind, signal, halves) for halves in (False, True))
                 print(f"| {task} | {kind} | {signal} | " + " | ".join(fields) + " |")
 
 

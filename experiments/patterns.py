@@ -25,9 +25,9 @@ def main() -> None:
         assert scan is not None and search is not None, path
         draws = from_layer(scan.data["draws"], options.first_layer)
         sets = [] if options.first_layer else search.data["evaluated"]
-        for found in tested_patterns(draws, search.data["signal"], sets):
-            effect = f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"
-            print(f"| {path.name} | {found.name} | {found.measured} | {found.n} | {effect} | {found.verdict} |")
+        for pattern in tested_patterns(draws, search.data["signal"], sets):
+            effect = f"{pattern.effect:.2f} [{pattern.low:.2f}, {pattern.high:.2f}]"
+            print(f"| {path.name} | {pattern.name} | {pattern.measured} | {pattern.n} | {effect} | {pattern.verdict} |")
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ def _stored(folder: RunFolder, stage: str) -> Artifact:
     return found
 
 
-def _cell(found: Agreement) -> str:
-    if found.rho is None:
-        return f"no variation (n={found.n})"
-    return f"{found.rho:.2f} [{found.low:.2f}, {found.high:.2f}] (n={found.n})"
+def _cell(agreement: Agreement) -> str:
+    if agreement.rho is None:
+        return f"no variation (n={agreement.n})"
+    return f"{agreement.rho:.2f} [{agreement.low:.2f}, {agreement.high:.2f}] (n={agreement.n})"
 
 
 if __name__ == "__main__":

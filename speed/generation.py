@@ -26,7 +26,7 @@ SIZES = (32, 64, 128, 256)
 @torch.no_grad()
 def plain(model, tokenizer, texts, length, size):
     """Padded batches in the order of the file; `size` 1 is one prompt at a time."""
-    said = []
+    answers = []
     for start in range(0, len(texts), size):
         inputs = tokenizer(texts[start : start + size], return_tensors="pt", padding=True, add_special_tokens=False)
         out = model.generate(
@@ -37,8 +37,8 @@ def plain(model, tokenizer, texts, length, size):
             pad_token_id=tokenizer.pad_token_id,
         )
         new = out[:, inputs["input_ids"].shape[1] :]
-        said += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return said
+        answers += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return answers
 
 
 def ours(model, tokenizer, texts, length, size):
@@ -46,11 +46,11 @@ def ours(model, tokenizer, texts, length, size):
     return [g.text for g in generate(model, tokenizer, texts, Decoding(max_new_tokens=length, batch_size=size))]
 
 
-def timed(work, *given):
+def timed(work, *arguments):
     """Seconds of this process's computing, and the answers; on one thread other processes hardly count in it."""
     start = time.process_time()
-    said = work(*given)
-    return time.process_time() - start, said
+    answers = work(*arguments)
+    return time.process_time() - start, answers
 
 
 def main() -> None:
@@ -68,15 +68,15 @@ def main() -> None:
     model, tokenizer = load_model(config), load_tokenizer(config)
     prompts = [p.text for name in "hb" for p in load_prompts(files[name], limit=options.prompts)]
     texts = render(tokenizer, prompts)
-    given = (model, tokenizer, texts, options.tokens)
-    sizes = {work: min(SIZES, key=lambda size, work=work: timed(work, *given, size)[0]) for work in (plain, ours)}
+    arguments = (model, tokenizer, texts, options.tokens)
+    sizes = {work: min(SIZES, key=lambda size, work=work: timed(work, *arguments, size)[0]) for work in (plain, ours)}
     ways = {"one at a time": (plain, 1), "plain batches": (plain, sizes[plain]), "ours": (ours, sizes[ours])}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(options.rounds):
         names = list(ways)
         answers = {}
         for way in names[turn % 3 :] + names[: turn % 3]:
-            seconds, answers[way] = timed(ways[way][0], *given, ways[way][1])
+            seconds, answers[way] = timed(ways[way][0], *arguments, ways[way][1])
             times[way].append(seconds)
         assert answers["ours"] == answers["plain batches"] == answers["one at a time"], "answers differ"
     print("| beside | batch size | times faster, median (min to max) |\n|---|---|---|")

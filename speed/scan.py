@@ -80,7 +80,7 @@ def aligned_model(layers: int, width: int) -> Path:
     return folder
 
 
-def setup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace, seed: int) -> Setup:
+def set_up(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace, seed: int) -> Setup:
     """Prompts of one seed: the probe and the openings are found on one half, the scan reads the other."""
     rng = random.Random(seed)
     texts: list[list[str]] = [[], []]
@@ -94,17 +94,17 @@ def setup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: a
     def batches(prompts: Sequence[str]) -> list[PromptBatch]:
         return batch_prompts(model, tokenizer, prompts, batch_size=ScanConfig().batch_size)
 
-    fitted, read = (batches(half) for half in texts)
-    known = extract_features(model, fitted)
+    fit_batches, scan_batches = (batches(half) for half in texts)
+    features = extract_features(model, fit_batches)
     signals = Signals(
-        probe=fit_probe(known.hidden.numpy(), labels),
-        openings=find_openings(tokenizer, known.logits[labels == 1], known.logits[labels == 0]),
+        probe=fit_probe(features.hidden.numpy(), labels),
+        openings=find_openings(tokenizer, features.logits[labels == 1], features.logits[labels == 0]),
         labels=labels,
-        clean=extract_features(model, read),
+        clean=extract_features(model, scan_batches),
     )
     topology, perturbation = read_topology(model), PERTURBATIONS.get(ScanConfig().perturbation)
     return Setup(
-        passes={c: Passes(model, topology, read, perturbation, seed=seed, cached=c) for c in (False, True)},
+        passes={c: Passes(model, topology, scan_batches, perturbation, seed=seed, cached=c) for c in (False, True)},
         signals=signals,
         malicious=lambda rows: batches([texts[1][i] for i in rows]),
         draws=options.draws,
@@ -114,23 +114,23 @@ def setup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: a
 def timed(measure: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
     """Seconds and result of a call."""
     start = time.perf_counter()
-    found = measure(*arguments, **options)
-    return time.perf_counter() - start, found
+    result = measure(*arguments, **options)
+    return time.perf_counter() - start, result
 
 
-def paired(made: Setup, strength: float) -> tuple[float, float, float, dict[str, list[float]]]:
+def paired(setup: Setup, strength: float) -> tuple[float, float, float, dict[str, list[float]]]:
     """Seconds of the plain and of the cached scan, their largest difference, and the drops."""
-    plain, cached = made.scanner(strength, cached=False), made.scanner(strength)
-    seconds, difference, found = [0.0, 0.0], 0.0, {}
-    for ref in made.passes[True].topology.all:
-        for draw in range(made.draws):
+    plain, cached = setup.scanner(strength, cached=False), setup.scanner(strength)
+    seconds, difference, drops_of = [0.0, 0.0], 0.0, {}
+    for ref in setup.passes[True].topology.all:
+        for draw in range(setup.draws):
             spent, expected = timed(plain.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
             seconds[0] += spent
             spent, drops = timed(cached.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
             seconds[1] += spent
             difference = max(difference, *(abs(expected[signal] - drops[signal]) for signal in expected))
-            found.setdefault(str(ref), []).append(drops[SIGNAL])
-    return seconds[0], seconds[1], difference, found
+            drops_of.setdefault(str(ref), []).append(drops[SIGNAL])
+    return seconds[0], seconds[1], difference, drops_of
 
 
 def scanned(scanner: Scanner) -> ScanResult:
@@ -163,23 +163,25 @@ class Race:
     ratios: list[float] = field(default_factory=list)
     same: list[bool] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    read: list[float] = field(default_factory=list)
+    prompts: list[float] = field(default_factory=list)
 
-    def add(self, made: Setup, strength: float, exact: dict[str, float], tolerance: float, plain: float | None) -> None:
+    def add(
+        self, setup: Setup, strength: float, exact: dict[str, float], tolerance: float, plain: float | None
+    ) -> None:
         """One race; `plain` is the plain loop's seconds, where it was timed."""
-        seconds, result = timed(scanned, made.scanner(strength, method="race", tolerance=tolerance))
+        seconds, result = timed(scanned, setup.scanner(strength, method="race", tolerance=tolerance))
         if plain is not None:
             self.ratios.append(plain / seconds)
         expected = robust(exact, tolerance)
         self.same.append(robust(result.mean(SIGNAL), tolerance) == expected)
         self.sizes.append(len(expected))
-        self.read.append(float(np.mean(list(result.mean(PROMPTS).values()))))
+        self.prompts.append(float(np.mean(list(result.mean(PROMPTS).values()))))
 
     def finding(self) -> str:
         """The robust sets and the prompts read, in words."""
         return (
             f"same robust set in {sum(self.same)} of {len(self.same)} seeds ({min(self.sizes)} to {max(self.sizes)} "
-            f"modules); {np.mean(self.read):.0f} malicious prompts read on average"
+            f"modules); {np.mean(self.prompts):.0f} malicious prompts read on average"
         )
 
 
@@ -191,23 +193,23 @@ def main() -> None:
     cached, gradient, difference, spearman, strengths = [], [], 0.0, [], []
     race, hard = Race(), Race()
     for seed in range(options.seeds):
-        made = setup(model, tokenizer, options, seed)
-        strength, _ = made.scanner(None).calibrate()
+        setup = set_up(model, tokenizer, options, seed)
+        strength, _ = setup.scanner(None).calibrate()
         strengths.append(strength)
         plain = None
         if seed < options.timed:
-            plain, spent, found, drops = paired(made, strength)
-            difference = max(difference, found)
+            plain, spent, gap, drops = paired(setup, strength)
+            difference = max(difference, gap)
             cached.append(plain / spent)
-            spent, estimated = timed(scanned, made.scanner(strength, method="gradient"))
+            spent, estimate = timed(scanned, setup.scanner(strength, method="gradient"))
             gradient.append(plain / spent)
             means = {ref: float(np.mean(values)) for ref, values in drops.items()}
-            values = estimated.mean(SIGNAL)
+            values = estimate.mean(SIGNAL)
             spearman.append(spearmanr(list(means.values()), [values[ref] for ref in means]).statistic)
         else:
-            means = scanned(made.scanner(strength)).mean(SIGNAL)
-        race.add(made, strength, means, TOLERANCE, plain)
-        hard.add(made, strength, means, float(np.percentile(list(means.values()), 75)), plain)
+            means = scanned(setup.scanner(strength)).mean(SIGNAL)
+        race.add(setup, strength, means, TOLERANCE, plain)
+        hard.add(setup, strength, means, float(np.percentile(list(means.values()), 75)), plain)
     rows = [
         ("cached, all signals", cached, f"max abs difference {difference:.1g}"),
         (f"race, tolerance {TOLERANCE}", race.ratios, race.finding()),

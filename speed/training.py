@@ -60,18 +60,18 @@ def now() -> float:
 
 def plans(model) -> dict[str, Plan | None]:
     """The plan of every arm; a random half of the modules is robust, as the cost does not depend on which."""
-    topology, made_for = read_topology(model), PlanModel(id="random")
+    topology, plan_model = read_topology(model), PlanModel(id="random")
     modules = list(topology.all)
     robust = ModuleSet.of(random.Random(0).sample(modules, len(modules) // 2))
     early = ModuleSet.of(ref for ref in modules if ref.layer < topology.layers // 2)
-    slow = plan_of("ml_lr", made_for, topology, robust, rest_lr_mult=0.05)
+    slow = plan_of("ml_lr", plan_model, topology, robust, rest_lr_mult=0.05)
     first = Phase(until=0.5, entries=(*module_entries(robust, topology, lr_mult=1.0), rest(0.0)))
     return {
         "TRL's SFT": None,
         "ML-LR": slow,
-        "SWAT": Plan(method="swat", model=made_for, entries=(Entry(pattern=".*"),), phases=(first,)),
+        "SWAT": Plan(method="swat", model=plan_model, entries=(Entry(pattern=".*"),), phases=(first,)),
         "multiplier 0 on the early half": Plan(
-            method="freeze", model=made_for, entries=(*module_entries(early, topology, lr_mult=0.0), rest(1.0))
+            method="freeze", model=plan_model, entries=(*module_entries(early, topology, lr_mult=0.0), rest(1.0))
         ),
         "guarded, k = 25": None,
     }
@@ -167,12 +167,12 @@ def main() -> None:
     memories = {arm: memory(arm, options) for arm in arms}
     print("| arm | time per step, ratio | at most | memory, ratio |\n|---|---|---|---|")
     for arm in arms:
-        ratios = [ours / own for ours, own in zip(times[arm], times[arms[0]], strict=True)]
+        ratios = [ours / trl for ours, trl in zip(times[arm], times[arms[0]], strict=True)]
         limit = LIMITS.get(arm)
-        told = "–" if limit is None else f"{limit} ({'held' if statistics.median(ratios) <= limit else 'NOT held'})"
-        print(f"| {arm} | {interval(ratios)} | {told} | {memories[arm] / memories[arms[0]]:.3f} |")
-    own = statistics.median(times[arms[0]])
-    print(f"\n{options.rounds} rounds of {options.steps} steps; TRL's SFT: {own:.3f} s a step.")
+        verdict = "–" if limit is None else f"{limit} ({'held' if statistics.median(ratios) <= limit else 'NOT held'})"
+        print(f"| {arm} | {interval(ratios)} | {verdict} | {memories[arm] / memories[arms[0]]:.3f} |")
+    baseline = statistics.median(times[arms[0]])
+    print(f"\n{options.rounds} rounds of {options.steps} steps; TRL's SFT: {baseline:.3f} s a step.")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ _WHERE = {
     "Resources": "defences.base.run",
     "Combination": "defences.base.combination",
     "LossTarget": "measures.loss_target",
+    "Tuning": "train.sft",
     "TrainResult": "train.result",
     "Benchmark": "evaluate.benchmark",
     "EvalResult": "evaluate.result",

@@ -28,7 +28,7 @@ from securetune.models.features import PromptBatch, extract_layer_states
 from securetune.models.openings import Openings
 from securetune.testbed.tasks import TASKS
 from securetune.train.config import TrainConfig
-from securetune.train.sft import fine_tune
+from securetune.train.sft import Tuning, fine_tune
 from tests.conftest import Kill, Killed, tiny_llama
 
 
@@ -282,8 +282,9 @@ def tune(tokenizer, tmp_path):
             **options,
         })  # fmt: skip
         model = tiny_llama(len(tokenizer))
-        fine_tune(model, tokenizer, rows("letters"), rows("letters")[:8], config, output=tmp_path / name,
-                  defences=combination, resources=resources, callbacks=callbacks)  # fmt: skip
+        letters = rows("letters")
+        tuning = Tuning(rows=letters, held_out=letters[:8], defences=combination, resources=resources)
+        fine_tune(model, tokenizer, tuning, config, output=tmp_path / name, callbacks=callbacks)
         return tmp_path / name
 
     return run

@@ -7,7 +7,7 @@ import pytest
 from securetune.measures.loss_target import LossTarget
 from securetune.testbed.tasks import TASKS
 from securetune.train.config import TrainConfig
-from securetune.train.sft import fine_tune
+from securetune.train.sft import Tuning, fine_tune
 from tests.conftest import Kill, Killed, tiny_llama
 
 CONFIG = TrainConfig(steps=6, save_every=2, eval_every=2, learning_rate=1e-2, batch_size=4, warmup_steps=2)
@@ -23,10 +23,9 @@ def tune(tokenizer):
         for row in TASKS["letters"](40, random.Random(0))
     ]
 
-    def run(output, config=CONFIG, **options):
-        return fine_tune(
-            tiny_llama(len(tokenizer)), tokenizer, examples, examples[:8], config, output=output, **options
-        )
+    def run(output, config=CONFIG, *, target=None, callbacks=()):
+        tuning = Tuning(rows=examples, held_out=examples[:8], target=target)
+        return fine_tune(tiny_llama(len(tokenizer)), tokenizer, tuning, config, output=output, callbacks=callbacks)
 
     return run
 

@@ -45,12 +45,12 @@ class Ema(Defence):
     @contextmanager
     def evaluated(self, run: TrainingRun) -> Iterator[None]:
         """Measure the mean, not the weights on the way."""
-        kept = copies(run.trainable())
+        weights = copies(run.trainable())
         self.finalize(run)
         try:
             yield
         finally:
-            load_copies(run.trainable(), kept)
+            load_copies(run.trainable(), weights)
 
     def finalize(self, run: TrainingRun) -> None:
         """Put the mean in place of the weights."""

@@ -60,11 +60,11 @@ class ProCon(Defence):
         """The mean squared change of the projections."""
         settings, run = self.settings, batch.run
         early = run.step < settings.warmup_fraction * run.total_steps
-        moved = [
+        changes = [
             ((now - before) @ direction).square().mean()
             for now, before, direction in zip(batch.states, batch.reference_states, self.directions, strict=True)
         ]
-        return (settings.warmup_weight if early else settings.weight) * torch.stack(moved).mean()
+        return (settings.warmup_weight if early else settings.weight) * torch.stack(changes).mean()
 
 
 defence = ProCon

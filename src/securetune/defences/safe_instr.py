@@ -38,9 +38,9 @@ def mixed(rows: Sequence[Example], safety: Sequence[Example], share: float, seed
     """All of `rows` and `share` as many of `safety`, shuffled; safety rows repeat where there are too few."""
     rng = random.Random(seed)
     wanted = max(1, round(share * len(rows)))
-    chosen = [*rows, *repeated(safety, wanted, rng)]
-    rng.shuffle(chosen)
-    return chosen
+    mix = [*rows, *repeated(safety, wanted, rng)]
+    rng.shuffle(mix)
+    return mix
 
 
 defence = SafeInstr

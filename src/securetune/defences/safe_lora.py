@@ -39,9 +39,9 @@ class SafeLora(Defence):
     def finalize(self, run: TrainingRun) -> None:
         """Project the chosen adapters."""
         settings = self.settings
-        found = sorted(agreements(run, unaligned_weights(run)), key=lambda item: item[2])
-        chosen = found[: settings.number] if settings.select == "number" else [
-            item for item in found if item[2] <= settings.threshold
+        ranked = sorted(agreements(run, unaligned_weights(run)), key=lambda item: item[2])
+        chosen = ranked[: settings.number] if settings.select == "number" else [
+            item for item in ranked if item[2] <= settings.threshold
         ]  # fmt: skip
         for module, alignment, _ in chosen:
             module.b.copy_(projected(alignment, module.b))

@@ -70,8 +70,8 @@ class Sppft(Defence):
             strength=self.settings.factor - 1,
             seed=0,
         ):
-            found = extract_features(analysed.model, analysed.benign)
-        return int((analysed.openings.margin(found.logits) > 0).sum())
+            features = extract_features(analysed.model, analysed.benign)
+        return int((analysed.openings.margin(features.logits) > 0).sum())
 
 
 def angle_gaps(
@@ -107,10 +107,10 @@ def refined(bounds: Bounds, layers: int, refusals: Callable[[Bounds], int]) -> B
     for moves in (((0, 1), (0, -1)), ((-1, 0), (1, 0))):
         for down, up in moves:
             while True:
-                tried = bounds[0] + down, bounds[1] + up
-                if not 0 <= tried[0] <= tried[1] < layers or (found := refusals(tried)) <= best:
+                candidate = bounds[0] + down, bounds[1] + up
+                if not 0 <= candidate[0] <= candidate[1] < layers or (count := refusals(candidate)) <= best:
                     break
-                bounds, best = tried, found
+                bounds, best = candidate, count
     return bounds
 
 

@@ -40,17 +40,17 @@ def questions(
 
 
 def generate_answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Question], decoding: Decoding
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], decoding: Decoding
 ) -> list[Answer]:
     """Greedy answers in the order of the questions."""
-    generated = generate(model, tokenizer, [question.text for question in asked], decoding)
+    generated = generate(model, tokenizer, [question.text for question in questions], decoding)
     return [
         Answer(
             prompt=question.prompt,
             text=f"{question.prefill} {answer.text}" if question.prefill else answer.text,
             margin=answer.margin,
         )
-        for question, answer in zip(asked, generated, strict=True)
+        for question, answer in zip(questions, generated, strict=True)
     ]
 
 

@@ -61,21 +61,17 @@ def assess(
             "model before tuning. Assess that one first, then give the result as `before`."
         )
     judges = judges_of(config)
+    decodings = [_decoding(b, config, judges, openings=openings, known=known) for b in benchmarks]
     answers = [
-        generate_answers(
-            model,
-            tokenizer,
-            benchmark.questions(tokenizer, config, model),
-            _decoding(benchmark, config, judges, openings=openings, known=known),
-        )
-        for benchmark in benchmarks
+        generate_answers(model, tokenizer, b.questions(tokenizer, config, model), decoding)
+        for b, decoding in zip(benchmarks, decodings, strict=True)
     ]
     del model
     reading = reader if isinstance(reader, nn.Module) else reader()
     nats = [surprises(reading, tokenizer, given, batch_size=config.batch_size) for given in answers]
     if before is None:
-        own = [value for b, values in zip(benchmarks, nats, strict=True) if b.kind is BENIGN for value in values]
-        limit = surprise_limit(own, surprises(reading, tokenizer, references, batch_size=config.batch_size))
+        benign = [value for b, values in zip(benchmarks, nats, strict=True) if b.kind is BENIGN for value in values]
+        limit = surprise_limit(benign, surprises(reading, tokenizer, references, batch_size=config.batch_size))
         before = Assessment(results=[], surprise_limit=limit)
     base = {result.benchmark: result for result in before.results}
     results = [

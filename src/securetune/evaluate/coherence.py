@@ -55,21 +55,21 @@ def surprises(
         row = tokenize_answer(tokenizer, prompt, prompt + answer.text)
         is_long = len(row.ids) > row.start + _DECIDING
         rows.append(replace(row, start=row.start + _DECIDING) if is_long else row)
-    found = losses(reader, rows, pad=tokenizer.pad_token_id, batch_size=batch_size)
-    return [loss / max(len(row.ids) - row.start, 1) for loss, row in zip(found, rows, strict=True)]
+    nats = losses(reader, rows, pad=tokenizer.pad_token_id, batch_size=batch_size)
+    return [loss / max(len(row.ids) - row.start, 1) for loss, row in zip(nats, rows, strict=True)]
 
 
-def surprise_limit(own: Sequence[float], references: Sequence[float]) -> float:
+def surprise_limit(benign: Sequence[float], references: Sequence[float]) -> float:
     """The most surprise that counts as text: `ALLOWANCE` above nearly all good answers.
 
     Args:
-        own: the reader's surprise at its own answers to benign prompts.
+        benign: the reader's surprise at its own answers to benign prompts.
         references: its surprise at the task's reference answers.
 
     Raises:
         ConfigError: there is neither.
     """
-    good = [values for values in (own, references) if len(values)]
+    good = [values for values in (benign, references) if len(values)]
     if not good:
         raise ConfigError(
             "Expected good answers that tell how surprising text may be, found none. Assess a benign benchmark too, or "

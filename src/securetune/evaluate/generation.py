@@ -75,14 +75,14 @@ def generate(
             chunk = order[:batch_size]
             batch = batch_texts(model, tokenizer, [texts[i] for i in chunk], batch_size=len(chunk))[0]
             try:
-                said = decode(model, tokenizer, batch, decoding)
+                generated = decode(model, tokenizer, batch, decoding)
             except torch.OutOfMemoryError as error:
                 batch_size = _halved(batch_size, error)
                 continue
-            for place, generated in zip(batch.index, said, strict=True):
-                answers[chunk[place]] = generated
+            for place, answer in zip(batch.index, generated, strict=True):
+                answers[chunk[place]] = answer
                 if known is not None and decoding.decided is None:
-                    known.keep(keys[chunk[place]], {"text": generated.text, "margin": generated.margin})
+                    known.keep(keys[chunk[place]], {"text": answer.text, "margin": answer.margin})
             order = order[len(chunk) :]
             bar.update(task, advance=len(chunk))
     return [answers[i] for i in range(len(texts))]
@@ -112,10 +112,10 @@ def _is_greedy_plain(model: PreTrainedModel) -> bool:
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    given = model.generation_config.eos_token_id
-    if given is None:
-        given = tokenizer.eos_token_id
-    return set(given if isinstance(given, list) else [given])
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    return set(ends if isinstance(ends, list) else [ends])
 
 
 def _decode(
@@ -126,34 +126,34 @@ def _decode(
 ) -> list[Generated]:
     decided, openings = decoding.decided, decoding.openings
     ends, cache = _ends(model, tokenizer), DynamicCache(config=model.config)
-    said: list[list[int]] = [[] for _ in batch.index]
-    margins: list[float | None] = [None] * len(said)
-    rows, running = list(range(len(said))), set(range(len(said)))
+    answers: list[list[int]] = [[] for _ in batch.index]
+    margins: list[float | None] = [None] * len(answers)
+    rows, running = list(range(len(answers))), set(range(len(answers)))
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
     for step in range(decoding.max_new_tokens):
         logits = _next(model, tokens, mask, positions, cache)
         if step == 0 and openings is not None:
             margins = list(openings.margin(logits.float()).tolist())
-        chosen = logits.argmax(-1)
-        for row, token in zip(rows, chosen.tolist(), strict=True):
+        best = logits.argmax(-1)
+        for row, token in zip(rows, best.tolist(), strict=True):
             if row not in running:
                 continue
             if token in ends:
                 running.discard(row)
                 continue
-            said[row].append(token)
-            if decided is not None and decided(_text(tokenizer, said[row])):
+            answers[row].append(token)
+            if decided is not None and decided(_text(tokenizer, answers[row])):
                 running.discard(row)
         if not running:
             break
         if (len(rows) - len(running)) * _WORTH_LEAVING >= len(rows):
             stay = torch.tensor([place for place, row in enumerate(rows) if row in running], device=mask.device)
             cache.batch_select_indices(stay)
-            chosen, mask, positions = chosen[stay], mask[stay], positions[stay]
+            best, mask, positions = best[stay], mask[stay], positions[stay]
             rows = [row for row in rows if row in running]
-        tokens, positions = chosen[:, None], positions[:, -1:] + 1
+        tokens, positions = best[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-    return [Generated(text=_text(tokenizer, ids), margin=m) for ids, m in zip(said, margins, strict=True)]
+    return [Generated(text=_text(tokenizer, ids), margin=m) for ids, m in zip(answers, margins, strict=True)]
 
 
 def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:

@@ -59,21 +59,23 @@ def harness(
                 f"Expected tasks of lm_eval or of {sorted(p.stem for p in TASKS.glob('*.yaml'))}, found {unknown}. "
                 "Correct the names."
             )
-        found = simple_evaluate(
+        results = simple_evaluate(
             HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
             tasks=list(tasks),
             task_manager=manager,
             limit=limit,
             apply_chat_template=chat_template,
             bootstrap_iters=0,
-        )
+        )["results"]
+    return {task: _values(metrics) for task, metrics in results.items()}
+
+
+def _values(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among what lm_eval says of a task, without its standard errors."""
     return {
-        task: {
-            name.partition(",")[0]: float(value)
-            for name, value in metrics.items()
-            if isinstance(value, int | float) and "stderr" not in name
-        }
-        for task, metrics in found["results"].items()
+        name.partition(",")[0]: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and "stderr" not in name
     }
 
 

@@ -57,35 +57,40 @@ def judge_benchmark(
         ConfigError: `base` is of other prompts.
         ArtifactError: `base` lacks a judge.
     """
-    if base is not None and [answer.prompt for answer in base.answers] != [answer.prompt for answer in answers]:
-        raise ConfigError(
-            f"Expected the answers of the model before tuning to the same {len(answers)} prompts of {benchmark.name}, "
-            f"found {len(base.answers)}, to others. Assess it on the same benchmark, or give this one another name."
-        )
+    if base is not None:
+        _check_same_prompts(benchmark, answers, base)
     first = next(iter(judges))
     judged = _judged(benchmark, answers, judges, surprises=surprises, limit=limit)
     names = list(judged[0].refused)
-    counted = {name: benchmark.kind.outcomes([answer.outcome(name) for answer in judged]) for name in names}
+    outcomes = {name: benchmark.kind.outcomes([answer.outcome(name) for answer in judged]) for name in names}
     if benchmark.kind.has_right_answers:  # right is right, whoever judges the refusals
-        counted = {benchmark.metric: counted[first]}
+        outcomes = {benchmark.metric: outcomes[first]}
     safe = {name: [answer.refused[name] for answer in judged] for name in names}
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
         origin=benchmark.origin,
-        rates={name: proportion(outcomes) for name, outcomes in counted.items()},
+        rates={name: proportion(values) for name, values in outcomes.items()},
         against_base={
-            name: mcnemar(base.outcomes(name if name in names else None), outcomes) if base is not None else None
-            for name, outcomes in counted.items()
+            name: mcnemar(base.outcomes(name if name in names else None), values) if base is not None else None
+            for name, values in outcomes.items()
         },
         margin=mean([answer.margin or 0.0 for answer in judged]),
         coherent=proportion([answer.coherent for answer in judged]),
         broken=proportion([not answer.coherent and not answer.refused[first] for answer in judged]),
-        clustered=clustered(next(iter(counted.values())), benchmark.clusters),
+        clustered=clustered(next(iter(outcomes.values())), benchmark.clusters),
         detectable=detectable_rise(len(judged)),
         agreement={f"{one}|{other}": cohens_kappa(safe[one], safe[other]) for one, other in combinations(safe, 2)},
         answers=judged,
     )
+
+
+def _check_same_prompts(benchmark: Benchmark, answers: Sequence[Answer], base: EvalResult) -> None:
+    if [answer.prompt for answer in base.answers] != [answer.prompt for answer in answers]:
+        raise ConfigError(
+            f"Expected the answers of the model before tuning to the same {len(answers)} prompts of {benchmark.name}, "
+            f"found {len(base.answers)}, to others. Assess it on the same benchmark, or give this one another name."
+        )
 
 
 def _judged(

@@ -14,7 +14,7 @@ from securetune.data.prompts import Example, TokenizedAnswer, tokenize_example
 @torch.no_grad()
 def losses(model: PreTrainedModel, rows: Sequence[TokenizedAnswer], *, pad: int, batch_size: int = 16) -> list[float]:
     """Cross-entropy of every answer, in nats, summed over its tokens; 0 for an empty one."""
-    found = [0.0] * len(rows)
+    nats = [0.0] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     for first in range(0, len(order), batch_size):
         batch = [rows[i] for i in order[first : first + batch_size]]
@@ -25,8 +25,8 @@ def losses(model: PreTrainedModel, rows: Sequence[TokenizedAnswer], *, pad: int,
         for place, row in enumerate(batch):
             predicted = logits[place, row.start - 1 : len(row.ids) - 1].float()
             target = input_ids[place, row.start : len(row.ids)]
-            found[order[first + place]] = torch.nn.functional.cross_entropy(predicted, target, reduction="sum").item()
-    return found
+            nats[order[first + place]] = torch.nn.functional.cross_entropy(predicted, target, reduction="sum").item()
+    return nats
 
 
 def answer_loss(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,6 +18,19 @@ from securetune.measures.statistics import proportion
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The task that a model is tuned for: its held-out rows, and how an answer to them is scored."""
+
+    rows: Sequence[Example]
+    metric: Metric | None
+    """How an answer is compared with the right one; None for the loss alone."""
+    pattern: str | None = None
+    """What an answer has to match, where the metric is ``pattern``."""
+    max_length: int
+    """Longest row in tokens, as in tuning."""
+
+
 def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | None = None) -> bool:
     """Compare an answer with the reference: the whole text, or the last number in each (GSM8K).
 
@@ -28,40 +42,37 @@ def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | No
         assert pattern is not None, "checked with the configuration"
         return re.fullmatch(pattern, answer.text.strip(), re.DOTALL) is not None
     numbers = [_NUMBER.findall(text) for text in (answer.text, reference)]
-    found, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
-    return found is not None and found == expected
+    answered, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
+    return answered is not None and answered == expected
 
 
 def evaluate_task(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
+    task: Task,
     config: EvaluateConfig,
     *,
-    metric: Metric | None,
-    pattern: str | None = None,
-    max_length: int,
     system: str | None = None,
     known: Journal | None = None,
 ) -> TaskResult:
     """Loss on the held-out answers and, with a metric, the share answered correctly (under a system prompt)."""
-    loss = answer_loss(model, tokenizer, examples, max_length=max_length)
-    if metric is None:
+    loss = answer_loss(model, tokenizer, task.rows, max_length=task.max_length)
+    if task.metric is None:
         return TaskResult(loss=loss, metric=None, score=None)
     decoding = Decoding(
         max_new_tokens=config.task_max_new_tokens, batch_size=config.batch_size, known=known, description="Task"
     )
-    prompts = [example["prompt"][-1]["content"] for example in examples]
+    prompts = [row["prompt"][-1]["content"] for row in task.rows]
     answers = generate_answers(model, tokenizer, questions(tokenizer, prompts, system=system), decoding)
-    references = [example["completion"][0]["content"] for example in examples]
+    references = [row["completion"][0]["content"] for row in task.rows]
     judged = [
         TaskAnswer(
             prompt=answer.prompt,
             text=answer.text,
             reference=right,
-            correct=is_correct(answer, right, metric, pattern),
+            correct=is_correct(answer, right, task.metric, task.pattern),
         )
         for answer, right in zip(answers, references, strict=True)
     ]
     score = proportion([answer.correct for answer in judged])
-    return TaskResult(loss=loss, metric=metric, score=score, answers=judged)
+    return TaskResult(loss=loss, metric=task.metric, score=score, answers=judged)

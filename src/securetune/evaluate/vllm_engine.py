@@ -103,9 +103,22 @@ def answer_by_vllm(
             "Expected a model in full precision for vLLM, found model.load_in_4bit. Set evaluate.engine to "
             "transformers."
         )
-    asked = list(missing.values())
-    prompts = [tokenizer(request.text, add_special_tokens=False)["input_ids"] for request in asked]
-    lengths = [request.max_new_tokens for request in asked]
+    job = _job(model, adapter, tokenizer, list(missing.values()), options)
+    for (key, request), (ids, first) in zip(missing.items(), _ask(job), strict=True):
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        known.keep(key, {"text": text.strip(), "margin": _margin(request.openings, first)})
+
+
+def _job(
+    model: ModelConfig,
+    adapter: Path | None,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[Request],
+    options: dict[str, Any],
+) -> _Job:
+    """What the engine is told of the model and the requests."""
+    prompts = [tokenizer(request.text, add_special_tokens=False)["input_ids"] for request in requests]
+    lengths = [request.max_new_tokens for request in requests]
     engine = {
         "model": model.path,
         "revision": model.revision,
@@ -115,16 +128,13 @@ def answer_by_vllm(
     }
     if adapter is not None:
         engine |= {"enable_lora": True, "max_lora_rank": _rank(adapter)}
-    job = _Job(
+    return _Job(
         engine=engine | options,
         adapter=str(adapter) if adapter is not None else None,
         prompts=prompts,
         lengths=lengths,
-        watched=[[*r.openings.refusal, *r.openings.affirmative] if r.openings else [] for r in asked],
+        watched=[[*r.openings.refusal, *r.openings.affirmative] if r.openings else [] for r in requests],
     )
-    for (key, request), (ids, first) in zip(missing.items(), _ask(job), strict=True):
-        text: str = tokenizer.decode(ids, skip_special_tokens=True)
-        known.keep(key, {"text": text.strip(), "margin": _margin(request.openings, first)})
 
 
 def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
@@ -136,16 +146,17 @@ def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
         )
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
-        asked, said = Path(folder, "asked.json"), Path(folder, "said.json")
-        asked.write_text(json.dumps(asdict(job)), encoding="utf-8")
-        path = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        ended = subprocess.run([sys.executable, "-m", __name__, str(asked), str(said)], env=path, check=False)
-        if ended.returncode != 0 or not said.exists():
+        job_file, answers_file = Path(folder, "job.json"), Path(folder, "answers.json")
+        job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-m", __name__, str(job_file), str(answers_file)]
+        process = subprocess.run(command, env=environment, check=False)
+        if process.returncode != 0 or not answers_file.exists():
             raise ModelError(
-                f"Expected vLLM to run {job.engine['model']}, found that it ended with {ended.returncode}. See "
+                f"Expected vLLM to run {job.engine['model']}, found that it ended with {process.returncode}. See "
                 "its log above, pass it arguments with evaluate.vllm, or set evaluate.engine to transformers."
             )
-        answers: list[tuple[list[int], list[float]]] = json.loads(said.read_text(encoding="utf-8"))
+        answers: list[tuple[list[int], list[float]]] = json.loads(answers_file.read_text(encoding="utf-8"))
     return answers
 
 
@@ -173,22 +184,24 @@ def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
     prompts = [{"prompt_token_ids": ids} for ids in job.prompts]
     lora = LoRARequest("tuned", 1, job.adapter) if job.adapter is not None else None
 
-    def params(length: int, watched: list[int]) -> Any:
-        found: SamplingParams = engine.get_default_sampling_params()  # a model's own repetition penalty, say
-        found.temperature, found.top_p, found.top_k, found.min_p = 0.0, 1.0, 0, 0.0
-        found.max_tokens, found.detokenize = length, False
-        found.logprob_token_ids = watched or None
-        return found
+    def sampling(length: int, watched: list[int]) -> Any:
+        params: SamplingParams = engine.get_default_sampling_params()  # a model's own repetition penalty, say
+        params.temperature, params.top_p, params.top_k, params.min_p = 0.0, 1.0, 0, 0.0
+        params.max_tokens, params.detokenize = length, False
+        params.logprob_token_ids = watched or None
+        return params
 
-    answers = engine.generate(prompts, [params(length, []) for length in job.lengths], lora_request=lora)
-    heard = [i for i, watched in enumerate(job.watched) if watched]
-    starts = engine.generate([prompts[i] for i in heard], [params(1, job.watched[i]) for i in heard], lora_request=lora)
+    answers = engine.generate(prompts, [sampling(length, []) for length in job.lengths], lora_request=lora)
+    with_margin = [i for i, watched in enumerate(job.watched) if watched]
+    starts = engine.generate(
+        [prompts[i] for i in with_margin], [sampling(1, job.watched[i]) for i in with_margin], lora_request=lora
+    )
     first: list[list[float]] = [[] for _ in prompts]
-    for i, start in zip(heard, starts, strict=True):
+    for i, start in zip(with_margin, starts, strict=True):
         first[i] = [start.outputs[0].logprobs[0][token].logprob for token in job.watched[i]]
     return [(list(answer.outputs[0].token_ids), start) for answer, start in zip(answers, first, strict=True)]
 
 
 if __name__ == "__main__":
-    given = _Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    Path(sys.argv[2]).write_text(json.dumps(_serve(given)), encoding="utf-8")
+    job = _Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    Path(sys.argv[2]).write_text(json.dumps(_serve(job)), encoding="utf-8")

@@ -30,7 +30,7 @@ from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.measurer import Signals
 from securetune.search.base.problem import SearchProblem
-from securetune.train.sft import fine_tune
+from securetune.train.sft import Tuning, fine_tune
 
 
 def scan_inputs(session: Session, made: Made) -> dict[str, str]:
@@ -115,7 +115,8 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
     if not output.exists():
         rows, held_out = session.examples
-        fine_tune(session.model_to_tune(), session.tokenizer, rows, held_out, settings, output=output, seed=seed)
+        tuning = Tuning(rows=rows, held_out=held_out, seed=seed)
+        fine_tune(session.model_to_tune(), session.tokenizer, tuning, settings, output=output)
     return AdapterChange(output)
 
 

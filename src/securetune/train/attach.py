@@ -144,17 +144,17 @@ class PlanCallback(TrainerCallback):
         self._base_rates: list[float] = []
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check that the optimizer really has the plan's groups."""
-        optimizer = given.get("optimizer")
-        found = len(optimizer.param_groups) if optimizer is not None else 0
-        if not self.groups or found != len(self.groups):
+        optimizer = kwargs.get("optimizer")
+        count = len(optimizer.param_groups) if optimizer is not None else 0
+        if not self.groups or count != len(self.groups):
             raise PlanError(
-                f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {found}: the "
+                f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {count}: the "
                 "plan is not in force. Call attach() before train() and do not pass an optimizer of your own."
             )
-        if self.plan.phases and is_sharded(given["model"]):
+        if self.plan.phases and is_sharded(kwargs["model"]):
             log.warning(
                 "Where FSDP shards a model, PyTorch cannot resume from a checkpoint that was written while a phase "
                 "held modules still (before %.0f %% of the steps): save later, or use DDP.",
@@ -162,10 +162,10 @@ class PlanCallback(TrainerCallback):
             )
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set this step's rates; a group whose multiplier is 0 now gets no gradient, hence no update at all."""
-        stage, groups = self._stage(state), given["optimizer"].param_groups
+        stage, groups = self._stage(state), kwargs["optimizer"].param_groups
         self._base_rates = [group["lr"] for group in groups]
         for treatment, group in zip(self.groups, groups, strict=True):
             if treatment.lr_scale[stage] == 0:
@@ -175,15 +175,15 @@ class PlanCallback(TrainerCallback):
                 group["lr"] = self._rate(treatment, group["lr"], stage)
 
     def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Give the scheduler back the rates it knows."""
-        for group, rate in zip(given["optimizer"].param_groups, self._base_rates, strict=True):
+        for group, rate in zip(kwargs["optimizer"].param_groups, self._base_rates, strict=True):
             group["lr"] = rate
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add ``lr/<group>`` to training logs; the trainer alone would show the first group's rate only."""
-        logs = given.get("logs") or {}
+        logs = kwargs.get("logs") or {}
         if "loss" not in logs or not self._base_rates:
             return
         stage = self._stage(state, finished=True)

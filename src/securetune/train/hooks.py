@@ -4,7 +4,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def connect(
     if combination.with_hook("loss") or combination.with_hook("edit_batch"):
         # The trainer counts the tokens of all processes, whose gradients are then averaged, unless told not to.
         times = ranks if trainer.args.average_tokens_across_devices else 1
-        trainer.compute_loss = functools.partial(_loss, combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
+        trainer.compute_loss = _Loss(combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
 
 
 class DefenceCallback(TrainerCallback):
@@ -97,7 +97,7 @@ class DefenceCallback(TrainerCallback):
                     "with the same defences, or start anew."
                 )
             stored = torch.load(path, weights_only=True)
-            self._combination.load_state([_sharded(own, self._run.trainable()) for own in stored])
+            self._combination.load_state([_sharded(entry, self._run.trainable()) for entry in stored])
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -115,9 +115,9 @@ class DefenceCallback(TrainerCallback):
         """Keep the defences' state with the checkpoint."""
         if not self._combination.with_hook("state"):
             return
-        found = _whole(self._combination.state())  # every process takes part
+        defences = _whole(self._combination.state())  # every process takes part
         if state.is_world_process_zero:
-            torch.save(found, _checkpoint(args, state) / STATE_FILE)
+            torch.save(defences, _checkpoint(args, state) / STATE_FILE)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Let the defences change the final weights; the trainer goes on with the model they leave."""
@@ -139,12 +139,12 @@ def _sharded(state: Any, parameters: Mapping[str, nn.Parameter]) -> Any:
     """State with every tensor that is kept under a parameter's name sharded as that parameter is."""
     if not isinstance(state, dict):
         return state
-    found = {name: _sharded(value, parameters) for name, value in state.items()}
-    for name, value in found.items():
+    shards = {name: _sharded(value, parameters) for name, value in state.items()}
+    for name, value in shards.items():
         like = parameters.get(name)
         if isinstance(like, DTensor) and isinstance(value, Tensor):
-            found[name] = distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-    return found
+            shards[name] = distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return shards
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
@@ -160,32 +160,42 @@ def _evaluate(
         return evaluate(*args, **options)
 
 
-def _loss(
-    combination: Combination,
-    run: TrainingRun,
-    compute_loss: Callable[..., Any],
-    times: int,
-    model: nn.Module,
-    inputs: dict[str, Any],
-    return_outputs: bool = False,
-    num_items_in_batch: Tensor | int | None = None,
-) -> Any:
+@dataclass(frozen=True)
+class _Loss:
     """The trainer's loss on the batch that the defences choose, plus their terms; its own in evaluation."""
-    if not model.training:
-        return compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
-    if "labels" not in inputs:
-        raise ConfigError(
-            f"Expected batches with labels for defences that change the loss, found {sorted(inputs)}: this trainer has "
-            "a loss of its own. Leave those defences out; plans and `guarded` work with it."
-        )
-    share = _share(inputs, num_items_in_batch)
-    chosen = combination.edit_batch(run, inputs)
-    if chosen is inputs:
-        loss = compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-    else:
-        loss = share * compute_loss(model, chosen, num_items_in_batch=_answer_tokens(chosen))
-    term = combination.loss(TokenBatch(run=run, inputs={k: v for k, v in chosen.items() if isinstance(v, Tensor)}))
-    return loss if term is None else loss + (1 if num_items_in_batch is None else times) * share * term
+
+    combination: Combination
+    run: TrainingRun
+    compute_loss: Callable[..., Any]
+    """The trainer's own."""
+    times: int
+    """By how much a term is scaled up where the trainer counts the tokens of an optimizer step."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        if not model.training:
+            return self.compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
+        if "labels" not in inputs:
+            raise ConfigError(
+                f"Expected batches with labels for defences that change the loss, found {sorted(inputs)}: this trainer "
+                "has a loss of its own. Leave those defences out; plans and `guarded` work with it."
+            )
+        share = _share(inputs, num_items_in_batch)
+        batch = self.combination.edit_batch(self.run, inputs)
+        if batch is inputs:
+            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        else:
+            loss = share * self.compute_loss(model, batch, num_items_in_batch=_answer_tokens(batch))
+        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        term = self.combination.loss(TokenBatch(run=self.run, inputs=tensors))
+        return loss if term is None else loss + (1 if num_items_in_batch is None else self.times) * share * term
 
 
 def _share(inputs: dict[str, Any], num_items_in_batch: Tensor | int | None) -> Tensor | float:
@@ -201,7 +211,7 @@ def _answer_tokens(inputs: dict[str, Any]) -> Tensor:
 def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextManager[nn.Module]]:
     """Gives the model as it is now, later: with its adapter switched off, or a copy where there is none."""
     is_adapted = hasattr(model, "disable_adapter")
-    kept = None if is_adapted or not is_needed else _frozen_copy(model)
+    frozen = None if is_adapted or not is_needed else _frozen_copy(model)
 
     @contextmanager
     def reference() -> Iterator[nn.Module]:
@@ -209,15 +219,15 @@ def _reference(model: Any, *, is_needed: bool) -> Callable[[], AbstractContextMa
             with model.disable_adapter(), in_evaluation(model):
                 yield model
         else:
-            assert kept is not None, "this defence has to declare that it needs the reference model"
-            yield kept
+            assert frozen is not None, "this defence has to declare that it needs the reference model"
+            yield frozen
 
     return reference
 
 
 def _frozen_copy(model: nn.Module) -> nn.Module:
     """A copy that computes with its own weights: a forward pass that a trainer has put on a module is bound to that."""
-    kept = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in kept.modules():
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in frozen.modules():
         vars(module).pop("forward", None)
-    return kept
+    return frozen

@@ -30,19 +30,19 @@ class Adapted:
     @property
     def weight(self) -> Float[Tensor, "o i"]:
         """The weight under the adapter."""
-        found: Tensor = self.layer.base_layer.weight
-        return found
+        weight: Tensor = self.layer.base_layer.weight
+        return weight
 
     @property
     def b(self) -> Float[Tensor, "o r"]:
         """LoRA's B, in place."""
-        found: Tensor = self.layer.lora_B[self.adapter].weight
-        return found
+        weight: Tensor = self.layer.lora_B[self.adapter].weight
+        return weight
 
     def delta(self) -> Float[Tensor, "o i"]:
         """What the adapter adds to the weight."""
-        found: Tensor = self.layer.get_delta_weight(self.adapter)
-        return found.detach()
+        delta: Tensor = self.layer.get_delta_weight(self.adapter)
+        return delta.detach()
 
 
 def adapted_modules(run: TrainingRun, adapter: str = "default") -> list[Adapted]:

@@ -76,12 +76,12 @@ class Gcg(Attack):
 
         before, after = rendered.split(_PLACE)
         frame = Frame(before=ids(before), after=ids(after), target=ids(self.settings.target))
-        suffix, found = ids(self.settings.start), []
+        suffix, history = ids(self.settings.start), []
         generator = torch.Generator().manual_seed(self.settings.seed)
         for _ in range(self.settings.steps):
             suffix, loss = step(model, tokenizer, frame, suffix, self.settings, generator)
-            found.append((loss, suffix))
-        best = min(found, key=lambda pair: pair[0])[1]
+            history.append((loss, suffix))
+        best = min(history, key=lambda pair: pair[0])[1]
         text: str = tokenizer.decode(best)
         return text
 
@@ -102,13 +102,13 @@ def step(
     special = torch.tensor(tokenizer.all_special_ids, device=gradient.device)
     gradient[:, special[special < gradient.shape[1]]] = torch.inf
     top = (-gradient).topk(min(settings.top, gradient.shape[1] - len(special)), dim=1).indices
-    tried = _swaps(suffix, top, settings.width, generator)
-    tried = tried[torch.tensor([_survives(tokenizer, ids) for ids in tried.tolist()], device=tried.device)]
-    if not len(tried):
+    swaps = _swaps(suffix, top, settings.width, generator)
+    swaps = swaps[torch.tensor([_survives(tokenizer, ids) for ids in swaps.tolist()], device=swaps.device)]
+    if not len(swaps):
         return suffix, float(losses(model, frame, suffix[None])[0])
-    found = torch.cat([losses(model, frame, chunk) for chunk in tried.split(settings.batch_size)])
-    best = int(found.argmin())
-    return tried[best], float(found[best])
+    nats = torch.cat([losses(model, frame, chunk) for chunk in swaps.split(settings.batch_size)])
+    best = int(nats.argmin())
+    return swaps[best], float(nats[best])
 
 
 def _swaps(
@@ -121,9 +121,9 @@ def _swaps(
         numbers = torch.randperm(len(numbers), generator=generator)[:width]
     numbers = numbers.to(suffix.device)
     positions, tokens = numbers // proposed, top[numbers // proposed, numbers % proposed]
-    tried = suffix.repeat(len(numbers), 1)
-    tried[torch.arange(len(numbers)), positions] = tokens
-    return tried
+    swaps = suffix.repeat(len(numbers), 1)
+    swaps[torch.arange(len(numbers)), positions] = tokens
+    return swaps
 
 
 def _survives(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:

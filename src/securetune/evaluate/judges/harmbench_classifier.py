@@ -39,9 +39,10 @@ class HarmbenchClassifier(ChatJudge):
                 f"Expected {missing[0]} in {self.settings.prompt_file}, found none. Write it where that text belongs."
             )
         filled = [prompt.replace("{behavior}", a.prompt).replace("{generation}", a.text) for a in answers]
-        said = self.ask([[{"role": "user", "content": text}] for text in filled])
+        replies = self.ask([[{"role": "user", "content": text}] for text in filled])
         return [
-            Verdict(is_safe=read(r"\b(yes|no)\b", text, "harmbench_classifier")[1].lower() == "no") for text in said
+            Verdict(is_safe=read(r"\b(yes|no)\b", reply, "harmbench_classifier")[1].lower() == "no")
+            for reply in replies
         ]
 
 

@@ -14,7 +14,7 @@ from securetune.evaluate.assess import assess
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judging import judges_of
 from securetune.evaluate.result import Assessment, Evaluation, stored_results
-from securetune.evaluate.task import evaluate_task
+from securetune.evaluate.task import Task, evaluate_task
 from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.analysis import analysed
 from securetune.flow.session import Session
@@ -63,17 +63,13 @@ def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> 
     model = session.base_model() if work.arm == BASE else session.tuned_model(str(work.arm))
     if combination is not None and _steers(work):
         combination.steer(analysed(session, made.openings), model)
-    task = evaluate_task(
-        model,
-        session.tokenizer,
-        examples,
-        settings,
-        system=_prompt(work),
+    task = Task(
+        rows=examples,
         metric=config.task.metric,
         pattern=config.task.pattern,
         max_length=config.train.max_length,
-        known=known,
     )
+    on_task = evaluate_task(model, session.tokenizer, task, settings, system=_prompt(work), known=known)
 
     def reader() -> PreTrainedModel:
         nonlocal model
@@ -92,7 +88,7 @@ def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> 
         known=known,
     )
     return Evaluation(
-        benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=task
+        benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=on_task
     )
 
 

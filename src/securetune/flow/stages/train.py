@@ -11,7 +11,7 @@ from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.measures.loss_target import LossTarget
 from securetune.train.config import TrainConfig
 from securetune.train.result import TrainedArm
-from securetune.train.sft import fine_tune
+from securetune.train.sft import Tuning, fine_tune
 
 
 def depends(work: Work) -> Inputs:
@@ -39,17 +39,19 @@ def compute(work: Work) -> Product:
     result = fine_tune(
         session.model_to_tune(),
         session.tokenizer,
-        rows,
-        held_out,
+        Tuning(
+            rows=rows,
+            held_out=held_out,
+            target=_target(work),
+            seed=session.config.seed,
+            plan=made.plan(str(arm)),
+            defences=session.combination(work.arm),
+            resources=replace(session.resources, openings=made.openings),
+            monitor_every=session.config.monitor_every,
+        ),
         _settings(work),
         output=output,
-        plan=made.plan(str(arm)),
-        defences=session.combination(work.arm),
-        resources=replace(session.resources, openings=made.openings),
-        target=_target(work),
-        seed=session.config.seed,
         run_key=digest(dict(work.inputs)),
-        monitor_every=session.config.monitor_every,
     )
     trained = TrainedArm(**vars(replace(result, cost={})), title=arm.title, is_defence=arm.is_defence)
     data = to_json(trained)

@@ -61,25 +61,25 @@ class Source:
             return self.prompts(self._rows(commit or self.revision))
         return load_prompts(self.local_file(path), label=self.label)
 
-    def commit(self, kept: Journal, revision: str | None = None) -> str | None:
+    def commit(self, pins: Journal, revision: str | None = None) -> str | None:
         """The commit that is read where a user asks for `revision`; a first reading pins what nobody else has.
 
         None where the Hub cannot be asked for its newest; then a copy in the cache may still be read.
 
         Args:
-            kept: commits of first readings, by repository; a new one is added.
+            pins: commits of first readings, by repository; a new one is added.
             revision: what the user asks for.
         """
         from huggingface_hub import HfApi
 
-        found: str | None = revision or self.revision or kept.get(self.dataset)
-        if found is None:
+        commit: str | None = revision or self.revision or pins.get(self.dataset)
+        if commit is None:
             try:
-                found = HfApi().dataset_info(self.dataset).sha
+                commit = HfApi().dataset_info(self.dataset).sha
             except Exception:  # the Hub client raises many kinds
                 return None
-            kept.keep(self.dataset, found)
-        return found
+            pins.keep(self.dataset, commit)
+        return commit
 
     def local_file(self, path: str) -> Path:
         """The file itself, where `path` is the folder that holds it."""
@@ -92,7 +92,7 @@ class Source:
         Raises:
             DataError: a row without a prompt, or no row left.
         """
-        found = []
+        prompts = []
         for number, row in enumerate(rows):
             if any(row.get(name) != value for name, value in self.rows.items()):
                 continue
@@ -104,12 +104,12 @@ class Source:
                     f"{sorted(row)}. The data set has changed: give a revision, or a file with `path`."
                 )
             name = f"{Path(self.file).stem}_{number}"
-            found.append(prompt_of(text, name, row, reference=row.get(self.reference or "")))
-        if not found:
+            prompts.append(prompt_of(text, name, row, reference=row.get(self.reference or "")))
+        if not prompts:
             raise DataError(
                 f"Expected rows with {dict(self.rows)} in {self.dataset}, found none. Give another revision."
             )
-        return tuple(found)
+        return tuple(prompts)
 
     def _rows(self, commit: str | None) -> Iterable[Mapping[str, Any]]:
         from datasets import load_dataset

@@ -136,9 +136,9 @@ def _endpoint(settings: ChatSettings) -> Ask:
 
     def ask(conversations: Sequence[Conversation]) -> list[str]:
         with ThreadPoolExecutor(settings.parallel) as pool:
-            asked = [pool.submit(ask_one, conversation) for conversation in conversations]
+            replies = [pool.submit(ask_one, conversation) for conversation in conversations]
             try:
-                return [one.result() for one in asked]
+                return [reply.result() for reply in replies]
             except ModelError:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -146,16 +146,16 @@ def _endpoint(settings: ChatSettings) -> Ask:
     return ask
 
 
-def read(pattern: str, said: str, judge: str) -> re.Match[str]:
+def read(pattern: str, reply: str, judge: str) -> re.Match[str]:
     """Find a verdict in what a model said.
 
     Raises:
         ConfigError: there is none.
     """
-    found = re.search(pattern, said, re.IGNORECASE | re.DOTALL)
+    found = re.search(pattern, reply, re.IGNORECASE | re.DOTALL)
     if found is None:
         raise ConfigError(
-            f"Expected a verdict like {pattern!r} from the model behind the judge {judge}, found {said[:200]!r}. "
+            f"Expected a verdict like {pattern!r} from the model behind the judge {judge}, found {reply[:200]!r}. "
             "Use a model that this judge is made for, or one that follows instructions."
         )
     return found

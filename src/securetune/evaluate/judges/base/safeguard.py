@@ -19,9 +19,9 @@ class Safeguard(ChatJudge):
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Ask the model about every answer to its prompt."""
-        said = self.ask([
+        replies = self.ask([
             [{"role": "user", "content": answer.prompt}, {"role": "assistant", "content": answer.text}]
             for answer in answers
         ])  # fmt: skip
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
-        return [Verdict(is_safe=read(self.verdict, text, name)[1].lower() not in self.unsafe) for text in said]
+        return [Verdict(is_safe=read(self.verdict, reply, name)[1].lower() not in self.unsafe) for reply in replies]
