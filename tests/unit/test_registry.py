@@ -1,4 +1,4 @@
-"""Plug-ins from outside the package: a file of the user's, and what another distribution offers."""
+"""Plug-ins: which there are, and those from outside the package: a file of the user's, another distribution's."""
 
 import os
 import subprocess
@@ -141,3 +141,13 @@ def test_an_offer_that_cannot_be_imported_or_is_something_else_is_an_error(tmp_p
             SEARCHES.get("mine")
     finally:
         offered.cache_clear()
+
+
+def test_an_unknown_plugin_gets_a_near_match_and_the_list():
+    with pytest.raises(RegistryError, match=r"Did you mean 'greedy'\? Choose one of: beam, bisect, greedy"):
+        SEARCHES.get("gredy")
+
+
+def test_listing_plugins_imports_none_of_them():
+    registry = Registry(kind="judge", package="securetune.evaluate.judges", attribute="judge")
+    assert {"refusal_margin", "refusal_phrases"} <= set(registry.names())
