@@ -27,7 +27,7 @@ def main() -> None:
         sets = [] if options.first_layer else search.data["evaluated"]
         for found in tested_patterns(draws, search.data["signal"], sets):
             effect = f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"
-            print(f"| {path.name} | {found.name} | {found.measured} | {found.n} | {effect} | {found.verdict} |")
+            print(f"| {path.name} | {found.name} | {found.signal} | {found.n} | {effect} | {found.verdict} |")
 
 
 if __name__ == "__main__":

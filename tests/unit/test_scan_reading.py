@@ -49,8 +49,8 @@ def test_what_safety_loses_more_than_the_controls_is_a_signal_of_its_own():
     assert "safety_minus_controls" not in drops({"other": 1.0}, {"other": 0.5}, {"other": 1.0})
 
 
-def verdicts(found):
-    return {(pattern.name[0], pattern.measured): pattern.verdict for pattern in found}
+def verdicts(patterns):
+    return {(pattern.name[0], pattern.signal): pattern.verdict for pattern in patterns}
 
 
 def test_patterns_hold_where_they_were_put_and_not_where_the_controls_explain_them():
