@@ -124,11 +124,11 @@ def test_what_another_distribution_offers_stands_beside_ours_and_is_imported_whe
 
 
 def test_an_offer_under_a_name_of_ours_is_an_error_that_names_the_distribution(tmp_path):
-    told = shown(tmp_path, "greedy = kitchen_search:search")
-    assert told.startswith(
+    message = shown(tmp_path, "greedy = kitchen_search:search")
+    assert message.startswith(
         "Expected one search called 'greedy', found that of securetune and one that the distribution"
     )
-    assert "kitchen offers. Uninstall kitchen" in told
+    assert "kitchen offers. Uninstall kitchen" in message
 
 
 def test_an_offer_that_cannot_be_imported_or_is_something_else_is_an_error(tmp_path, monkeypatch):

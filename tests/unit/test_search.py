@@ -29,11 +29,11 @@ def test_searches_find_the_optimum_where_drops_add_up(name):
 
 @pytest.mark.parametrize("name", SEARCHES.names())
 def test_every_search_returns_known_modules_and_repeats_itself(name):
-    found = [SEARCHES.get(name)(additive_problem([0.1 * i for i in range(8)], 1.0, size=3)) for _ in range(2)]
-    assert found[0] == found[1]
-    assert found[0].members <= {ModuleRef(i, "q") for i in range(8)}
+    sets = [SEARCHES.get(name)(additive_problem([0.1 * i for i in range(8)], 1.0, size=3)) for _ in range(2)]
+    assert sets[0] == sets[1]
+    assert sets[0].members <= {ModuleRef(i, "q") for i in range(8)}
     if name in ("random", "inverted"):
-        assert len(found[0]) == 3
+        assert len(sets[0]) == 3
 
 
 @pytest.mark.parametrize("name", ["greedy", "bisect", "pattern", "beam"])
