@@ -27,7 +27,7 @@ def main() -> None:
         sets = [] if options.first_layer else search.data["evaluated"]
         for pattern in tested_patterns(draws, search.data["signal"], sets):
             effect = f"{pattern.effect:.2f} [{pattern.low:.2f}, {pattern.high:.2f}]"
-            print(f"| {path.name} | {pattern.name} | {pattern.measured} | {pattern.n} | {effect} | {pattern.verdict} |")
+            print(f"| {path.name} | {pattern.name} | {pattern.signal} | {pattern.n} | {effect} | {pattern.verdict} |")
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ for _stage in STAGES:
 
 @app.command()
 def export(
-    plan: Annotated[Path, typer.Argument(help="Plan file, or the plan artifact of a run.")],
+    file: Annotated[Path, typer.Argument(metavar="plan", help="Plan file, or the plan artifact of a run.")],
     to: Annotated[str, typer.Option(help="axolotl, nemo, torchtitan or lora (PEFT).")],
     model: Annotated[str | None, typer.Option(help="Model folder or Hub id; by default the plan's own.")] = None,
     adapter: Annotated[str, typer.Option(help="Tune lora adapters on the projections, or full weights.")] = "lora",
@@ -145,12 +145,12 @@ def export(
             f"Expected --to one of {sorted(FORMATS)} and --adapter lora or full, found {to!r} and {adapter!r}. "
             "Choose of these."
         )
-    found = Plan.load(plan)
-    topology, names = _skeleton(model or found.model.id)
-    found.check_model(topology.fingerprint())
+    plan = Plan.load(file)
+    topology, names = _skeleton(model or plan.model.id)
+    plan.check_model(topology.fingerprint())
     parameters = names if adapter == "full" else adapter_names(topology)
     text = yaml.safe_dump(
-        FORMATS[to](found, topology, parameters, learning_rate=learning_rate), sort_keys=False, width=1000
+        FORMATS[to](plan, topology, parameters, learning_rate=learning_rate), sort_keys=False, width=1000
     )
     if output is None:
         typer.echo(text)
@@ -203,9 +203,9 @@ def gate(
     for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
         if path is not None:
             write_atomic(path, text)
-    for one in checks:
-        typer.secho(one.sentence, fg=None if gates.passes(one, allowed) else "red")
-    failed = sum(not gates.passes(one, allowed) for one in checks)
+    for check in checks:
+        typer.secho(check.sentence, fg=None if gates.passes(check, allowed) else "red")
+    failed = sum(not gates.passes(check, allowed) for check in checks)
     typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
     if failed:
         raise typer.Exit(2)
@@ -213,7 +213,9 @@ def gate(
 
 @app.command("plan-from-list")
 def plan_from_list(
-    listed: Annotated[Path, typer.Argument(help="YAML or JSON list of layers (7), modules (3.q) or their paths.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="list", help="YAML or JSON list of layers (7), modules (3.q) or their paths.")
+    ],
     model: Annotated[str, typer.Option(help="Model folder or Hub id.")],
     output: Annotated[Path, typer.Option(help="Plan file to write.")],
     lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
@@ -226,14 +228,14 @@ def plan_from_list(
     from securetune.plans.plan import PlanModel
 
     try:
-        found = yaml.safe_load(listed.read_text(encoding="utf-8"))
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"Expected a YAML or JSON list in {listed}, found: {error}. Check the file.") from error
-    if not isinstance(found, list):
-        raise ConfigError(f"Expected a list in {listed}, found {type(found).__name__}. Write for example [6, 7, 8].")
+        raise ConfigError(f"Expected a YAML or JSON list in {file}, found: {error}. Check the file.") from error
+    if not isinstance(entries, list):
+        raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)
     made_for = PlanModel(id=model, fingerprint=topology.fingerprint())
-    exchange.plan_from_list(found, topology, made_for, lr_mult=lr_mult).save(output)
+    exchange.plan_from_list(entries, topology, made_for, lr_mult=lr_mult).save(output)
     typer.echo(f"Wrote {output}")
 
 

@@ -210,27 +210,27 @@ def _over_bases(raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> 
     def built(part: Any) -> Any:
         return _over_bases(part, file, chain) if isinstance(part, dict) else part
 
-    own = {key: value for key, value in raw.items() if key != "base"}
-    if "run" in own:
-        own["run"] = built(own["run"])
+    above = {key: value for key, value in raw.items() if key != "base"}
+    if "run" in above:
+        above["run"] = built(above["run"])
     for group in ("models", "tasks"):
-        if isinstance(own.get(group), dict):
-            own[group] = {name: built(part) for name, part in own[group].items()}
+        if isinstance(above.get(group), dict):
+            above[group] = {name: built(part) for name, part in above[group].items()}
     below: dict[str, Any] = {}
     for name in _base_names(raw, file):
         below = merged(below, _read_base(name, file, chain))
-    return merged(below, own)
+    return merged(below, above)
 
 
 def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
-    names = raw.get("base", [])
-    listed = names if isinstance(names, list) else [names]
-    if not all(isinstance(name, str) for name in listed):
+    base = raw.get("base", [])
+    names = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in names):
         raise ConfigError(
-            f"Expected `base` in {file} to be a path or a list of paths, found {names!r}. "
+            f"Expected `base` in {file} to be a path or a list of paths, found {base!r}. "
             f"Write for example `base: {SHIPPED}run/demo.yaml`."
         )
-    return listed
+    return names
 
 
 def _read_base(name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

@@ -236,19 +236,19 @@ def test_an_endpoint_that_fails_ends_in_one_error_that_names_it(monkeypatch):
 def test_a_benchmark_names_its_source_and_reads_its_own_form(name, monkeypatch, tmp_path):
     source = BENCHMARKS.get(name)
     assert source.paper and source.licence and source.dataset and source.version >= 1
-    asked = []
+    calls = []
 
     def load_dataset(*args, **kwargs):
-        asked.append((args, kwargs))
+        calls.append((args, kwargs))
         return list(source.fixture)
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     prompts = source.load(commit="abc")
     if source.path is None:
-        assert asked == [((source.dataset, source.subset), {"split": source.split, "revision": "abc"})]
+        assert calls == [((source.dataset, source.subset), {"split": source.split, "revision": "abc"})]
     else:
         assert source.revision, "a file on GitHub needs a commit"
-        assert asked[0][1]["data_files"].split(".com/")[1].startswith(f"{source.dataset}/abc/")
+        assert calls[0][1]["data_files"].split(".com/")[1].startswith(f"{source.dataset}/abc/")
     assert prompts and all(prompt.text.strip() for prompt in prompts)
     assert source.kind.has_right_answers == all(prompt.reference is not None for prompt in prompts)
     rows = [{"prompt": prompt.text, "label": prompt.label, "answer": prompt.reference} for prompt in prompts]

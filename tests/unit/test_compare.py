@@ -54,7 +54,7 @@ def test_a_factor_that_is_no_positive_number_is_refused(text):
 
 
 def test_a_rate_is_chosen_by_learning_then_by_safety_then_by_steps():
-    found = chosen_rates(
+    rates = chosen_rates(
         [
             result("a", rate=1, attacks=(True, True)),
             result("a", rate=0.5, attacks=(True, False)),
@@ -66,7 +66,7 @@ def test_a_rate_is_chosen_by_learning_then_by_safety_then_by_steps():
         ],
         {("m", "t"): dict.fromkeys(["a", "b", "c", "failed everywhere"], 0.3)},
     )
-    assert found == {("m", "t"): {"a": 0.5, "b": 1, "c": 0.5, "failed everywhere": 0.3}}
+    assert rates == {("m", "t"): {"a": 0.5, "b": 1, "c": 0.5, "failed everywhere": 0.3}}
 
 
 def test_a_rate_is_never_chosen_where_it_is_judged():
@@ -99,7 +99,7 @@ def test_the_paired_bootstrap_sees_a_change_that_is_the_same_in_every_run_and_no
 
 
 def test_every_harmful_set_has_its_columns_and_the_worst_one_decides():
-    found = [
+    results = [
         Result(**{**vars(result(arm)), "attacks": {"a": tuple(a), "b": tuple(b)}})
         for arm, a, b in (
             ("none", [True, True], [False, True]),
@@ -107,11 +107,11 @@ def test_every_harmful_set_has_its_columns_and_the_worst_one_decides():
             ("ml_lr", [True, False], [False, False]),
         )
     ]
-    assert [one.asr for one in found] == [1.0, 1.0, 0.5]
-    lines = to_markdown(summaries(found)).splitlines()
+    assert [arm.asr for arm in results] == [1.0, 1.0, 0.5]
+    lines = to_markdown(summaries(results)).splitlines()
     assert "ASR: a, % (by seed)" in lines[2] and "ASR: b, % (by seed)" in lines[2]
     assert lines[4].startswith("| ML-LR | 1 | 50.0 (50) |") and "n over 1 seed: 2 (a), 2 (b)." in lines
-    header, first = to_csv(found).splitlines()[:2]
+    header, first = to_csv(results).splitlines()[:2]
     assert header.endswith("asr,asr: a,asr: b,prompts") and first.endswith("1.0,1.0,0.5,4")
 
 
@@ -125,7 +125,7 @@ def test_where_harmful_sets_are_many_they_stand_in_a_table_of_their_own():
 
 
 def test_the_pareto_front_is_what_no_other_method_beats():
-    found = summaries(
+    arms = summaries(
         [
             result("none", attacks=(True, True), score=0.9),
             result("ema", attacks=(True, False), score=0.9),
@@ -133,8 +133,8 @@ def test_the_pareto_front_is_what_no_other_method_beats():
             result("swat", attacks=(True, False), score=0.5),
         ]
     )["m", "t", None]
-    assert on_front(found) == [False, True, True, False]
-    assert found[1].sets["harmful"].change.value == -0.5
+    assert on_front(arms) == [False, True, True, False]
+    assert arms[1].sets["harmful"].change.value == -0.5
 
 
 def test_report_and_comparison_trade_skill_against_the_worst_harmful_set():
@@ -215,20 +215,20 @@ def test_a_grid_that_runs_already_is_left_alone(grid):
 
 def test_all_cells_read_a_public_set_at_the_commit_of_its_first_reading(grid, tmp_path, monkeypatch):
     config, _ = grid
-    newest, found = iter(["first", "second"]), []
+    newest, files = iter(["first", "second"]), []
     hub = SimpleNamespace(dataset_info=lambda dataset: SimpleNamespace(sha=next(newest)))
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
     monkeypatch.setattr(
         "securetune.compare.run._run", lambda pool, cells, folder: [_work(_Job(cell), folder) for cell in cells][:0]
     )
     monkeypatch.setattr(
-        "securetune.compare.run._advance", lambda cell, output, *_, until: found.append(output / COMMITS)
+        "securetune.compare.run._advance", lambda cell, output, *_, until: files.append(output / COMMITS)
     )
     run = {**config.run, "benchmarks": [{"benchmark": "jbb_harmful"}, {"benchmark": "jbb_benign"}]}
     for _ in range(2):  # the second time as a resumed comparison
         compare_runs(config.model_copy(update={"run": run, "output": str(tmp_path)}))
-    texts = {path.read_text() for path in found}
-    assert len(set(found)) == 2 and texts == {'["JailbreakBench/JBB-Behaviors", "first"]\n'}
+    texts = {path.read_text() for path in files}
+    assert len(set(files)) == 2 and texts == {'["JailbreakBench/JBB-Behaviors", "first"]\n'}
 
 
 def test_killing_a_grid_ends_its_workers(grid, tmp_path):
@@ -247,18 +247,18 @@ def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     config, _ = grid
     changes = {"output": str(tmp_path), "arms": ("early_stop",), "learning_rates": (1e30, 1.0), "mixed_shares": ()}
     folder = compare_runs(config.model_copy(update=changes))
-    found = json.loads((folder / "compare.json").read_text())
-    assert [(row["arm"], row["rate"]) for row in found] == [("none", 1.0), ("early_stop", 1.0)]
-    assert to_markdown(summaries(Result(**row) for row in found))
+    rows = json.loads((folder / "compare.json").read_text())
+    assert [(row["arm"], row["rate"]) for row in rows] == [("none", 1.0), ("early_stop", 1.0)]
+    assert to_markdown(summaries(Result(**row) for row in rows))
 
 
 def test_a_mistake_in_a_cell_or_an_arm_shows_before_any_work(grid, tmp_path):
     config, _ = grid
-    for changes, told in (
+    for changes, message in (
         ({"arms": ("swot",)}, "swot"),
         ({"tasks": {"letters": {"train": {"steps": "many"}}}}, "train.steps"),
     ):
-        with pytest.raises(SecuretuneError, match=told):
+        with pytest.raises(SecuretuneError, match=message):
             compare_runs(config.model_copy(update={**changes, "output": str(tmp_path / "new")}))
     assert not (tmp_path / "new").exists()
 

@@ -1,4 +1,4 @@
-"""Plug-ins from outside the package: a file of the user's, and what another distribution offers."""
+"""Plug-ins: which there are, and those from outside the package: a file of the user's, another distribution's."""
 
 import os
 import subprocess
@@ -124,11 +124,11 @@ def test_what_another_distribution_offers_stands_beside_ours_and_is_imported_whe
 
 
 def test_an_offer_under_a_name_of_ours_is_an_error_that_names_the_distribution(tmp_path):
-    told = shown(tmp_path, "greedy = kitchen_search:search")
-    assert told.startswith(
+    message = shown(tmp_path, "greedy = kitchen_search:search")
+    assert message.startswith(
         "Expected one search called 'greedy', found that of securetune and one that the distribution"
     )
-    assert "kitchen offers. Uninstall kitchen" in told
+    assert "kitchen offers. Uninstall kitchen" in message
 
 
 def test_an_offer_that_cannot_be_imported_or_is_something_else_is_an_error(tmp_path, monkeypatch):
@@ -141,3 +141,13 @@ def test_an_offer_that_cannot_be_imported_or_is_something_else_is_an_error(tmp_p
             SEARCHES.get("mine")
     finally:
         offered.cache_clear()
+
+
+def test_an_unknown_plugin_gets_a_near_match_and_the_list():
+    with pytest.raises(RegistryError, match=r"Did you mean 'greedy'\? Choose one of: beam, bisect, greedy"):
+        SEARCHES.get("gredy")
+
+
+def test_listing_plugins_imports_none_of_them():
+    registry = Registry(kind="judge", package="securetune.evaluate.judges", attribute="judge")
+    assert {"refusal_margin", "refusal_phrases"} <= set(registry.names())

@@ -114,11 +114,11 @@ def test_two_kinds_of_probe_and_every_layer_are_tested_on_the_same_prompts(finis
     folder, _, _ = finished
     data = folder.read("probe").data
     assert len(data["layers"]) == 2
-    for found in (data["sigmoid"], *data["layers"]):
-        assert {name: test["n"] for name, test in found["tests"].items()} == {
+    for scores in (data["sigmoid"], *data["layers"]):
+        assert {name: test["n"] for name, test in scores["tests"].items()} == {
             name: test["n"] for name, test in data["tests"].items()
         }
-        assert [entry["accuracy"]["n"] for entry in found["transfer"]] == [12, 12]
+        assert [entry["accuracy"]["n"] for entry in scores["transfer"]] == [12, 12]
     assert data["sigmoid"]["tests"]["train"]["accuracy"] > 0.9
     assert data["layers"][-1]["tests"]["train"] == pytest.approx(data["tests"]["train"], abs=0.1)
 

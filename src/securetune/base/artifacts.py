@@ -63,7 +63,7 @@ class Journal:
         """Go on with `path`; what other processes keep in `others` counts as done too."""
         self._path = path
         self._done: dict[str, Any] = {}
-        lines = [line for kept in (path, *others) if kept.exists() for line in kept.read_text("utf-8").split("\n")]
+        lines = [line for file in (path, *others) if file.exists() for line in file.read_text("utf-8").split("\n")]
         for line in lines:
             try:
                 key, value = json.loads(line)

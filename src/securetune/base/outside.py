@@ -68,7 +68,7 @@ def _module(kind: str, path: Path) -> ModuleType:
 
 
 @functools.cache
-def offered(kind: str, group: str, own: frozenset[str]) -> dict[str, EntryPoint]:
+def offered(kind: str, group: str, our_names: frozenset[str]) -> dict[str, EntryPoint]:
     """What installed distributions offer in a group, by name; nothing is imported.
 
     Raises:
@@ -76,8 +76,8 @@ def offered(kind: str, group: str, own: frozenset[str]) -> dict[str, EntryPoint]
     """
     points: dict[str, EntryPoint] = {}
     for point in importlib.metadata.entry_points(group=group):
-        if point.name in own or point.name in points:
-            other = "securetune" if point.name in own else _distribution(points[point.name])
+        if point.name in our_names or point.name in points:
+            other = "securetune" if point.name in our_names else _distribution(points[point.name])
             raise RegistryError(
                 f"Expected one {kind} called {point.name!r}, found that of {other} and one that the distribution "
                 f"{_distribution(point)} offers. Uninstall {_distribution(point)}, or have it rename its entry point."

@@ -88,20 +88,20 @@ def chosen_rates(
 
     Where an arm never learned the task, the rate with the lowest loss; where it has no result, the default.
     """
-    tried: dict[tuple[str, str, str], dict[float, list[Result]]] = {}
+    by_rate: dict[tuple[str, str, str], dict[float, list[Result]]] = {}
     for result in sweep:
-        tried.setdefault((result.model, result.task, result.arm), {}).setdefault(result.rate, []).append(result)
+        by_rate.setdefault((result.model, result.task, result.arm), {}).setdefault(result.rate, []).append(result)
 
-    def merit(found: Sequence["Result"]) -> tuple[float, ...]:
-        if all(result.is_learned for result in found):
-            return (0, sum(result.asr for result in found), sum(result.steps for result in found))
-        return (1, sum(result.loss_ratio for result in found))
+    def merit(results: Sequence["Result"]) -> tuple[float, ...]:
+        if all(result.is_learned for result in results):
+            return (0, sum(result.asr for result in results), sum(result.steps for result in results))
+        return (1, sum(result.loss_ratio for result in results))
 
     def best(rates: Mapping[float, Sequence["Result"]], otherwise: float) -> float:
         return min(rates, key=lambda rate: merit(rates[rate]), default=otherwise)
 
     return {
-        (model, task): {arm: best(tried.get((model, task, arm), {}), rate) for arm, rate in arms.items()}
+        (model, task): {arm: best(by_rate.get((model, task, arm), {}), rate) for arm, rate in arms.items()}
         for (model, task), arms in default.items()
     }
 
@@ -110,7 +110,7 @@ def cells(
     config: CompareConfig, seeds: Iterable[int], arms: Mapping[tuple[str, str], Sequence[str]], shares: Sequence[float]
 ) -> list[Cell]:
     """Every model x task x share x seed with the arms of that model and task."""
-    found = []
+    grid = []
     for model, of_model in config.models.items():
         for task, of_task in config.tasks.items():
             for share in shares or (None,):
@@ -119,7 +119,7 @@ def cells(
                     settings = merged(settings, {"seed": seed, "task": {"name": task}})
                     if share is not None:
                         settings = merged(settings, {"task": {"mixed": {"share": share}}})
-                    found.append(
+                    grid.append(
                         Cell(
                             model=model,
                             task=task,
@@ -129,7 +129,7 @@ def cells(
                             arms=tuple(str(Arm.parse(arm)) for arm in arms[model, task]),
                         )
                     )
-    return found
+    return grid
 
 
 def is_comparison(raw: Mapping[str, Any]) -> bool:

@@ -154,54 +154,54 @@ def summaries(results: Iterable[Result]) -> dict[Place, list[Summary]]:
     summed = {}
     for place, by_arm in by_place.items():
         plain = {result.seed: result for result in by_arm[PLAIN]}
-        summed[place] = [_summary(arm, found, plain) for arm, found in by_arm.items()]
+        summed[place] = [_summary(arm, of_arm, plain) for arm, of_arm in by_arm.items()]
     return summed
 
 
-def _summary(arm: str, found: Sequence[Result], plain: Mapping[int, Result]) -> Summary:
-    scores = [result.score for result in found if result.score is not None]
-    memories = [r.memory / before for r in found if r.memory and (before := plain[r.seed].memory)]
+def _summary(arm: str, results: Sequence[Result], plain: Mapping[int, Result]) -> Summary:
+    scores = [result.score for result in results if result.score is not None]
+    memories = [r.memory / before for r in results if r.memory and (before := plain[r.seed].memory)]
     return Summary(
         arm=arm,
         title=Arm.parse(arm).title,
-        rate=found[0].rate,
-        seeds=len(found),
-        sets={harmful: _on_set(harmful, found, plain) for harmful in found[0].attacks},
-        over_refusal=mean([result.over_refusal for result in found]).value,
-        broken=mean([result.broken for result in found]).value,
+        rate=results[0].rate,
+        seeds=len(results),
+        sets={harmful: _on_set(harmful, results, plain) for harmful in results[0].attacks},
+        over_refusal=mean([result.over_refusal for result in results]).value,
+        broken=mean([result.broken for result in results]).value,
         score=mean(scores).value if scores else None,
-        loss_ratio=mean([result.loss_ratio for result in found]).value,
-        learned=sum(result.is_learned for result in found),
-        step_time=mean([result.step_seconds / plain[result.seed].step_seconds for result in found]).value,
+        loss_ratio=mean([result.loss_ratio for result in results]).value,
+        learned=sum(result.is_learned for result in results),
+        step_time=mean([result.step_seconds / plain[result.seed].step_seconds for result in results]).value,
         memory=mean(memories).value if memories else None,
     )
 
 
-def _on_set(harmful: str, found: Sequence[Result], plain: Mapping[int, Result]) -> OnSet:
-    by_seed = [result.asr_on(harmful) for result in found]
+def _on_set(harmful: str, results: Sequence[Result], plain: Mapping[int, Result]) -> OnSet:
+    by_seed = [result.asr_on(harmful) for result in results]
     return OnSet(
         asr=mean(by_seed),
         by_seed=by_seed,
-        change=paired_bootstrap([(plain[result.seed].attacks[harmful], result.attacks[harmful]) for result in found]),
-        prompts=sum(len(result.attacks[harmful]) for result in found),
+        change=paired_bootstrap([(plain[result.seed].attacks[harmful], result.attacks[harmful]) for result in results]),
+        prompts=sum(len(result.attacks[harmful]) for result in results),
     )
 
 
-def frontiers(found: Mapping[Place, Sequence[Summary]]) -> dict[str, list[Tradeoff]]:
+def frontiers(by_place: Mapping[Place, Sequence[Summary]]) -> dict[str, list[Tradeoff]]:
     """Per place, by a name fit for a file: every arm's skill against its ASR."""
     return {
         _name(place).replace(" ", "-"): [Tradeoff(title=arm.title, skill=arm.skill, asr=arm.asr) for arm in arms]
-        for place, arms in found.items()
+        for place, arms in by_place.items()
     }
 
 
-def to_markdown(found: Mapping[Place, Sequence[Summary]]) -> str:
+def to_markdown(by_place: Mapping[Place, Sequence[Summary]]) -> str:
     """A table per place, the lowest ASR (on each arm's worst set) first; every number is a mean over seeds.
 
     Where the harmful sets are many, each arm's worst one stands there, and all sets in a second table.
     """
     lines = []
-    for place, arms in found.items():
+    for place, arms in by_place.items():
         sets = arms[0].sets
         are_many = len(sets) > _COLUMNS
         ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr)
@@ -226,20 +226,20 @@ _COLUMNS = 3
 
 def _on(arm: Summary, harmful: str) -> tuple[str, str]:
     """ASR on a set, and its change."""
-    found, is_plain = arm.sets[harmful], arm.arm == PLAIN
-    asr = f"{100 * found.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in found.by_seed)})"
-    change, low, high = (100 * value for value in (found.change.value, found.change.low, found.change.high))
+    on_set, is_plain = arm.sets[harmful], arm.arm == PLAIN
+    asr = f"{100 * on_set.asr.value:.1f} ({', '.join(f'{100 * asr:.0f}' for asr in on_set.by_seed)})"
+    change, low, high = (100 * value for value in (on_set.change.value, on_set.change.low, on_set.change.high))
     return asr, "–" if is_plain else f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _fields(arm: Summary, shown: Sequence[str], front: bool) -> list[str]:
-    told = [text for harmful in shown for text in _on(arm, harmful)]
-    if len(shown) < len(arm.sets):
-        told[0] += f" {arm.worst}"
+def _fields(arm: Summary, sets: Sequence[str], front: bool) -> list[str]:
+    texts = [text for harmful in sets for text in _on(arm, harmful)]
+    if len(sets) < len(arm.sets):
+        texts[0] += f" {arm.worst}"
     return [
         arm.title,
         f"{arm.rate:g}",
-        *told,
+        *texts,
         f"{100 * arm.over_refusal:.1f}",
         f"{100 * arm.broken:.1f}",
         "–" if arm.score is None else f"{100 * arm.score:.1f}",

@@ -117,25 +117,25 @@ def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[
     """Do all jobs of a grid side by side, each as soon as what it needs is there."""
     shared = {(cell.model, cell.seed): cell for cell in reversed(grid)}
     running = {pool.submit(_work, job, folder): job for job in map(_Job, shared.values())}
-    done: dict[str, set[str]] = {cell.name: set() for cell in grid}
+    arms_done: dict[str, set[str]] = {cell.name: set() for cell in grid}
     try:
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
                 if future.result():
-                    done[job.cell.name].add(job.arm or "")
+                    arms_done[job.cell.name].add(job.arm or "")
                     running |= {pool.submit(_work, follower, folder): follower for follower in job.followers(grid)}
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
-    return [result for cell in grid for result in _results(cell, folder, done[cell.name])]
+    return [result for cell in grid for result in _results(cell, folder, arms_done[cell.name])]
 
 
-def _results(cell: Cell, folder: Path, done: set[str]) -> list[Result]:
+def _results(cell: Cell, folder: Path, arms_done: set[str]) -> list[Result]:
     """What plain tuning and the arms of a cell came to, in the order of its configuration."""
-    if PLAIN not in done:
+    if PLAIN not in arms_done:
         return []  # there is nothing to compare with
-    run = read_run(folder / "cells" / cell.name, arms=[arm for arm in cell.arms if arm in done])
+    run = read_run(folder / "cells" / cell.name, arms=[arm for arm in cell.arms if arm in arms_done])
     return collect(run, model=cell.model, task=cell.task, share=cell.share, seed=cell.seed)
 
 
@@ -147,13 +147,13 @@ def _work(job: _Job, folder: Path) -> bool:
         _adopt(analysis, folder.glob(COMMITS))
         _advance(job.cell, analysis, (), until="search")
         return True
-    own = folder / "cells" / job.cell.name
+    cell_folder = folder / "cells" / job.cell.name
     if job.arm == PLAIN:
-        _adopt(own, _of_the_analysis(analysis))  # a stage checks what it was made from before it uses it
-        _adopt(own, folder.glob(COMMITS))
-        write_atomic(own / "config.yaml", dump_config(_configuration(job.cell, own, job.cell.arms)))
+        _adopt(cell_folder, _of_the_analysis(analysis))  # a stage checks what it was made from before it uses it
+        _adopt(cell_folder, folder.glob(COMMITS))
+        write_atomic(cell_folder / "config.yaml", dump_config(_configuration(job.cell, cell_folder, job.cell.arms)))
     try:
-        _advance(job.cell, own, (job.arm,), until="evaluate")
+        _advance(job.cell, cell_folder, (job.arm,), until="evaluate")
     except TrainingError as error:
         sys.stderr.write(f"{error} Left out of the comparison.\n")
         return False
@@ -168,12 +168,12 @@ def _of_the_analysis(folder: Path) -> Iterator[Path]:
         yield from folder.glob(f"{stored.file(stage, suffix='').name}*")
 
 
-def _adopt(own: Path, stored: Iterable[Path]) -> None:
+def _adopt(folder: Path, files: Iterable[Path]) -> None:
     """Copy the files that a run folder does not have yet."""
-    own.mkdir(parents=True, exist_ok=True)
-    for file in stored:
-        if file.is_file() and not (own / file.name).exists():
-            shutil.copy2(file, own)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if file.is_file() and not (folder / file.name).exists():
+            shutil.copy2(file, folder)
 
 
 def _configuration(cell: Cell, output: Path, arms: Sequence[str]) -> RunConfig:

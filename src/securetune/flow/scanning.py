@@ -35,23 +35,23 @@ from securetune.train.sft import Tuning, fine_tune
 
 def scan_inputs(session: Session, made: Made) -> dict[str, str]:
     """Fingerprints of all that a scan depends on."""
-    config, scan = session.config, session.scan
+    config, settings = session.config, session.scan_config
     inputs = {
         "model": session.model_fingerprint,
         "topology": made.digest("topology"),
         "features": made.digest("features"),
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": fingerprint([made.probe.probe, made.probe.split, made.probe.controls]),
-        "scan": fingerprint(scan),
-        "perturbation": PERTURBATIONS.fingerprint(scan.perturbation),
+        "scan": fingerprint(settings),
+        "perturbation": PERTURBATIONS.fingerprint(settings.perturbation),
         "signals": fingerprint({name: SIGNALS.get(name).version for name in SIGNALS.names()}),
-        "signal": SIGNALS.fingerprint(scan.signal),
+        "signal": SIGNALS.fingerprint(settings.signal),
     }
-    if PERTURBATIONS.get(scan.perturbation).needs_tuning:
+    if PERTURBATIONS.get(settings.perturbation).needs_tuning:
         inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}
-    if scan.method == "race":
+    if settings.method == "race":
         inputs["tolerance"] = fingerprint(config.search.tolerance)
-    if scan.answers:
+    if settings.answers:
         inputs["evaluate"] = fingerprint(config.evaluate, without=["judge"])
         inputs["judge"] = fingerprint(_first_judge(session))
     return inputs
@@ -59,23 +59,23 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
 
 def run_scanner(session: Session, made: Made) -> Scanner:
     """A scanner on prompts that the probe was not fitted on."""
-    config = session.scan
+    config = session.scan_config
     perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
     short_runs = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
     labels = np.array(session.prompts.labels)
     unseen = sorted(row for rows in made.probe.split.tests.values() for row in rows)
-    chosen = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
-    texts = [session.prompts.all[i].text for i in chosen]
+    rows = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
+    texts = [session.prompts.all[i].text for i in rows]
     batches = prompt_batches(session, texts)
     readable = {n: control for n, control in made.probe.controls.items() if control.auroc >= READABLE_AUROC}
     signals = Signals(
         probe=LinearProbe.from_dict(made.probe.probe),
         openings=made.openings,
-        labels=labels[chosen],
+        labels=labels[rows],
         clean=extract_features(session.base_model(), batches),
         follows=config.signal,
         controls={
-            name: (LinearProbe.from_dict(control.probe), np.array(control.labels)[chosen])
+            name: (LinearProbe.from_dict(control.probe), np.array(control.labels)[rows])
             for name, control in readable.items()
         },
     )
@@ -86,7 +86,7 @@ def run_scanner(session: Session, made: Made) -> Scanner:
         passes,
         signals,
         config,
-        malicious=lambda rows: prompt_batches(session, [texts[i] for i in rows]),
+        malicious=lambda numbers: prompt_batches(session, [texts[i] for i in numbers]),
         tolerance=session.config.search.tolerance,
         refused=_refused_answers(session, texts[: config.answers]) if config.answers else None,
     )
@@ -110,7 +110,7 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     """What a short plain LoRA run changes in every module; made once per draw and kept in the run folder."""
     steps = session.config.scan.tuning_steps
     settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps})
-    seed = (session.scan.seed or 0) * 1000 + draw
+    seed = (session.scan_config.seed or 0) * 1000 + draw
     key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
     if not output.exists():
@@ -127,11 +127,11 @@ def _first_judge(session: Session) -> Judge:
 def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[PreTrainedModel], float]:
     """Measures the share of malicious prompts that a model refuses, by its generated answers and the first judge."""
     config, tokenizer, judge = session.config.evaluate, session.tokenizer, _first_judge(session)
-    asked = questions(tokenizer, malicious, system=config.system)
+    prompts = questions(tokenizer, malicious, system=config.system)
     decoding = Decoding(max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
 
     def refused(model: PreTrainedModel) -> float:
-        answers = generate_answers(model, tokenizer, asked, decoding)
+        answers = generate_answers(model, tokenizer, prompts, decoding)
         return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

@@ -65,10 +65,10 @@ class Session:
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
 
     @cached_property
-    def scan(self) -> ScanConfig:
+    def scan_config(self) -> ScanConfig:
         """How to scan, with the run's seed where the scan has none of its own."""
-        found = self.config.scan
-        return found if found.seed is not None else found.model_copy(update={"seed": self.config.seed})
+        config = self.config.scan
+        return config if config.seed is not None else config.model_copy(update={"seed": self.config.seed})
 
     @property
     def arms(self) -> list[str]:
@@ -150,14 +150,14 @@ class Session:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """Prompts of the evaluation."""
-        made = [self._benchmark(settings) for settings in self.config.benchmarks]
-        names = [b.name for b in made]
-        if len(set(names)) != len(names) or not {HARMFUL, BENIGN} <= {b.kind for b in made}:
+        benchmarks = [self._benchmark(settings) for settings in self.config.benchmarks]
+        names = [b.name for b in benchmarks]
+        if len(set(names)) != len(names) or not {HARMFUL, BENIGN} <= {b.kind for b in benchmarks}:
             raise ConfigError(
                 "Expected benchmarks with distinct names, at least one harmful and one benign, found "
-                f"{[(b.name, b.kind.name) for b in made]}. Correct `benchmarks`."
+                f"{[(b.name, b.kind.name) for b in benchmarks]}. Correct `benchmarks`."
             )
-        return made
+        return benchmarks
 
     def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
         attack, by = None, ""

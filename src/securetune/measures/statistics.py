@@ -99,22 +99,22 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate
 
     Unlike a bootstrap's, the interval has a width where no prompt has changed.
     """
-    one, two, n = proportion(before), proportion(after), len(before)
+    old, new, n = proportion(before), proportion(after), len(before)
     both = sum(b and a for b, a in zip(before, after, strict=True))
-    first, second = sum(before) - both, sum(after) - both
-    neither = n - both - first - second
-    crossed = float(both * neither - first * second)
+    only_before, only_after = sum(before) - both, sum(after) - both
+    neither = n - both - only_before - only_after
+    crossed = float(both * neither - only_before * only_after)
     if crossed > 0:
         crossed = max(crossed - n / 2, 0)  # the method's continuity correction
-    scale = (both + first) * (second + neither) * (both + second) * (first + neither)
+    scale = (both + only_before) * (only_after + neither) * (both + only_after) * (only_before + neither)
     phi = crossed / scale**0.5 if scale else 0.0
 
-    def reach(to_one: float, to_two: float) -> float:
-        return float(max(to_one**2 - 2 * phi * to_one * to_two + to_two**2, 0.0) ** 0.5)
+    def reach(of_old: float, of_new: float) -> float:
+        return float(max(of_old**2 - 2 * phi * of_old * of_new + of_new**2, 0.0) ** 0.5)
 
-    change = two.value - one.value
-    low = change - reach(one.high - one.value, two.value - two.low)
-    high = change + reach(one.value - one.low, two.high - two.value)
+    change = new.value - old.value
+    low = change - reach(old.high - old.value, new.value - new.low)
+    high = change + reach(old.value - old.low, new.high - new.value)
     return Estimate(value=change, n=n, low=low, high=high)
 
 
@@ -138,12 +138,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def cohens_kappa(one: Sequence[bool], other: Sequence[bool]) -> float | None:
+def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     """Agreement of two judges beyond chance (Cohen 1960): 1 is full; None where both always say the same one thing."""
-    n = len(one)
-    observed = sum(a == b for a, b in zip(one, other, strict=True)) / n
-    yes = sum(one) / n * sum(other) / n
-    expected = yes + (1 - sum(one) / n) * (1 - sum(other) / n)
+    n = len(first)
+    observed = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    yes = sum(first) / n * sum(second) / n
+    expected = yes + (1 - sum(first) / n) * (1 - sum(second) / n)
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 

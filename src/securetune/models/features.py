@@ -106,9 +106,9 @@ def extract_features(
     """
     hidden, logits = [], []
     for number, batch in enumerate(batches):
-        with around(number) if around else nullcontext(), _output_embedding_input(model) as seen:
+        with around(number) if around else nullcontext(), _output_embedding_input(model) as inputs:
             logits.append(first_token(model, batch).float().cpu())
-        hidden.append(seen[0][:, -1].float().cpu())
+        hidden.append(inputs[0][:, -1].float().cpu())
     order = _positions(batches)
     return Features(hidden=torch.cat(hidden)[order], logits=torch.cat(logits)[order])
 
@@ -123,26 +123,26 @@ def extract_layer_states(model: PreTrainedModel, batches: Sequence[PromptBatch])
     """The last token's hidden state after every decoder layer, float32 on the CPU."""
     states = []
     for batch in batches:
-        with layer_outputs(model) as found:
+        with layer_outputs(model) as outputs:
             first_token(model, batch)
-        states.append(torch.stack([hidden[:, -1].float().cpu() for hidden in found]))
+        states.append(torch.stack([hidden[:, -1].float().cpu() for hidden in outputs]))
     return torch.cat(states, dim=1)[:, _positions(batches)]
 
 
 @contextmanager
 def layer_outputs(model: PreTrainedModel) -> Iterator[list[Float[Tensor, "b t d"]]]:
     """Collect the hidden states after every decoder layer, with their gradients where they have any."""
-    found: list[Tensor] = []
-    handles = [layer.register_forward_hook(functools.partial(_keep, found)) for layer in decoder_layers(model)]
+    outputs: list[Tensor] = []
+    handles = [layer.register_forward_hook(functools.partial(_keep, outputs)) for layer in decoder_layers(model)]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _keep(found: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
-    found.append(output[0] if isinstance(output, tuple) else output)
+def _keep(outputs: list[Tensor], _layer: nn.Module, _inputs: object, output: Any) -> None:
+    outputs.append(output[0] if isinstance(output, tuple) else output)
 
 
 @contextmanager
@@ -151,9 +151,9 @@ def _output_embedding_input(model: PreTrainedModel) -> Iterator[list[Tensor]]:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Module):
         raise ModelError(f"Expected an output embedding in {type(model).__name__}, found none. Use a causal LM.")
-    seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    inputs: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
     try:
-        yield seen
+        yield inputs
     finally:
         handle.remove()

@@ -92,11 +92,11 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     """
     check_folder(config.path)
     try:
-        found = AutoConfig.from_pretrained(
+        architecture = AutoConfig.from_pretrained(
             config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
         )
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(found, trust_remote_code=config.trust_remote_code)
+            return AutoModelForCausalLM.from_config(architecture, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise unloadable(config.path, "model", error) from error
 

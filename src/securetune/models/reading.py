@@ -52,9 +52,9 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         TopologyError: not exactly one such list.
     """
-    found = model.get_submodule(_layer_list(model))
-    assert isinstance(found, nn.ModuleList)
-    return found
+    layers = model.get_submodule(_layer_list(model))
+    assert isinstance(layers, nn.ModuleList)
+    return layers
 
 
 def _layer_list(model: PreTrainedModel) -> str:

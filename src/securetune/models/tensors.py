@@ -23,10 +23,10 @@ def copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_copies(parameters: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+def load_copies(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Put what `copies` has kept back in place."""
     for name, parameter in parameters.items():
-        parameter.copy_(kept[name])
+        parameter.copy_(values[name])
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -60,5 +60,5 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
 
 def plain(model: Any) -> PreTrainedModel:
     """The Hugging Face model inside a PEFT wrapper."""
-    found: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return found
+    inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner

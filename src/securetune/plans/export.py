@@ -46,8 +46,8 @@ def to_axolotl(plan: Plan, topology: Topology, parameters: Iterable[str], *, lea
     exported = {
         "learning_rate": learning_rate * default,
         "lr_groups": [
-            {"name": f"securetune_x{scale:g}", "modules": found, "lr": learning_rate * scale}
-            for scale, found in sorted(modules.items())
+            {"name": f"securetune_x{scale:g}", "modules": paths, "lr": learning_rate * scale}
+            for scale, paths in sorted(modules.items())
         ],
     }
     _check(plan, names, lambda name: axolotl_rate(name, exported) / learning_rate, "axolotl")
@@ -146,25 +146,25 @@ def plan_from_list(
         PlanError: an entry names nothing in the model, or the list is empty.
     """
     by_path = {info.path: ref for ref, info in topology.modules.items()}
-    chosen: set[ModuleRef] = set()
+    refs: set[ModuleRef] = set()
     for item in listed:
         of_layer = {ref for ref in topology.modules if str(ref.layer) == str(item)}
-        named = {ref for ref in topology.modules if str(ref) == str(item)}
-        by_name = {by_path[str(item)]} if str(item) in by_path else set()
-        if not of_layer | named | by_name:
+        of_ref = {ref for ref in topology.modules if str(ref) == str(item)}
+        of_path = {by_path[str(item)]} if str(item) in by_path else set()
+        if not of_layer | of_ref | of_path:
             raise PlanError(
                 f"Expected layers 0 to {topology.layers - 1}, modules such as {next(iter(topology.all))}, or their "
                 f"paths, found {item!r}. Correct the list."
             )
-        chosen |= of_layer | named | by_name
-    if not chosen:
+        refs |= of_layer | of_ref | of_path
+    if not refs:
         raise PlanError("Expected layers or modules in the list, found none. Fill it.")
-    held = ModuleSet.of(chosen)
+    modules = ModuleSet.of(refs)
     return Plan(
         method=method,
         model=model,
-        entries=(*module_entries(held, topology, lr_mult=lr_mult), rest(1.0)),
-        robust=tuple((topology.all - held).names()),
+        entries=(*module_entries(modules, topology, lr_mult=lr_mult), rest(1.0)),
+        robust=tuple((topology.all - modules).names()),
     )
 
 
@@ -193,9 +193,9 @@ def _check_expressible(plan: Plan, trainer: str, *, decay: bool = False) -> None
 def _check(plan: Plan, parameters: Iterable[str], rate: Callable[[str], float], trainer: str) -> None:
     """Make sure that the other trainer gives every parameter the plan's multiplier."""
     for name in parameters:
-        wanted, found = plan.lr_scale(name)[-1], rate(name)
-        if abs(wanted - found) > 1e-9:
+        ours, theirs = plan.lr_scale(name)[-1], rate(name)
+        if abs(ours - theirs) > 1e-9:
             raise PlanError(
-                f"Expected {trainer} to train {name} at x{wanted:g}, found that its rule gives x{found:g}. Tune with "
+                f"Expected {trainer} to train {name} at x{ours:g}, found that its rule gives x{theirs:g}. Tune with "
                 "LoRA adapters on the projections only, or use securetune.attach()."
             )

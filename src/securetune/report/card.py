@@ -53,18 +53,18 @@ def render_card(run: Run, arm: str) -> str:
         "tags": ["securetune", "safety"],
         "model-index": [{"name": f"{task}, {model.title}", "results": _results(model)}],
     }
-    prompt, made = model.evaluation.system, model.training.provenance
+    prompt, origin = model.evaluation.system, model.training.provenance
     return _TEXT.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
         title=f"{task}, {model.title}",
         base=base,
         task=task,
         arm=model.title,
-        seed=made.seed,
+        seed=origin.seed,
         table=markdown(models),
         use="" if prompt is None else f"\n## Use\n\nWith this system prompt:\n\n> {prompt}\n",
-        provenance="\n".join(f"- {name} {version}" for name, version in made.versions.items())
-        + f"\n- trained {made.created}, inputs {made.digest}",
+        provenance="\n".join(f"- {name} {version}" for name, version in origin.versions.items())
+        + f"\n- trained {origin.created}, inputs {origin.digest}",
     )
 
 

@@ -75,7 +75,7 @@ def check(run: Run, budgets: Budgets) -> list[Check]:
     """
     base = run.model(BASE)
     arms = budgets.arms or sorted(model.arm for model in run.models if model.is_defence)
-    checks = [one for arm in arms for one in _checks(base, run.model(arm), run.find(PLAIN), budgets)]
+    checks = [result for arm in arms for result in _checks(base, run.model(arm), run.find(PLAIN), budgets)]
     if not checks:
         raise ArtifactError(
             f"Expected something in {run.folder.path} to hold against the budgets, found arms {list(arms)} and no "
@@ -84,9 +84,9 @@ def check(run: Run, budgets: Budgets) -> list[Check]:
     return checks
 
 
-def passes(one: Check, budgets: Budgets) -> bool:
+def passes(result: Check, budgets: Budgets) -> bool:
     """Whether a check lets the tuned model through."""
-    return one.finding == "within" or (one.finding == "unclear" and budgets.unclear == "pass")
+    return result.finding == "within" or (result.finding == "unclear" and budgets.unclear == "pass")
 
 
 def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) -> list[Check]:
@@ -95,7 +95,7 @@ def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) ->
         kind = after.kind
         budget = getattr(budgets, kind.budget, None)
         if budget is not None:
-            pair = [one.outcomes(budgets.judge) for one in (before, after)]
+            pair = [answered.outcomes(budgets.judge) for answered in (before, after)]
             change = paired_difference(*pair[:: kind.worse])
             checks.append(_judged(model.arm, kind.harm, after.benchmark, change, budget))
     if budgets.task_loss_rise is not None and plain is not None:
@@ -127,21 +127,21 @@ def _judged(arm: str, what: str, on: str, change: Estimate, budget: float) -> Ch
 def to_dict(checks: Sequence[Check], budgets: Budgets) -> dict[str, Any]:
     """Everything, for a JSON file."""
     return {
-        "passed": all(passes(one, budgets) for one in checks),
+        "passed": all(passes(result, budgets) for result in checks),
         "budgets": budgets.model_dump(),
-        "checks": [{**asdict(one), "passed": passes(one, budgets)} for one in checks],
+        "checks": [{**asdict(result), "passed": passes(result, budgets)} for result in checks],
     }
 
 
 def to_junit(checks: Sequence[Check], budgets: Budgets) -> str:
     """One test case per check, in the JUnit form that CI services read."""
-    failed = [one for one in checks if not passes(one, budgets)]
+    failed = [result for result in checks if not passes(result, budgets)]
     suite = ElementTree.Element("testsuite", name="securetune gate", tests=str(len(checks)), failures=str(len(failed)))
-    for one in checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=one.arm, name=f"{one.what} on {one.on}")
-        if one in failed:
-            ElementTree.SubElement(case, "failure", message=one.sentence, type=one.finding)
+    for result in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=result.arm, name=f"{result.what} on {result.on}")
+        if result in failed:
+            ElementTree.SubElement(case, "failure", message=result.sentence, type=result.finding)
         else:
-            ElementTree.SubElement(case, "system-out").text = one.sentence
+            ElementTree.SubElement(case, "system-out").text = result.sentence
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -47,20 +47,20 @@ class Page:
         return next((part for part in self.parts if part.section.navigation is not None), None)
 
 
-def render_report(run: Run, drawn: Mapping[str, Figure] | None = None) -> str:
+def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
     """The report as HTML text.
 
     Args:
         run: a finished run.
-        drawn: its figures, where they are drawn already.
+        figures: its figures, where they are drawn already.
 
     Raises:
         ArtifactError: something that a section shows has not been done.
     """
     for arm in (BASE, PLAIN):
         run.model(arm)
-    drawn = report_figures(run) if drawn is None else drawn
-    figures = {name: Markup(svg(figure)) for name, figure in drawn.items()}  # noqa: S704  our own SVG
+    figures = report_figures(run) if figures is None else figures
+    svgs = {name: Markup(svg(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
         loader=FileSystemLoader(folders()), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -70,7 +70,7 @@ def render_report(run: Run, drawn: Mapping[str, Figure] | None = None) -> str:
         section: Section = SECTIONS.get(name)
         data = section.data(run)
         if data is not None:
-            markup = environment.get_template(f"{name}.html").render(data=data, figures=figures)
+            markup = environment.get_template(f"{name}.html").render(data=data, figures=svgs)
             parts.append(Part(section=section, markup=Markup(markup)))  # noqa: S704  escaped while it was rendered
     page = Page(
         style=Markup((folders()[0] / "base" / "style.css").read_text(encoding="utf-8")),  # noqa: S704  our own

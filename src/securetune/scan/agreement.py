@@ -50,11 +50,11 @@ def signal_agreement(draws: Draws) -> list[Agreement]:
 
 def repeat_agreement(draws: Draws) -> list[Agreement]:
     """Agreement of every signal with itself between two halves of the draws; empty for a single draw."""
-    half = min(len(found) for found in draws.values()) // 2
+    half = min(len(repeats) for repeats in draws.values()) // 2
     if half == 0:
         return []
-    first = {ref: found[:half] for ref, found in draws.items()}
-    second = {ref: found[half : 2 * half] for ref, found in draws.items()}
+    first = {ref: repeats[:half] for ref, repeats in draws.items()}
+    second = {ref: repeats[half : 2 * half] for ref, repeats in draws.items()}
     return [
         _agreement(s, s, list(mean_drops(first, s).values()), list(mean_drops(second, s).values()))
         for s in _signals(draws)

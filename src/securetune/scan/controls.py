@@ -33,12 +33,12 @@ def control_labels(texts: Sequence[str], malicious: Int[ndarray, " n"]) -> dict[
     Left out is a concept with fewer than `SMALLEST_SHARE` of the prompts on one side, and one that goes along with
     malice (absolute phi coefficient above `LARGEST_PHI`): it would be a second safety label.
     """
-    found = {}
+    controls = {}
     for name, value in CONCEPTS.items():
         values = np.array([float(value(text)) for text in texts])
         labels = values > (0.5 if set(values.tolist()) <= {0.0, 1.0} else np.median(values))
         if SMALLEST_SHARE <= labels.mean() <= 1 - SMALLEST_SHARE:
             phi = np.corrcoef(labels, malicious)[0, 1]
             if abs(phi) <= LARGEST_PHI:
-                found[name] = labels
-    return found
+                controls[name] = labels
+    return controls

@@ -28,14 +28,14 @@ _RESAMPLES = 500
 
 def mean_drops(draws: Draws, signal: str) -> dict[str, float]:
     """Mean drop of every module over its draws, in one signal."""
-    return {ref: statistics.fmean(draw[signal] for draw in found) for ref, found in draws.items()}
+    return {ref: statistics.fmean(draw[signal] for draw in repeats) for ref, repeats in draws.items()}
 
 
 def standard_errors(draws: Draws, signal: str) -> dict[str, float]:
     """Standard error of that mean, over draws; not a number for a single draw."""
     return {
-        ref: statistics.stdev(draw[signal] for draw in found) / len(found) ** 0.5 if len(found) > 1 else math.nan
-        for ref, found in draws.items()
+        ref: statistics.stdev(draw[signal] for draw in repeats) / len(repeats) ** 0.5 if len(repeats) > 1 else math.nan
+        for ref, repeats in draws.items()
     }
 
 
@@ -44,18 +44,18 @@ def intervals(draws: Draws, signal: str) -> dict[str, tuple[float, float]]:
     from scipy import stats  # a second to import, and only these intervals need it
 
     means, errors = mean_drops(draws, signal), standard_errors(draws, signal)
-    reach = {ref: stats.t.ppf(0.975, max(len(found) - 1, 1)) * errors[ref] for ref, found in draws.items()}
+    reach = {ref: stats.t.ppf(0.975, max(len(repeats) - 1, 1)) * errors[ref] for ref, repeats in draws.items()}
     return {ref: (means[ref] - reach[ref], means[ref] + reach[ref]) for ref in draws}
 
 
 def from_layer(draws: Draws, first: int) -> Draws:
     """The draws without the layers before `first`."""
-    return {ref: found for ref, found in draws.items() if ModuleRef.parse(ref).layer >= first}
+    return {ref: repeats for ref, repeats in draws.items() if ModuleRef.parse(ref).layer >= first}
 
 
 def bootstrap(rows: ndarray, effect: Callable[[ndarray], float | None]) -> tuple[float, float]:
     """Percentile bootstrap interval (95 %) of an effect over rows; resamples without an effect (None) do not count."""
-    chosen = np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))
-    found = [value for sample in chosen if (value := effect(rows[sample])) is not None]
-    low, high = np.percentile(found, [2.5, 97.5])
+    samples = np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))
+    effects = [value for sample in samples if (value := effect(rows[sample])) is not None]
+    low, high = np.percentile(effects, [2.5, 97.5])
     return float(low), float(high)

@@ -30,8 +30,8 @@ def gradient_drops(
         with torch.enable_grad():
             for batch in malicious:
                 score = signal.of_logits(baseline, first_token(passes.model, batch).float()).sum() / count
-                for ref, found in zip(weights, torch.autograd.grad(score, list(weights.values())), strict=True):
-                    total[ref] += found
+                for ref, gradient in zip(weights, torch.autograd.grad(score, list(weights.values())), strict=True):
+                    total[ref] += gradient
     finally:
         for weight in frozen:
             weight.requires_grad_(False)

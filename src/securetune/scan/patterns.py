@@ -23,8 +23,8 @@ class Pattern:
     """One observation of the paper, tested."""
 
     name: str
-    measured: str
-    """The signal it was measured in."""
+    signal: str
+    """In which it was measured."""
     effect: float
     """Positive where the paper is right, between -1 and 1 for A and B, a share of the range for C."""
     low: float
@@ -46,31 +46,31 @@ def tested_patterns(draws: Draws, signal: str, evaluated: Sequence[Mapping[str, 
     `evaluated` holds the sets a search measured: ``modules`` and their joint ``drops``.
     """
     sets = [entry for entry in evaluated if len(entry["modules"]) > 1]
-    found = []
-    for measured in (signal, SPECIFIC):
-        if measured not in next(iter(draws.values()))[0]:
+    patterns = []
+    for name in (signal, SPECIFIC):
+        if name not in next(iter(draws.values()))[0]:
             continue
-        single = mean_drops(draws, measured)
-        found += _layers_and_roles(single, measured)
-        excess = [entry["drops"][measured] - sum(single[ref] for ref in entry["modules"]) for entry in sets]
+        single = mean_drops(draws, name)
+        patterns += _layers_and_roles(single, name)
+        excess = [entry["drops"][name] - sum(single[ref] for ref in entry["modules"]) for entry in sets]
         if len(excess) > 1:
-            name = "C: robust modules can be sensitive together (joint drop minus the sum of the single ones)"
+            title = "C: robust modules can be sensitive together (joint drop minus the sum of the single ones)"
             rows = np.array(excess)[:, None]
-            found.append(_bootstrapped(name, measured, rows, lambda rows: float(rows.mean())))
-    return found
+            patterns.append(_bootstrapped(title, name, rows, lambda rows: float(rows.mean())))
+    return patterns
 
 
-def _layers_and_roles(values: Mapping[str, float], measured: str) -> list[Pattern]:
+def _layers_and_roles(values: Mapping[str, float], signal: str) -> list[Pattern]:
     refs = [ModuleRef.parse(ref) for ref in values]
     table = np.array(
         [[ref.layer, float(ref.role in ("q", "k")), value] for ref, value in zip(refs, values.values(), strict=True)]
     )
-    found = [_bootstrapped("A: earlier layers are more sensitive (minus Spearman)", measured, table, _earlier)]
+    patterns = [_bootstrapped("A: earlier layers are more sensitive (minus Spearman)", signal, table, _earlier)]
     if 0 < table[:, 1].sum() < len(table):
-        found.append(
-            _bootstrapped("B: Q and K are more sensitive than the rest (Cliff's delta)", measured, table, _queries)
+        patterns.append(
+            _bootstrapped("B: Q and K are more sensitive than the rest (Cliff's delta)", signal, table, _queries)
         )
-    return found
+    return patterns
 
 
 def _earlier(rows: ndarray) -> float:
@@ -78,10 +78,10 @@ def _earlier(rows: ndarray) -> float:
 
 
 def _queries(rows: ndarray) -> float:
-    chosen, rest = rows[rows[:, 1] == 1, 2], rows[rows[:, 1] == 0, 2]
-    return float(np.sign(chosen[:, None] - rest[None, :]).mean()) if len(chosen) and len(rest) else 0.0
+    queries, rest = rows[rows[:, 1] == 1, 2], rows[rows[:, 1] == 0, 2]
+    return float(np.sign(queries[:, None] - rest[None, :]).mean()) if len(queries) and len(rest) else 0.0
 
 
-def _bootstrapped(name: str, measured: str, rows: ndarray, effect: Callable[[ndarray], float]) -> Pattern:
+def _bootstrapped(name: str, signal: str, rows: ndarray, effect: Callable[[ndarray], float]) -> Pattern:
     low, high = bootstrap(rows, effect)
-    return Pattern(name=name, measured=measured, effect=effect(rows), low=low, high=high, n=len(rows))
+    return Pattern(name=name, signal=signal, effect=effect(rows), low=low, high=high, n=len(rows))

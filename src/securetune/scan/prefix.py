@@ -88,11 +88,11 @@ class PrefixCache:
 @contextmanager
 def _recorded(layer: nn.Module, entered: Any) -> Iterator[_CleanLayer]:
     """Record a pass through `layer`: of it and its parts with matrices, unless called again or written over later."""
-    clean, versions, again = _CleanLayer(entered), dict[str, int](), set[str]()
+    clean, versions, called_again = _CleanLayer(entered), dict[str, int](), set[str]()
 
     def called(name: str, *_: object) -> None:
         if name in clean.earlier:
-            again.add(name)
+            called_again.add(name)
         clean.earlier.setdefault(name, frozenset(clean.outputs))
 
     def returned(name: str, _part: nn.Module, _inputs: object, output: Any) -> None:
@@ -108,7 +108,8 @@ def _recorded(layer: nn.Module, entered: Any) -> Iterator[_CleanLayer]:
     finally:
         for handle in handles:
             handle.remove()
-    for name in again | {name for name, output in clean.outputs.items() if _version(output) != versions[name]} - {""}:
+    written_over = {name for name, output in clean.outputs.items() if _version(output) != versions[name]}
+    for name in called_again | written_over - {""}:
         del clean.outputs[name]
 
 

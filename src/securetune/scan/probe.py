@@ -57,41 +57,41 @@ class LinearProbe:
         """Inverse of `to_dict`."""
         return cls(bias=data["bias"], **{name: np.array(data[name]) for name in ("mean", "scale", "weight")})
 
-    def score(self, features: Float[ndarray, "n d"]) -> Float[ndarray, " n"]:
+    def score(self, hidden: Float[ndarray, "n d"]) -> Float[ndarray, " n"]:
         """Signed margin (logit) of each prompt; positive means malicious."""
-        margins: ndarray = ((features - self.mean) / self.scale) @ self.weight + self.bias
+        margins: ndarray = ((hidden - self.mean) / self.scale) @ self.weight + self.bias
         return margins
 
-    def right(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> Bool[ndarray, " n"]:
+    def right(self, hidden: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> Bool[ndarray, " n"]:
         """Whether each prompt is on the right side of the probe."""
-        found: ndarray = (self.score(features) > 0) == (labels == 1)
-        return found
+        is_right: ndarray = (self.score(hidden) > 0) == (labels == 1)
+        return is_right
 
-    def accuracy(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
+    def accuracy(self, hidden: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
         """Share of prompts on the right side of the probe."""
-        return float(self.right(features, labels).mean())
+        return float(self.right(hidden, labels).mean())
 
-    def auroc(self, features: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
+    def auroc(self, hidden: Float[ndarray, "n d"], labels: Int[ndarray, " n"]) -> float:
         """Area under the ROC curve, malicious against benign: Mann and Whitney's U over the number of pairs."""
         malicious = labels == 1
-        ranks, n = rankdata(self.score(features)), malicious.sum()
+        ranks, n = rankdata(self.score(hidden)), malicious.sum()
         return float((ranks[malicious].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
 
 
-def fit_probe(features: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, l2: float = 1.0) -> LinearProbe:
+def fit_probe(hidden: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, l2: float = 1.0) -> LinearProbe:
     """Fit by L2-regularised maximum likelihood (scikit-learn's `C` = 1 / `l2`).
 
     Raises:
         ProbeError: one class only, or features that are not finite.
     """
-    _check(features, labels)
-    mean, scale = features.mean(0), features.std(0) + 1e-6
-    model = LogisticRegression(C=1 / l2, max_iter=2000).fit((features - mean) / scale, labels)
+    _check(hidden, labels)
+    mean, scale = hidden.mean(0), hidden.std(0) + 1e-6
+    model = LogisticRegression(C=1 / l2, max_iter=2000).fit((hidden - mean) / scale, labels)
     return LinearProbe(mean=mean, scale=scale, weight=model.coef_[0], bias=float(model.intercept_[0]))
 
 
 def fit_sigmoid_probe(
-    features: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, steps: int = 500, rate: float = 1e-2, seed: int = 0
+    hidden: Float[ndarray, "n d"], labels: Int[ndarray, " n"], *, steps: int = 500, rate: float = 1e-2, seed: int = 0
 ) -> LinearProbe:
     """Fit the paper's probe: one linear layer and a sigmoid on the raw features, cross-entropy, Adam on all rows.
 
@@ -100,10 +100,10 @@ def fit_sigmoid_probe(
     Raises:
         ProbeError: one class only, or features that are not finite.
     """
-    _check(features, labels)
-    x, y = torch.from_numpy(features).float(), torch.from_numpy(labels).float()
-    spread = 1 / features.shape[1] ** 0.5
-    weight = torch.empty(features.shape[1]).uniform_(-spread, spread, generator=torch.Generator().manual_seed(seed))
+    _check(hidden, labels)
+    x, y = torch.from_numpy(hidden).float(), torch.from_numpy(labels).float()
+    spread = 1 / hidden.shape[1] ** 0.5
+    weight = torch.empty(hidden.shape[1]).uniform_(-spread, spread, generator=torch.Generator().manual_seed(seed))
     bias = torch.zeros(())
     optimizer = torch.optim.Adam([weight.requires_grad_(), bias.requires_grad_()], lr=rate)
     for _ in range(steps):
@@ -111,14 +111,14 @@ def fit_sigmoid_probe(
         loss = torch.nn.functional.binary_cross_entropy_with_logits(x @ weight + bias, y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    raw = np.zeros(features.shape[1]), np.ones(features.shape[1])
+    raw = np.zeros(hidden.shape[1]), np.ones(hidden.shape[1])
     return LinearProbe(mean=raw[0], scale=raw[1], weight=weight.detach().numpy(), bias=float(bias.detach()))
 
 
-def _check(features: ndarray, labels: ndarray) -> None:
+def _check(hidden: ndarray, labels: ndarray) -> None:
     if len(set(labels.tolist())) != 2:
         raise ProbeError(f"Expected malicious and benign prompts to fit a probe, found labels {set(labels.tolist())}.")
-    if not np.isfinite(features).all():
+    if not np.isfinite(hidden).all():
         raise ProbeError("Expected finite features, found NaN or infinity. Load the model in bfloat16 or float32.")
 
 

@@ -72,17 +72,17 @@ def raced_drops(
     `level` is the error probability of a single look.
     """
     total = sum(len(b.index) for block in blocks for b in block.passes.batches)
-    found = np.empty((draws, 0))
+    drops = np.empty((draws, 0))
     for block in blocks:
         clean = signal.per_prompt(baseline, block.clean, block.clean)
-        now = []
+        block_drops = []
         for draw in range(draws):
-            with block.passes.perturbed(modules, strength=strength, draw=draw) as features:
-                now.append((clean - signal.per_prompt(baseline, features, block.clean)) / signal_range)
-        found = np.concatenate([found, np.stack(now)], axis=1)
-        if is_decided(found.mean(0), total, tolerance, level):
+            with block.passes.perturbed(modules, strength=strength, draw=draw) as states:
+                block_drops.append((clean - signal.per_prompt(baseline, states, block.clean)) / signal_range)
+        drops = np.concatenate([drops, np.stack(block_drops)], axis=1)
+        if is_decided(drops.mean(0), total, tolerance, level):
             break
-    return found
+    return drops
 
 
 def is_decided(drops: ndarray, total: int, tolerance: float, level: float) -> bool:

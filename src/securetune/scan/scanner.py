@@ -75,19 +75,19 @@ class Scanner:
 
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
         """Drop of every signal with `modules` perturbed jointly."""
-        with self._passes.perturbed(modules, strength=strength, draw=draw) as features:
-            found = self._measure(features)
-        return drops(self.clean, found, self.ranges)
+        with self._passes.perturbed(modules, strength=strength, draw=draw) as states:
+            values = self._measure(states)
+        return drops(self.clean, values, self.ranges)
 
-    def _measure(self, features: Features) -> dict[str, float]:
+    def _measure(self, states: Features) -> dict[str, float]:
         """All signals of the model as it is now, whose features these are."""
         answers = {ANSWERS: self._refused(self._passes.model)} if self._refused is not None else {}
-        return self._signals.measure(features) | answers
+        return self._signals.measure(states) | answers
 
     def joint_drops(self, modules: ModuleSet, *, strength: float) -> dict[str, float]:
         """Mean drop of every signal over the draws, with `modules` perturbed jointly."""
-        found = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
-        return {name: statistics.fmean(drop[name] for drop in found) for name in found[0]}
+        by_draw = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
+        return {name: statistics.fmean(drop[name] for drop in by_draw) for name in by_draw[0]}
 
     def calibrate(self, sets: Sequence[ModuleSet] | None = None) -> tuple[float, dict[float, float]]:
         """Choose the strength: the perturbation's smallest at which the sampled sets lose `TARGET_DROP` on average.
@@ -99,20 +99,20 @@ class Scanner:
         """
         sample = sets or [ModuleSet.of([ref]) for ref in self._sample()]
         strengths = self._passes.perturbation.strengths
-        tried: dict[float, float] = {}
+        mean_drop: dict[float, float] = {}
         with progress_bar() as bar:
             task = bar.add_task("Calibrate (at most)", total=len(strengths).bit_length() * len(sample))
 
             def reached(strength: float) -> bool:
-                found = []
+                sample_drops = []
                 for modules in sample:
-                    found.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
+                    sample_drops.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
                     bar.advance(task)
-                tried[strength] = statistics.fmean(found)
-                return tried[strength] >= TARGET_DROP
+                mean_drop[strength] = statistics.fmean(sample_drops)
+                return mean_drop[strength] >= TARGET_DROP
 
             first = bisect.bisect_left(strengths, True, key=reached)
-        return strengths[min(first, len(strengths) - 1)], dict(sorted(tried.items()))
+        return strengths[min(first, len(strengths) - 1)], dict(sorted(mean_drop.items()))
 
     def _sample(self) -> ModuleSet:
         topology = self._passes.topology
@@ -121,16 +121,16 @@ class Scanner:
 
     def scan(self, journal: Journal) -> ScanResult:
         """Measure every module alone; what `journal` holds already is not measured again."""
-        strength, tried = self.strength(journal)
-        found = self._measured(self._tasks(strength), journal)
+        strength, calibration = self.strength(journal)
+        draws = self._measured(self._tasks(strength), journal)
         return ScanResult(
             method=self._config.method,
             perturbation=self._config.perturbation,
             strength=strength,
-            calibration=dict(tried),
+            calibration=dict(calibration),
             clean=self.clean,
             ranges=self.ranges,
-            draws={str(ref): found[str(ref)] for ref in self._passes.topology.all},
+            draws={str(ref): draws[str(ref)] for ref in self._passes.topology.all},
         )
 
     def share(self, journal: Journal, *, process: int, processes: int) -> None:
@@ -143,21 +143,21 @@ class Scanner:
         """The strength, configured or calibrated, and what calibration tried."""
         if self._config.strength is not None:
             return self._config.strength, []
-        strength, tried = journal.once("strength", self._calibrated)
-        return strength, tried
+        strength, calibration = journal.once("strength", self._calibrated)
+        return strength, calibration
 
     def _calibrated(self) -> tuple[float, list[tuple[float, float]]]:
-        strength, tried = self.calibrate()
-        return strength, list(tried.items())
+        strength, mean_drop = self.calibrate()
+        return strength, list(mean_drop.items())
 
     def _measured(self, tasks: Sequence["_Task"], journal: Journal, *, show: bool = True) -> dict[str, list[Drops]]:
         """Results of the tasks by module."""
-        found: dict[str, list[Drops]] = {}
+        by_module: dict[str, list[Drops]] = {}
         with progress_bar(disable=not show) as bar:
             for task in bar.track(tasks, description="Scan"):
                 for ref, draws in journal.once(task.key, task.measure).items():
-                    found.setdefault(ref, []).extend(draws)
-        return found
+                    by_module.setdefault(ref, []).extend(draws)
+        return by_module
 
     def _tasks(self, strength: float) -> list["_Task"]:
         refs = list(self._passes.topology.all)
@@ -176,7 +176,7 @@ class Scanner:
         config = self._config
         looks = len(self._passes.topology.modules) * (len(blocks) - 1)
         assert isinstance(self._signal, PromptSignal), "checked when the scanner was made"
-        found = raced_drops(
+        values = raced_drops(
             blocks,
             self._signals,
             self._signal,
@@ -187,7 +187,7 @@ class Scanner:
             tolerance=self._tolerance,
             level=config.race_error / max(looks, 1),
         )
-        return {str(ref): [{config.signal: float(value), PROMPTS: found.shape[1]} for value in found.mean(1)]}
+        return {str(ref): [{config.signal: float(value), PROMPTS: values.shape[1]} for value in values.mean(1)]}
 
     def _blocks(self) -> list[Block]:
         assert self._malicious is not None, "racing needs batches of the malicious prompts"

@@ -9,9 +9,9 @@ from securetune.search.base.problem import SearchProblem
 
 def search(problem: SearchProblem) -> ModuleSet:
     """Grow the set one module at a time, re-measured jointly."""
-    chosen = ModuleSet()
+    robust = ModuleSet()
     for ref in problem.ranking:
-        candidate = chosen | ModuleSet.of([ref])
+        candidate = robust | ModuleSet.of([ref])
         if problem.within(candidate):
-            chosen = candidate
-    return chosen
+            robust = candidate
+    return robust

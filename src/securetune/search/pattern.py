@@ -15,9 +15,9 @@ def search(problem: SearchProblem) -> ModuleSet:
     for ref in problem.ranking:
         groups.setdefault((ref.role, ref.layer * BANDS // problem.layers), []).append(ref)
     rank = {ref: i for i, ref in enumerate(problem.ranking)}
-    chosen = ModuleSet()
+    robust = ModuleSet()
     for members in sorted(groups.values(), key=lambda refs: sum(rank[ref] for ref in refs) / len(refs)):
-        candidate = chosen | ModuleSet.of(members)
+        candidate = robust | ModuleSet.of(members)
         if problem.within(candidate):
-            chosen = candidate
-    return chosen
+            robust = candidate
+    return robust

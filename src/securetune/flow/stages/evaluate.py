@@ -107,7 +107,7 @@ def _prompt(work: Work) -> str | None:
 def _ask_vllm(work: Work, settings: EvaluateConfig, known: Journal) -> None:
     session = work.session
     examples = session.examples[1] if session.config.task.metric is not None else []
-    asked = requests(
+    prompts = requests(
         session.tokenizer,
         session.benchmarks,
         examples,
@@ -116,7 +116,7 @@ def _ask_vllm(work: Work, settings: EvaluateConfig, known: Journal) -> None:
         system=_prompt(work),
     )
     path, adapter = session.served(None if work.arm == BASE else work.arm)
-    answer_by_vllm(path, adapter, session.tokenizer, asked, known, **settings.vllm)
+    answer_by_vllm(path, adapter, session.tokenizer, prompts, known, **settings.vllm)
 
 
 def arms(session: Session) -> list[str]:

@@ -104,34 +104,34 @@ class _Examination:
         )
 
     def _scores_of_layer(self, layer: int) -> ProbeScores:
-        states, train = self.here.layers[layer], self.split.train
-        return self._scores(fit_probe(states[train], self.labels[train]), lambda found: found.layers[layer])
+        hidden, rows = self.here.layers[layer], self.split.train
+        return self._scores(fit_probe(hidden[rows], self.labels[rows]), lambda states: states.layers[layer])
 
-    def _scores(self, probe: LinearProbe, pick: Callable[[_States], ndarray]) -> ProbeScores:
+    def _scores(self, fitted: LinearProbe, pick: Callable[[_States], ndarray]) -> ProbeScores:
         return ProbeScores(
-            tests=_tests(probe, pick(self.here), self.labels, self.split),
+            tests=_tests(fitted, pick(self.here), self.labels, self.split),
             transfer=[
-                Transfer(benchmark=name, kind=kind, accuracy=_right(probe, pick(states), kind))
+                Transfer(benchmark=name, kind=kind, accuracy=_right(fitted, pick(states), kind))
                 for (name, kind), states in self.elsewhere.items()
             ],
         )
 
 
-def _tests(probe: LinearProbe, hidden: ndarray, labels: ndarray, split: Split) -> dict[str, ProbeTest]:
+def _tests(fitted: LinearProbe, hidden: ndarray, labels: ndarray, split: Split) -> dict[str, ProbeTest]:
     """Accuracy and AUROC on the rows it was fitted on and on every unseen part."""
     return {
         name: ProbeTest(
             n=len(rows),
-            accuracy=probe.accuracy(hidden[rows], labels[rows]),
-            auroc=probe.auroc(hidden[rows], labels[rows]),
+            accuracy=fitted.accuracy(hidden[rows], labels[rows]),
+            auroc=fitted.auroc(hidden[rows], labels[rows]),
         )
         for name, rows in {"train": split.train, **split.tests}.items()
     }
 
 
-def _right(probe: LinearProbe, hidden: ndarray, kind: Kind) -> Estimate:
+def _right(fitted: LinearProbe, hidden: ndarray, kind: Kind) -> Estimate:
     """The share of a benchmark's prompts that the probe puts on the right side."""
-    return proportion(probe.right(hidden, np.full(len(hidden), kind is HARMFUL)).tolist())
+    return proportion(fitted.right(hidden, np.full(len(hidden), kind is HARMFUL)).tolist())
 
 
 def _control(hidden: ndarray, concept: ndarray, split: Split) -> Control:

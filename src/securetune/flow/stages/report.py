@@ -2,7 +2,7 @@
 
 from securetune.base.artifacts import Product, write_atomic
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
-from securetune.report import figures as figures_of
+from securetune.report.figures import png, svg
 from securetune.report.reading import read_run
 from securetune.report.render import render_report, report_figures
 from securetune.report.sections import sections_digest
@@ -24,12 +24,12 @@ def compute(work: Work) -> Product:
     files = {folder.file("report", suffix=suffix): text for suffix, text in texts.items()}
     for path, text in files.items():
         write_atomic(path, text)
-    drawn = folder.file("report", suffix="-figures")
-    drawn.mkdir(exist_ok=True)
+    pictures = folder.file("report", suffix="-figures")
+    pictures.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (drawn / f"{name}.svg").write_text(figures_of.svg(figure), encoding="utf-8")
-        (drawn / f"{name}.png").write_bytes(figures_of.png(figure))
-    return Product(data={"html": folder.file("report", suffix=".html").name}, files=[*files, drawn])
+        (pictures / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
+        (pictures / f"{name}.png").write_bytes(png(figure))
+    return Product(data={"html": folder.file("report", suffix=".html").name}, files=[*files, pictures])
 
 
 stage = Stage(version=9, depends=depends, compute=compute)

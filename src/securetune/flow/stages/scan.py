@@ -29,7 +29,7 @@ def share(work: Work, process: int, count: int) -> None:
 
 def seed(session: Session) -> int:
     """The scan may have a seed of its own."""
-    return session.scan.seed or 0
+    return session.scan_config.seed or 0
 
 
 stage = Stage(version=5, depends=depends, compute=compute, seed=seed, share=share)

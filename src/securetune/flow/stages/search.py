@@ -25,22 +25,22 @@ def depends(work: Work) -> Inputs:
 
 def compute(work: Work) -> Product:
     """The robust set, and every set that was measured on the way to it."""
-    session, scan = work.session, work.made.scan
+    session, made = work.session, work.made
     config, signal = session.config.search, session.config.scan.signal
-    joint_drops = run_scanner(session, work.made).joint_drops
+    joint_drops = run_scanner(session, made).joint_drops
     journal = session.journal("search", work.inputs)
     drops: dict[ModuleSet, dict[str, float]] = {}
 
     with progress_bar() as bar:
-        task = bar.add_task("Search", total=len(scan.draws))
+        task = bar.add_task("Search", total=len(made.scan.draws))
 
         def score(modules: ModuleSet) -> float:
-            measure = functools.partial(joint_drops, modules, strength=scan.strength)
+            measure = functools.partial(joint_drops, modules, strength=made.scan.strength)
             drops[modules] = journal.once(",".join(modules.names()), measure)
             bar.advance(task)
             return drops[modules][signal]
 
-        robust = SEARCHES.get(config.method)(search_problem(session, work.made, score))
+        robust = SEARCHES.get(config.method)(search_problem(session, made, score))
         drop = score(robust)
     evaluated = [
         MeasuredSet(size=len(modules), drop=measured[signal], modules=modules.names(), drops=measured)
@@ -53,7 +53,7 @@ def compute(work: Work) -> Product:
                 drop=drop,
                 tolerance=config.tolerance,
                 signal=signal,
-                scores=scan.mean(signal),
+                scores=made.scan.mean(signal),
                 evaluated=evaluated,
             )
         )

@@ -55,18 +55,18 @@ def perturbed(
 
     `learned` is for perturbations that need a tuning run.
     """
-    kept: list[tuple[Tensor, Tensor]] = []
+    originals: list[tuple[Tensor, Tensor]] = []
     try:
         for ref in modules:
             weight = model.get_parameter(topology.modules[ref].weight)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + zlib.crc32(str(ref).encode()))
             draw = Draw(generator=generator, learned=functools.partial(_learned, learned, topology.modules[ref].path))
             delta = perturbation.change(weight.detach(), strength, draw)
-            kept.append((weight, weight.detach().clone()))
+            originals.append((weight, weight.detach().clone()))
             weight.copy_((weight.float() + delta).to(weight.dtype))
         yield
     finally:
-        for weight, original in kept:
+        for weight, original in originals:
             weight.copy_(original)
 
 

@@ -45,15 +45,15 @@ def _verdicts(model: Model) -> Iterable[list[object]]:
         margin = benchmark.margin
         for judge, rate in benchmark.rates.items():
             test = benchmark.against_base[judge]
-            tested: list[object] = ["–"] * 4
+            numbers: list[object] = ["–"] * 4
             if test is not None:
-                tested = [test.gained, test.lost, f"{test.p:.2g}", f"{adjusted[judge, benchmark.benchmark]:.2g}"]
+                numbers = [test.gained, test.lost, f"{test.p:.2g}", f"{adjusted[judge, benchmark.benchmark]:.2g}"]
             yield [
                 model.title,
                 benchmark.benchmark,
                 judge,
                 percent(rate),
-                *tested,
+                *numbers,
                 percent(benchmark.coherent),
                 percent(benchmark.broken),
                 f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",

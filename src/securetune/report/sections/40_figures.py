@@ -50,18 +50,18 @@ def figures(run: Run) -> Figures:
 
 
 def _of_modules(run: Run) -> Iterator[Picture]:
-    scan, search = run.scan, run.search
+    search = run.search
     yield Picture(
         name="heatmap",
         caption=f"Sensitivity of every module: drop of {search.signal} when it alone is perturbed (strength "
-        f"{scan.strength:.2g}). Dots: the robust set, {len(search.robust)} of {len(search.scores)} modules.",
+        f"{run.scan.strength:.2g}). Dots: the robust set, {len(search.robust)} of {len(search.scores)} modules.",
         draw=lambda: heatmap(search.scores, search.robust, search.signal),
     )
     if SPECIFIC in _measured(run):
         yield Picture(
             name="specific",
             caption="The same for safety alone: drop of the safety probe minus the mean drop of the control concepts.",
-            draw=lambda: heatmap(scan.mean(SPECIFIC), search.robust, "safety minus controls"),
+            draw=lambda: heatmap(run.scan.mean(SPECIFIC), search.robust, "safety minus controls"),
         )
 
 

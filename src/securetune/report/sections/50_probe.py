@@ -30,7 +30,7 @@ class Tested:
 
 def data(run: Run) -> Tested:
     """The probe that is used beside the paper's."""
-    probe, paper = run.probe, run.probe.sigmoid
+    ours, paper = run.probe, run.probe.sigmoid
     return Tested(
         parts=Table(
             label="Probe on the analysis prompts",
@@ -38,7 +38,7 @@ def data(run: Run) -> Tested:
             rows=[
                 [PARTS[name], test.n, *(f"{x:.3f}" for x in (test.accuracy, test.auroc)),
                  *(f"{x:.3f}" for x in (paper.tests[name].accuracy, paper.tests[name].auroc))]
-                for name, test in probe.tests.items()
+                for name, test in ours.tests.items()
             ],
         ),
         elsewhere=Table(
@@ -48,7 +48,7 @@ def data(run: Run) -> Tested:
             rows=[
                 [own.benchmark, "malicious" if own.kind == HARMFUL else "benign", own.accuracy.n,
                  percent(own.accuracy), percent(theirs.accuracy)]
-                for own, theirs in zip(probe.transfer, paper.transfer, strict=True)
+                for own, theirs in zip(ours.transfer, paper.transfer, strict=True)
             ],
         ),
     )  # fmt: skip
@@ -59,10 +59,10 @@ def figures(run: Run) -> Figures:
     return {"layers": by_layer(run.probe)}
 
 
-def by_layer(probe: ProbeFindings) -> Figure:
+def by_layer(findings: ProbeFindings) -> Figure:
     """Accuracy of a probe on every layer: on unseen prompts of its own kind, and on every benchmark."""
     lines: dict[str, list[float]] = {}
-    for scores in probe.layers:
+    for scores in findings.layers:
         for part, test in scores.tests.items():
             if part != "train":
                 lines.setdefault(PARTS[part], []).append(test.accuracy)

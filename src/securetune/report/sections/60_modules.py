@@ -26,17 +26,17 @@ class Modules:
 
 def data(run: Run) -> Modules:
     """Every module's drop, most sensitive first."""
-    scan, signal = run.scan, run.search.signal
+    result, signal = run.scan, run.search.signal
     return Modules(
-        scan=scan,
+        scan=result,
         signal=signal,
-        range=scan.ranges[signal],
-        draws=len(next(iter(scan.draws.values()))),
-        prompts=statistics.fmean(scan.mean(PROMPTS).values()) if scan.method == "race" else None,
+        range=result.ranges[signal],
+        draws=len(next(iter(result.draws.values()))),
+        prompts=statistics.fmean(result.mean(PROMPTS).values()) if result.method == "race" else None,
         drops=Table(
             label="Drop of every module",
             head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],
-            rows=_rows(scan.draws, signal),
+            rows=_rows(result.draws, signal),
         ),
     )
 

@@ -29,7 +29,7 @@ def data(run: Run) -> Patterns:
             rows=[
                 [
                     pattern.name,
-                    pattern.measured,
+                    pattern.signal,
                     pattern.n,
                     f"{pattern.effect:.2f} [{pattern.low:.2f}, {pattern.high:.2f}]",
                     pattern.verdict,

@@ -37,11 +37,11 @@ class Signals(Baseline):
         own = [] if self.follows is None or self.follows in names else [self.follows]
         return {name: SIGNALS.get(name) for name in (*names, *own)}
 
-    def measure(self, features: Features) -> dict[str, float]:
+    def measure(self, states: Features) -> dict[str, float]:
         """All of them on (perturbed) features of the baseline's prompts."""
-        hidden, even = features.hidden.numpy(), self._even
+        hidden, even = states.hidden.numpy(), self._even
         return {
-            **{name: signal.measure(self, features) for name, signal in self.plug_ins.items()},
+            **{name: signal.measure(self, states) for name, signal in self.plug_ins.items()},
             REFITTED: fit_probe(hidden[even], self.labels[even]).auroc(hidden[~even], self.labels[~even]),
             **self._controls(hidden),
         }
