@@ -48,4 +48,4 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(moment, step, whole, tune, tm
     with pytest.raises(Killed):
         tune(tmp_path / "killed", target=target, callbacks=[Kill(moment, step)])
     resumed = tune(tmp_path / "killed", target=target)
-    assert (resumed.steps, resumed.task_loss) == (result.steps, result.task_loss)
+    assert (resumed.steps, resumed.task_loss, resumed.log) == (result.steps, result.task_loss, result.log)

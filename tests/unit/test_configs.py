@@ -173,7 +173,8 @@ def test_printing_needs_neither_torch_nor_scipy(name):
 
 def test_without_a_name_the_shipped_configurations_are_listed():
     lines = called("new").splitlines()
-    assert len(lines) == 18 and re.fullmatch(r"run/llama-2-7b-chat +securetune run", lines[-4])
+    on_disk = [*ROOT.glob("configs/run/*.yaml"), *ROOT.glob("configs/compare/*.yaml")]
+    assert len(lines) == len(on_disk) and re.fullmatch(r"run/llama-2-7b-chat +securetune run", lines[-4])
     assert not any("base/" in line for line in lines)
 
 

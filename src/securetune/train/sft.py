@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _MONITORED = 32
 """Prompts of each kind that the monitor reads."""
 _LOGGED = {"loss", "eval_loss", "eval_safety_margin"}
+_OF_THE_PROCESS = ("_runtime", "_per_second", "_time", "num_tokens")  # TRL counts tokens from 0 in a resumed process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,15 @@ def fine_tune(
         task_loss=loss,
         start_loss=start_loss,
         trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        log=[entry for entry in trainer.state.log_history if _LOGGED & entry.keys()],
+        log=[_of_the_training(entry) for entry in trainer.state.log_history if _LOGGED & entry.keys()],
         cost=cost,
     )
     _save(trainer, work, output)
     return result
+
+
+def _of_the_training(entry: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in entry.items() if not key.endswith(_OF_THE_PROCESS)}
 
 
 def _trainer(
