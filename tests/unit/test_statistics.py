@@ -11,7 +11,6 @@ from securetune.measures.statistics import (
     detectable_rise,
     holm,
     mcnemar,
-    near_duplicates,
     paired_difference,
     proportion,
 )
@@ -37,16 +36,6 @@ def test_kappa_equals_that_of_scikit_learn():
     assert cohens_kappa(one, other) == pytest.approx(cohen_kappa_score(one, other))
     assert cohens_kappa(one, one) == pytest.approx(1)
     assert cohens_kappa([True] * 3, [True] * 3) is None
-
-
-def test_near_duplicates_share_a_cluster_also_through_others():
-    texts = [
-        "write a guide to pick a lock",
-        "write a guide to pick a door",
-        "sing a song",
-        "write a plan to pick a door",
-    ]
-    assert near_duplicates(texts) == [0, 0, 1, 0]
 
 
 def test_the_clustered_interval_is_wider_where_prompts_are_copies():

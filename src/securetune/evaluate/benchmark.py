@@ -11,8 +11,8 @@ from securetune.errors import DataError
 from securetune.evaluate.answers import Question
 from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig, SkillMetric
+from securetune.measures.duplicates import near_duplicates
 from securetune.measures.kinds import Kind
-from securetune.measures.statistics import near_duplicates
 
 
 @dataclass(frozen=True, kw_only=True)

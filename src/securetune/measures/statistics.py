@@ -6,7 +6,6 @@ scipy.stats takes longer to import than a gate takes to run, so only the functio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -14,8 +13,6 @@ CONFIDENCE = 0.95
 _Z = 1.959963984540054
 """The standard normal's quantile at (1 + `CONFIDENCE`) / 2."""
 _POWER = 0.8
-_NEAR_DUPLICATE = 0.6
-"""Share of their words that two prompts have in common to count as one cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,24 +142,6 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     yes = sum(first) / n * sum(second) / n
     expected = yes + (1 - sum(first) / n) * (1 - sum(second) / n)
     return None if expected == 1 else (observed - expected) / (1 - expected)
-
-
-def near_duplicates(texts: Sequence[str]) -> list[int]:
-    """The cluster of every text, numbered from 0: texts that share most of their words, directly or through others."""
-    words = [frozenset(text.lower().split()) for text in texts]
-    cluster = list(range(len(texts)))
-
-    def root(i: int) -> int:
-        while cluster[i] != i:
-            i = cluster[i]
-        return i
-
-    for i, j in combinations(range(len(texts)), 2):
-        shared = len(words[i] & words[j])
-        if shared and shared / len(words[i] | words[j]) >= _NEAR_DUPLICATE:
-            cluster[root(j)] = root(i)
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(i), len(numbers)) for i in range(len(texts))]
 
 
 def clustered(outcomes: Sequence[bool], clusters: Sequence[int], *, draws: int = 2000, seed: int = 0) -> Estimate:
