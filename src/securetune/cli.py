@@ -211,6 +211,27 @@ def gate(
         raise typer.Exit(2)
 
 
+@app.command()
+def reproduce(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the repetition; RUN-again by default.")] = None,
+) -> None:
+    """Repeat a run from its folder and say what comes out differently; exit code 1 where anything does."""
+    from securetune.flow.reproduce import reproduce as repeat
+    from securetune.models.libraries import quiet_libraries
+
+    quiet_libraries()
+    repetition = repeat(run, output or run.with_name(f"{run.resolve().name}-again"), announce=_announce)
+    for name, (before, now) in repetition.versions.items():
+        typer.echo(f"{name} was {before} and is {now}.")
+    for difference in repetition.differences:
+        typer.secho(difference.sentence, fg="red")
+    same = len(repetition.compared) - len(repetition.differences)
+    typer.echo(f"{same} of {len(repetition.compared)} results in {repetition.folder} are equal to those of {run}.")
+    if repetition.differences:
+        raise typer.Exit(1)
+
+
 @app.command("plan-from-list")
 def plan_from_list(
     file: Annotated[
