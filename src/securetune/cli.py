@@ -221,16 +221,16 @@ def plan_from_list(
     lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
 ) -> None:
     """Make a plan that holds back a published list of layers or modules."""
-    import yaml
-
+    from securetune.base.strict_yaml import parse_yaml
     from securetune.errors import ConfigError
     from securetune.plans import export as exchange
     from securetune.plans.plan import PlanModel
 
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a YAML or JSON list in {file}, found: {error}. Check the file.") from error
+    entries = parse_yaml(text, str(file))
     if not isinstance(entries, list):
         raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)
@@ -271,8 +271,7 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    import yaml
-
+    from securetune.base.strict_yaml import parse_yaml
     from securetune.config import override, read_yaml
     from securetune.errors import ConfigError
 
@@ -281,7 +280,7 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
         field, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
-        override(raw, field, yaml.safe_load(value))
+        override(raw, field, parse_yaml(value, f"--set {field}"))
     return raw
 
 

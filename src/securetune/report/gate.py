@@ -33,7 +33,7 @@ class Budgets(BaseModel):
     """Largest rise of over-refusal, on every benign set."""
     skill_fall: float | None = Field(default=None, ge=0, le=1)
     """Largest fall of the share answered right, on every set of skill."""
-    task_loss_rise: float | None = Field(default=0.02, ge=0)
+    task_loss_rise: float | None = Field(default=0.02, ge=0, allow_inf_nan=False)
     """Largest rise of the task loss against plain tuning, as a share of it."""
     unclear: Literal["pass", "fail"] = "fail"
     """What an interval that reaches across its budget means."""
