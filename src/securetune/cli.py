@@ -25,6 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+BUDGET_NOT_KEPT = 1
+"""Exit code of a gate that did its work and lets the model not through."""
+NOT_DONE = 2
+"""Exit code of whatever could not be done as it was asked for; typer's own for a wrong usage."""
+
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file that describes the run; see `securetune new`.")]
 Override = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a field, for example -s train.steps=50. Repeatable.")
@@ -189,7 +194,7 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="JUnit file to write, for CI services.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="JSON file to write.")] = None,
 ) -> None:
-    """Hold a run's tuned models against safety budgets; exit code 2 where one is not kept."""
+    """Hold a run's tuned models against safety budgets; exit code 1 where one is not kept, 2 for an error."""
     import json
 
     from securetune.base.artifacts import write_atomic
@@ -208,7 +213,7 @@ def gate(
     failed = sum(not gates.passes(check, allowed) for check in checks)
     typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(BUDGET_NOT_KEPT)
 
 
 @app.command("plan-from-list")
@@ -311,11 +316,11 @@ def _announce(artifact: "Artifact", stored: bool) -> None:
 
 
 def entry() -> None:
-    """Console entry point: expected errors become one message and exit code 1."""
+    """Console entry point: expected errors become one message and the exit code of a wrong usage."""
     try:
         app()
     except SecuretuneError as error:
         if "--debug" in sys.argv:
             raise
         typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        sys.exit(NOT_DONE)

@@ -108,7 +108,7 @@ def test_a_published_adapter_opens_with_plain_peft_and_its_card_holds_the_result
     ]
     assert "| ML-LR |" in card.content and "| before tuning |" in card.content
     again, wrong = cli("publish", folder, "ml_lr", tmp_path / "out"), cli("publish", folder, "swot", tmp_path / "new")
-    assert "Choose another output" in again.stderr and again.returncode == 1
+    assert "Choose another output" in again.stderr and again.returncode == 2
     assert "has done ['base', 'ml_lr', 'none', 'swat']" in wrong.stderr and not (tmp_path / "new").exists()
 
 
