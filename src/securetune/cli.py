@@ -169,21 +169,15 @@ def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     arm: Annotated[str, typer.Argument(help="Which of its arms, for example ml_lr.")],
     output: Annotated[Path, typer.Argument(help="New folder for the adapter (or model) and its card.")],
+    base_model: Annotated[
+        str | None, typer.Option(help="Id on the Hub of the model that was tuned, where the run names a folder.")
+    ] = None,
 ) -> None:
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
-    import shutil
-
-    from securetune.base.artifacts import write_atomic
-    from securetune.errors import ConfigError
-    from securetune.report.card import render_card
+    from securetune.report.publish import publish as publish_arm
     from securetune.report.reading import read_run
 
-    finished = read_run(run, arms=[arm])
-    card = render_card(finished, arm)
-    if output.exists():
-        raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")
-    shutil.copytree(finished.folder.file("train", arm, ""), output)
-    write_atomic(output / "README.md", card)
+    publish_arm(read_run(run, arms=[arm]), arm, output, base_model)
     typer.echo(f"Wrote {output}")
 
 
