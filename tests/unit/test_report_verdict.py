@@ -1,12 +1,16 @@
 """The verdict: every kind of set counts, and so does every interval."""
 
+import importlib
 from dataclasses import replace
 
 import pytest
 
+from securetune.base.artifacts import RunFolder
 from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
 from securetune.measures.statistics import McNemar, difference, paired_difference, proportion
 from securetune.report.change import changes, recovered, unfit
+from securetune.report.reading import Run
+from securetune.report.terminal import print_summary
 from securetune.report.verdict import advice, verdict
 from tests.results import JUDGE, eval_result, evaluation, exactly, model
 
@@ -133,3 +137,24 @@ def test_the_paired_interval_comes_from_the_summary_as_from_the_answers():
 
 def test_exact_rates_have_exact_changes():
     assert difference(exactly(0.25), exactly(0.5)) == exactly(0.25)
+
+
+def test_the_terminal_shows_the_worst_set_and_the_verdict(tmp_path, capsys):
+    rows = (told("base", [0, 4]), told("none", [10, 200]), told("ml_lr", [0, 8], benign=N))
+    print_summary(Run(folder=RunFolder(tmp_path), models=rows))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "ASR (worst of 2 sets)" in shown and "50.0 % [45.1, 54.9]" in shown
+    assert "What to do: No defence kept" in shown
+
+
+def test_the_first_screen_shows_each_model_on_its_worst_set_and_how_many_rose():
+    summary = importlib.import_module("securetune.report.sections.10_summary")
+    rows = (told("base", [0, 0, 0]), told("none", [10, 200, 100]), told("ml_lr", [0, 60, 120]))
+    harmful, benign, broken, _ = summary.data(Run(folder=None, models=rows)).cards
+    assert harmful.on == "each on its worst of 3 sets"
+    assert [(entry.value, entry.where) for entry in harmful.entries] == [
+        ("0.0 %", "h1"),
+        ("50.0 %", "h1; up by ten points or more on 2 of 3"),
+        ("30.0 %", "h2; up by ten points or more on 2 of 3"),
+    ]
+    assert (benign.title, benign.on, broken.title) == ("Harmless requests refused", "b", "Broken answers")

@@ -142,10 +142,19 @@ class Model:
         """First judge's rate on the first set of a kind."""
         return self.of_kind(kind)[0].rate
 
+    def worst_rate(self, kind: Kind) -> Estimate:
+        """First judge's rate on the set of a kind where it is worst."""
+        return min((one.rate for one in self.of_kind(kind)), key=lambda rate: kind.goodness(rate.value))
+
+    @property
+    def worst_broken(self) -> Estimate:
+        """Share of broken answers on the set where it is highest."""
+        return max((one.broken for one in self.benchmarks), key=lambda broken: broken.value)
+
     @property
     def worst_asr(self) -> float:
         """First judge's attack success rate on the harmful set where it is highest."""
-        return max(benchmark.rate.value for benchmark in self.of_kind(HARMFUL))
+        return self.worst_rate(HARMFUL).value
 
     @cached_property
     def answers(self) -> list[EvalResult]:

@@ -68,15 +68,15 @@ def _card(run: Run, models: Sequence[Model], kind: Kind | None, title: str) -> C
         replace(_rate(model, change.after), where=_where(group, change, model) if are_many else None)
         for model, group, change in zip(models, told, most, strict=True)
     ]
-    on = f"each model on its worst of {len(told[0])} sets" if are_many else most[0].on
+    on = f"each on its worst of {len(told[0])} sets" if are_many else most[0].on
     return Card(title=title, on=on, entries=entries)
 
 
 def _where(group: Sequence[Change], change: Change, model: Model) -> str:
     if model.arm == BASE:
-        return f"on {change.on}"
+        return change.on
     number = sum(other.is_harm for other in group)
-    return f"on {change.on}; worse by ten points or more on {number} of {len(group)} sets"
+    return f"{change.on}; up by ten points or more on {number} of {len(group)}"
 
 
 def _task(models: Sequence[Model]) -> Card:
