@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so `--help` answers at once.
 
 import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -315,6 +316,6 @@ def entry() -> None:
         app()
     except SecuretuneError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(NOT_DONE)

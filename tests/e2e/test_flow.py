@@ -311,13 +311,13 @@ def test_bad_input_ends_in_one_clear_error(change, message, model_folder, data_f
 
 @pytest.fixture
 def told(monkeypatch, capsys):
-    """What a command that ends with code 1 says; in this process, as starting one takes longer than most commands."""
+    """What a command that ends with code 2 says; in this process, as starting one takes longer than most commands."""
 
     def run_here(*words):
         monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             entry()
-        assert ended.value.code == 1
+        assert ended.value.code == 2
         return capsys.readouterr().err
 
     return run_here
@@ -325,7 +325,7 @@ def told(monkeypatch, capsys):
 
 def test_a_traceback_comes_with_debug_only(tmp_path):
     plain, debugged = (cli(*words, "topology", tmp_path / "absent.yaml") for words in ((), ("--debug",)))
-    assert plain.returncode == debugged.returncode == 1
+    assert plain.returncode == debugged.returncode == 2
     assert "Traceback" not in plain.stderr and "Traceback" in debugged.stderr
 
 

@@ -109,12 +109,12 @@ def png(figure: Figure) -> bytes:
 
 def themed(figure: Figure) -> str:
     """The figure as an SVG element in the colours of the page around it: no ground, and black is the page's ink."""
-    grounds = [(part, part.get_facecolor()) for part in (figure, *figure.axes)]
-    for part, _ in grounds:
-        part.set_facecolor("none")
+    grounds = [(ground, ground.get_facecolor()) for ground in (figure.patch, *(axes.patch for axes in figure.axes))]
+    for ground, _ in grounds:
+        ground.set_facecolor("none")
     text = svg(figure)
-    for part, colour in grounds:
-        part.set_facecolor(colour)
+    for ground, colour in grounds:
+        ground.set_facecolor(colour)
     for ink in _INK:
         text = text.replace(f": {ink}", ": currentColor")
     return text.replace("<text ", '<text fill="currentColor" ')
