@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so `--help` answers at once.
 
 import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+BUDGET_NOT_KEPT = 1
+"""Exit code of a gate that did its work and lets the model not through."""
+NOT_DONE = 2
+"""Exit code of whatever could not be done as it was asked for; typer's own for a wrong usage."""
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file that describes the run; see `securetune new`.")]
 Override = Annotated[
@@ -164,21 +170,15 @@ def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     arm: Annotated[str, typer.Argument(help="Which of its arms, for example ml_lr.")],
     output: Annotated[Path, typer.Argument(help="New folder for the adapter (or model) and its card.")],
+    base_model: Annotated[
+        str | None, typer.Option(help="Id on the Hub of the model that was tuned, where the run names a folder.")
+    ] = None,
 ) -> None:
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
-    import shutil
-
-    from securetune.base.artifacts import write_atomic
-    from securetune.errors import ConfigError
-    from securetune.report.card import render_card
+    from securetune.report.publish import publish as publish_arm
     from securetune.report.reading import read_run
 
-    finished = read_run(run, arms=[arm])
-    card = render_card(finished, arm)
-    if output.exists():
-        raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")
-    shutil.copytree(finished.folder.file("train", arm, ""), output)
-    write_atomic(output / "README.md", card)
+    publish_arm(read_run(run, arms=[arm]), arm, output, base_model)
     typer.echo(f"Wrote {output}")
 
 
@@ -189,7 +189,7 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="JUnit file to write, for CI services.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="JSON file to write.")] = None,
 ) -> None:
-    """Hold a run's tuned models against safety budgets; exit code 2 where one is not kept."""
+    """Hold a run's tuned models against safety budgets; exit code 1 where one is not kept, 2 for an error."""
     import json
 
     from securetune.base.artifacts import write_atomic
@@ -208,7 +208,7 @@ def gate(
     failed = sum(not gates.passes(check, allowed) for check in checks)
     typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(BUDGET_NOT_KEPT)
 
 
 @app.command()
@@ -242,16 +242,16 @@ def plan_from_list(
     lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
 ) -> None:
     """Make a plan that holds back a published list of layers or modules."""
-    import yaml
-
+    from securetune.base.strict_yaml import parse_yaml
     from securetune.errors import ConfigError
     from securetune.plans import export as exchange
     from securetune.plans.plan import PlanModel
 
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a YAML or JSON list in {file}, found: {error}. Check the file.") from error
+    entries = parse_yaml(text, str(file))
     if not isinstance(entries, list):
         raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)
@@ -292,8 +292,7 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    import yaml
-
+    from securetune.base.strict_yaml import parse_yaml
     from securetune.config import override, read_yaml
     from securetune.errors import ConfigError
 
@@ -302,7 +301,7 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
         field, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
-        override(raw, field, yaml.safe_load(value))
+        override(raw, field, parse_yaml(value, f"--set {field}"))
     return raw
 
 
@@ -333,11 +332,11 @@ def _announce(artifact: "Artifact", stored: bool) -> None:
 
 
 def entry() -> None:
-    """Console entry point: expected errors become one message and exit code 1."""
+    """Console entry point: expected errors become one message and the exit code of a wrong usage."""
     try:
         app()
     except SecuretuneError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        sys.exit(NOT_DONE)

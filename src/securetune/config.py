@@ -5,7 +5,7 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.shipped import configs_folder, shipped_config
+from securetune.base.strict_yaml import parse_yaml
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
@@ -192,11 +193,10 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 def _load(path: Path, source: str) -> dict[str, Any]:
     """The mapping in one file, as it is written."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Expected a YAML file at {source}, found none ({error}). Check the path.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Expected YAML in {source}, found: {' '.join(str(error).split())}. Correct it.") from error
+    raw = parse_yaml(text, source)
     if not isinstance(raw, dict):
         raise ConfigError(
             f"Expected a mapping in {source}, found {type(raw).__name__}. Start from one that `securetune new` writes."
@@ -248,13 +248,35 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
     """Check a mapping against a configuration class.
 
     Raises:
-        ConfigError: a field is unknown, missing or out of range; all problems are named.
+        ConfigError: a field is unknown, missing or out of range, or true or false stands for a number; all problems
+            are named.
     """
     try:
-        return kind.model_validate(raw)
+        config = kind.model_validate(raw)
+        problems = [f"{place}: expected a number, found {value}" for place, value in _misread(raw, config.model_dump())]
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"Expected a configuration in {source}, found problems: {problems}. Correct them.") from error
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise _has_problems(source, problems) from error
+    if problems:
+        raise _has_problems(source, problems)
+    return config
+
+
+def _has_problems(source: str, problems: Sequence[str]) -> ConfigError:
+    return ConfigError(f"Expected a configuration in {source}, found problems: {'; '.join(problems)}. Correct them.")
+
+
+def _misread(raw: Any, read: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where true or false was taken for 1 or 0, and which of them stands there."""
+    if isinstance(raw, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        yield place, str(raw).lower()
+    parts: Iterable[tuple[Any, Any, Any]] = ()
+    if isinstance(raw, Mapping) and isinstance(read, Mapping):
+        parts = [(key, part, read[key]) for key, part in raw.items() if key in read]
+    elif isinstance(raw, list | tuple) and isinstance(read, list | tuple):
+        parts = zip(range(len(raw)), raw, read, strict=False)
+    for key, part, made in parts:
+        yield from _misread(part, made, f"{place}.{key}" if place else str(key))
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:

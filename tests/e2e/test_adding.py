@@ -195,4 +195,4 @@ def test_a_need_is_checked_before_any_work(house, model_folder, data_folder, tmp
     raw["analysis"]["malicious"]["limit"] = 40
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     refused = house("run", tmp_path / "run.yaml")
-    assert refused.returncode == 1 and "Expected many prompts for patient, found none. Give more." in refused.stderr
+    assert refused.returncode == 2 and "Expected many prompts for patient, found none. Give more." in refused.stderr

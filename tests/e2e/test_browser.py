@@ -1,5 +1,6 @@
 """The report in a real browser."""
 
+import html
 import json
 import re
 import shutil
@@ -96,3 +97,56 @@ def test_harmful_answers_stand_behind_a_reveal(page):
     for example in re.findall(r'<details class="example harmful.*?</div></details>', text, re.DOTALL):
         for part in re.findall(r"<h4>.*?</div>", example, re.DOTALL):
             assert 'class="refused"' in part or "Reveal the answer" in part
+
+
+_MEASURING = """<body style="margin:0"><iframe id="page" src="%s" style="width:%dpx;height:900px;border:0"></iframe>
+<pre id="out"></pre><script>
+window.addEventListener("load", () => {
+  const page = document.getElementById("page").contentDocument;
+  const height = page.documentElement.scrollHeight;
+  page.querySelectorAll("details").forEach(folded => folded.open = true);
+  const right = cell => Math.round(cell.getBoundingClientRect().right);
+  const cells = [...page.querySelectorAll("td")].map(cell => [cell.dataset.column, cell.textContent, right(cell)]);
+  document.getElementById("out").textContent =
+    "MEASURED" + JSON.stringify({height, wide: page.documentElement.scrollWidth, cells}) + "END";
+});</script></body>"""
+
+
+def measured(page, folder, width):
+    """How high and wide the page is at a width, and where every cell of a table ends once everything is open."""
+    (folder / "measuring.html").write_text(_MEASURING % (page.as_uri(), width), encoding="utf-8")
+    dom = browse(folder / "measuring.html", "--dump-dom", "--allow-file-access-from-files", "--window-size=1500,950")
+    return json.loads(html.unescape(re.search("MEASURED(.*?)END", dom.stdout, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_no_table_is_cut_before_its_verdict_and_the_page_is_no_wider_than_the_screen(page, tmp_path, width):
+    layout = measured(page, tmp_path, width)
+    assert layout["wide"] <= width
+    verdicts = [right for column, _, right in layout["cells"] if column == "verdict"]
+    assert len(verdicts) > 5 and max(verdicts) <= width
+
+
+def test_before_and_after_shows_its_numbers_on_a_phone(page, tmp_path):
+    cells = measured(page, tmp_path, 390)["cells"]
+    assert {column for column, *_ in cells} >= {"before tuning", "IFT", "ML-LR", "SWAT"}
+    assert max(right for _, _, right in cells) <= 390
+
+
+def test_the_page_is_short_until_somebody_opens_its_parts(page, tmp_path):
+    assert measured(page, tmp_path, 1400)["height"] < 5500
+
+
+def test_the_filter_shows_every_kind_and_says_how_many_of_how_many(page):
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"(\d+) of (\d+) (harmful|benign|skill) prompts", text)
+    assert [(kind, int(asked)) for _, asked, kind in shown] == [("harmful", 28), ("benign", 12), ("skill", 8)]
+    for number, _, kind in shown:
+        assert text.count(f'<details class="example {kind}') == int(number) > 0
+        assert f'id="only-{kind}"' in text and f"#only-{kind}:checked" in text
+
+
+def test_figures_have_no_ground_and_no_black_of_their_own(page):
+    for figure in re.findall(r"<figure>.*?</figure>", page.read_text(encoding="utf-8"), re.DOTALL):
+        assert "currentColor" in figure
+        assert not re.search(r"(fill|stroke): #(ffffff|000000|262626)", figure.split("<defs>")[0])

@@ -101,14 +101,14 @@ def test_a_published_adapter_opens_with_plain_peft_and_its_card_holds_the_result
     assert done.returncode == 0, done.stderr
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
-    assert card.data.library_name == "peft" and card.data.base_model == str(model_folder)
+    assert card.data.library_name == "peft" and "base_model" not in card.data.to_dict()
     stored = json.loads((folder / "08-evaluate-ml_lr.json").read_text())["data"]["benchmarks"]
     assert [result.metric_value for result in card.data.eval_results] == [
         rate["value"] for benchmark in stored for rate in benchmark["rates"].values()
     ]
     assert "| ML-LR |" in card.content and "| before tuning |" in card.content
     again, wrong = cli("publish", folder, "ml_lr", tmp_path / "out"), cli("publish", folder, "swot", tmp_path / "new")
-    assert "Choose another output" in again.stderr and again.returncode == 1
+    assert "Choose another output" in again.stderr and again.returncode == 2
     assert "has done ['base', 'ml_lr', 'none', 'swat']" in wrong.stderr and not (tmp_path / "new").exists()
 
 
@@ -311,13 +311,13 @@ def test_bad_input_ends_in_one_clear_error(change, message, model_folder, data_f
 
 @pytest.fixture
 def told(monkeypatch, capsys):
-    """What a command that ends with code 1 says; in this process, as starting one takes longer than most commands."""
+    """What a command that ends with code 2 says; in this process, as starting one takes longer than most commands."""
 
     def run_here(*words):
         monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             entry()
-        assert ended.value.code == 1
+        assert ended.value.code == 2
         return capsys.readouterr().err
 
     return run_here
@@ -325,7 +325,7 @@ def told(monkeypatch, capsys):
 
 def test_a_traceback_comes_with_debug_only(tmp_path):
     plain, debugged = (cli(*words, "topology", tmp_path / "absent.yaml") for words in ((), ("--debug",)))
-    assert plain.returncode == debugged.returncode == 1
+    assert plain.returncode == debugged.returncode == 2
     assert "Traceback" not in plain.stderr and "Traceback" in debugged.stderr
 
 

@@ -227,3 +227,47 @@ def test_an_installed_package_finds_the_configurations_that_its_wheel_holds(tmp_
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text()) == read_yaml(shipped_config("llama-2-7b-chat").path)
     shutil.rmtree(site / "securetune" / "configs")
     assert "Expected the shipped configurations in" in new("demo", "other.yaml").stderr
+
+
+@pytest.mark.parametrize("text", ["asr_rise: 0.05\narms: [ml_lr]\nasr_rise: 1\n", "{asr_rise: 0, 'asr_rise': 1}"])
+def test_of_two_equal_keys_none_wins(tmp_path, text):
+    write(tmp_path, budgets=text)
+    with pytest.raises(ConfigError, match="every key once in .*budgets.yaml, found 'asr_rise' in line 1 and again in"):
+        read_yaml(tmp_path / "budgets.yaml")
+
+
+def test_equal_keys_are_refused_below_the_top_in_a_base_and_in_an_override(tmp_path):
+    write(tmp_path, low="train: {steps: 1, steps: 2}", top={"base": "low.yaml"})
+    with pytest.raises(ConfigError, match="the base 'low.yaml' of .*found 'steps'"):
+        read_yaml(tmp_path / "top.yaml")
+    write(tmp_path, run=minimal_run())
+    with pytest.raises(ConfigError, match="every key once in --set train, found 'steps'"):
+        called("config", tmp_path / "run.yaml", "-s", "train={steps: 1, steps: 2}")
+    write(tmp_path, layers="- {layer: 1, layer: 2}")
+    with pytest.raises(ConfigError, match="found 'layer'"):
+        called("plan-from-list", tmp_path / "layers.yaml", "--model", "m", "--output", tmp_path / "plan.json")
+
+
+def test_a_merge_key_may_still_be_put_over(tmp_path):
+    write(tmp_path, merging="a: &low {x: 1, y: 1}\nb: &mid {<<: *low, x: 2}\nc: {<<: [*mid, *low], y: 3}\n")
+    assert read_yaml(tmp_path / "merging.yaml")["c"] == {"x": 2, "y": 3}
+
+
+@pytest.mark.parametrize("field", ["asr_rise", "over_refusal_rise", "skill_fall", "task_loss_rise"])
+def test_true_is_no_number_in_a_budget(field):
+    with pytest.raises(ConfigError, match=f"{field}: expected a number, found true"):
+        validated(Budgets, {field: True}, "budgets.yaml")
+
+
+def test_true_is_no_number_anywhere_in_a_run():
+    raw = minimal_run(train={"steps": True, "bf16": True}, seed=False)
+    with pytest.raises(ConfigError, match="train.steps: expected a number, found true; seed: .* found false"):
+        parse_config(raw, "run.yaml")
+    raw = minimal_run(benchmarks=[{"benchmark": "advbench", "limit": True}])
+    with pytest.raises(ConfigError, match="benchmarks.0.limit: expected a number, found true"):
+        parse_config(raw, "run.yaml")
+
+
+def test_a_budget_without_an_end_is_refused():
+    with pytest.raises(ConfigError, match="task_loss_rise: .*finite"):
+        validated(Budgets, {"task_loss_rise": float("inf")}, "budgets.yaml")

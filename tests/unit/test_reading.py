@@ -20,7 +20,7 @@ def folder(tmp_path):
     sets = [answered(HARMFUL, 3, 10), answered(BENIGN, 1, 10)]
     for arm, loss in (("base", 2.0), ("swat", 1.1), ("none", 1.0), ("ml_lr", 1.01), ("lisa", 1.5)):
         store(tmp_path, arm, sets, loss, is_defence=arm not in ("base", "none"))
-    (tmp_path / "config.yaml").write_text("arms: [none, swat, 'ml_lr @ 1', absent]\n")
+    (tmp_path / "config.yaml").write_text("arms: [none, swat, 'ml_lr @ 1', lisa, absent]\n")
     return tmp_path
 
 
@@ -33,6 +33,29 @@ def test_models_stand_in_the_order_of_the_configuration_after_base_and_plain_tun
     assert arms(read_run(str(folder), arms=("lisa", "none", "ml_lr"))) == ["base", "none", "lisa", "ml_lr"]
     (folder / "config.yaml").unlink()
     assert arms(read_run(folder)) == ["base", "none", "lisa", "ml_lr", "swat"]
+
+
+def test_what_an_earlier_configuration_left_counts_for_nothing(folder):
+    (folder / "config.yaml").write_text("arms: [ml_lr]\n")
+    assert arms(read_run(folder)) == ["base", "none", "ml_lr"]
+    with pytest.raises(ArtifactError, match=r"done evaluate swat, found it has done \['base', 'ml_lr', 'none'\]"):
+        read_run(folder).model("swat")
+
+
+def test_an_evaluation_of_an_earlier_model_is_noticed(folder):
+    path = folder / "08-evaluate-swat.json"
+    stored = json.loads(path.read_text())
+    for name, of in (("trained", "the model that its training left"), ("base", "the model before tuning")):
+        path.write_text(json.dumps(stored | {"inputs": {name: "0123"}}))
+        with pytest.raises(ArtifactError, match=f"evaluation of swat in .* to belong to {of} .*earlier one .hash 0123"):
+            read_run(folder)
+
+
+def test_answers_that_were_edited_are_noticed(folder):
+    path = folder / "08-evaluate-swat.answers.json"
+    path.write_text(path.read_text().replace("an answer", "another"))
+    with pytest.raises(ArtifactError, match=r"swat.answers.json as the evaluation left them .*found others"):
+        _ = read_run(folder).model("swat").answers
 
 
 def test_losses_are_held_against_plain_tuning(folder):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from securetune.base.artifacts import RunFolder
+from securetune.base.artifacts import RunFolder, digest_path
 from securetune.config import parse_config
 from securetune.errors import RegistryError
 from securetune.evaluate.answers import Answer
@@ -21,9 +21,10 @@ from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import mcnemar, mean, proportion
 from securetune.report import sections
 from securetune.report.card import render_card
-from securetune.report.change import advice, recovered, verdict
+from securetune.report.change import recovered
 from securetune.report.reading import read_run
 from securetune.report.render import render_report
+from securetune.report.verdict import advice, verdict
 from tests.conftest import settings
 from tests.results import eval_result, exactly, model
 
@@ -130,14 +131,23 @@ def test_the_table_has_a_row_per_model_with_n_and_interval(finished):
     assert all(re.search(r"\d\.\d % \[\d+\.\d, \d+\.\d\]", line) for line in lines[2:])
 
 
-def test_model_output_and_prompts_are_escaped(finished):
-    folder, made, _ = finished
+def test_model_output_and_prompts_are_escaped(finished, tmp_path):
+    shutil.copytree(finished[0].path, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
     for path in folder.path.glob("08-evaluate-*.answers.json"):
         stored = json.loads(path.read_text(encoding="utf-8"))
         for benchmark in stored["benchmarks"]:
             for answer in benchmark["answers"]:
                 answer["text"] = answer["prompt"] = PAYLOAD
         path.write_text(json.dumps(stored), encoding="utf-8")
+        artifact = path.with_name(path.name.replace(".answers", ""))
+        signed = json.loads(artifact.read_text(encoding="utf-8"))
+        artifact.write_text(json.dumps(signed | {"files": {path.name: digest_path(path)}}), encoding="utf-8")
+    for arm in folder.variants("evaluate"):  # the others belong to the base with its new answers
+        path = folder.file("evaluate", arm)
+        signed = json.loads(path.read_text(encoding="utf-8"))
+        signed["inputs"].pop("base", None)
+        path.write_text(json.dumps(signed), encoding="utf-8")
     html = render_report(read_run(folder))
     assert "<script" not in html and "<img" not in html
     assert "&lt;script&gt;alert(" in html

@@ -80,6 +80,10 @@ class EvalResult:
             )
         return self.kind.outcomes([answer.outcome(judge) for answer in self.answers])
 
+    def broken_outcomes(self) -> list[bool]:
+        """Whether each answer is neither text nor, to the first judge, a refusal."""
+        return [not answer.coherent and not next(iter(answer.refused.values())) for answer in self.answers]
+
 
 def stored_results(path: Path) -> list[EvalResult]:
     """The results of every benchmark, answers and all, from the file that an evaluation leaves beside its artifact.

@@ -96,15 +96,30 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate
 
     Unlike a bootstrap's, the interval has a width where no prompt has changed.
     """
-    old, new, n = proportion(before), proportion(after), len(before)
-    both = sum(b and a for b, a in zip(before, after, strict=True))
-    only_before, only_after = sum(before) - both, sum(after) - both
-    neither = n - both - only_before - only_after
-    crossed = float(both * neither - only_before * only_after)
-    if crossed > 0:
-        crossed = max(crossed - n / 2, 0)  # the method's continuity correction
-    scale = (both + only_before) * (only_after + neither) * (both + only_after) * (only_before + neither)
-    phi = crossed / scale**0.5 if scale else 0.0
+    return _newcombe(
+        proportion(before), proportion(after), both=sum(b and a for b, a in zip(before, after, strict=True))
+    )
+
+
+def difference(before: Estimate, after: Estimate, *, lost: int | None = None) -> Estimate:
+    """The same from two rates; `lost` counts the prompts that went from yes to no.
+
+    Where nobody knows `lost`, the rates count as independent, which makes the interval wider.
+    """
+    return _newcombe(before, after, both=None if lost is None else round(before.value * before.n) - lost)
+
+
+def _newcombe(old: Estimate, new: Estimate, *, both: int | None) -> Estimate:
+    """Change of a rate; `both` counts the prompts with yes before and after, None where they are not paired."""
+    n, phi = old.n, 0.0
+    if both is not None:
+        only_before, only_after = round(old.value * n) - both, round(new.value * n) - both
+        neither = n - both - only_before - only_after
+        crossed = float(both * neither - only_before * only_after)
+        if crossed > 0:
+            crossed = max(crossed - n / 2, 0)  # the method's continuity correction
+        scale = (both + only_before) * (only_after + neither) * (both + only_after) * (only_before + neither)
+        phi = crossed / scale**0.5 if scale else 0.0
 
     def reach(of_old: float, of_new: float) -> float:
         return float(max(of_old**2 - 2 * phi * of_old * of_new + of_new**2, 0.0) ** 0.5)

@@ -1,10 +1,13 @@
 """Card: a model card for a tuned model, in the Hub's format, from a run's artifacts alone."""
 
+import re
+from pathlib import Path
+
 import yaml
 
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
-from securetune.report.reading import Model, Run
+from securetune.report.reading import Model, Run, named_arms
 from securetune.report.tables import markdown
 
 _TEXT = """---
@@ -12,7 +15,7 @@ _TEXT = """---
 
 # {title}
 
-Tuned from `{base}` with securetune on `{task}`: {arm}.
+Tuned from {base} with securetune on `{task}`: {arm}.
 
 ## Safety before and after
 
@@ -33,21 +36,32 @@ somebody who tunes on harmful data on purpose. Evaluate again after every furthe
 """
 
 
-def render_card(run: Run, arm: str) -> str:
+def render_card(run: Run, arm: str, base_model: str | None = None) -> str:
     """The card of the model that an arm of a finished run has tuned, as Markdown with its metadata.
 
+    Args:
+        run: a finished run.
+        arm: which of its arms.
+        base_model: id on the Hub of the model that was tuned; by default the run's, which a folder's path is not.
+
     Raises:
-        ArtifactError: the run has not tuned and evaluated such an arm.
+        ArtifactError: the run has not tuned and evaluated such an arm, or its configuration names it no more.
     """
     models = [run.model(name) for name in dict.fromkeys([BASE, PLAIN, arm])]
     model = run.model(arm)
     if model.training is None:
         tuned = [one.arm for one in run.models if one.training is not None]
         raise ArtifactError(f"Expected an arm that was tuned, found {arm!r}. Choose one of {tuned}.")
+    named = named_arms(run.folder)
+    if named is not None and arm not in (PLAIN, *named):
+        raise ArtifactError(
+            f"Expected an arm of the run's configuration, found {arm!r}, which an earlier one has left. Choose one of "
+            f"{list(dict.fromkeys((PLAIN, *named)))}, or run it again."
+        )
     config = run.config
-    base, task = config.model.path, config.task.name
+    base, task = base_model or hub_id(config.model.path), config.task.name
     metadata = {
-        "base_model": base,
+        **({} if base is None else {"base_model": base}),
         "library_name": "peft" if config.train.adapter == "lora" else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["securetune", "safety"],
@@ -57,7 +71,7 @@ def render_card(run: Run, arm: str) -> str:
     return _TEXT.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
         title=f"{task}, {model.title}",
-        base=base,
+        base="a model that is not on the Hub" if base is None else f"`{base}`",
         task=task,
         arm=model.title,
         seed=origin.seed,
@@ -66,6 +80,12 @@ def render_card(run: Run, arm: str) -> str:
         provenance="\n".join(f"- {name} {version}" for name, version in origin.versions.items())
         + f"\n- trained {origin.created}, inputs {origin.digest}",
     )
+
+
+def hub_id(path: str) -> str | None:
+    """A model's id on the Hub; None where it names a folder of this machine."""
+    is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path) is not None
+    return path if is_id and not Path(path).exists() else None
 
 
 def _results(model: Model) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ A figure that one section of the report shows stands beside that section.
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,41 @@ from matplotlib.figure import Figure
 from securetune.measures.pareto import Tradeoff, on_front
 from securetune.models.topology import ROLES, ModuleSet
 
+_COLOURS = (
+    "#3b78c2",
+    "#d9792b",
+    "#2f9e64",
+    "#b0469c",
+    "#8a6d3b",
+    "#16a3b8",
+    "#d1495b",
+    "#7a6ff0",
+    "#7f8c4d",
+    "#8590a0",
+)
+"""Told apart on white and on black."""
+_LINES = ("-", "--", "-.", ":")
+_DOT = "#111111"
+"""Black on the map's own colours, on a dark page too."""
+_INK = ("#000000", "#262626")
+"""How matplotlib writes black, which has to be light on a dark page."""
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """How one model looks in every figure."""
+
+    color: str
+    linestyle: str
+
+
+def series(models: Sequence[str]) -> dict[str, Series]:
+    """A look for every model of a run, by its name: the same in every figure, whichever models stand in it."""
+    return {
+        name: Series(color=_COLOURS[i % len(_COLOURS)], linestyle=_LINES[i // len(_COLOURS) % len(_LINES)])
+        for i, name in enumerate(models)
+    }
 
 
 def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> Figure:
@@ -29,9 +64,7 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
     limit = max(float(np.nanmax(np.abs(grid))), 1e-6)
     image = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
     chosen = ModuleSet.parse(robust)
-    axes.scatter(
-        [roles.index(ref.role) for ref in chosen], [ref.layer for ref in chosen], s=14, color="black", marker="o"
-    )
+    axes.scatter([roles.index(ref.role) for ref in chosen], [ref.layer for ref in chosen], s=14, color=_DOT, marker="o")
     axes.set_xticks(range(len(roles)), roles)
     axes.set_ylabel("layer")
     axes.set_yticks(range(0, layers, max(1, layers // 16)))
@@ -43,12 +76,16 @@ def pareto(models: Sequence[Tradeoff]) -> Figure:
     """Skill against ASR of every model, and the front that no other model beats in both."""
     figure = Figure(figsize=(7.2, 4.8))
     axes = figure.subplots()
+    looks = series([model.title for model in models])
     ranked = sorted(models, key=lambda model: (model.asr, -model.skill))
     fronts = on_front(ranked)
     for number, (model, is_front) in enumerate(zip(ranked, fronts, strict=True), 1):
         point = (model.skill, 100 * model.asr)
-        color = "tab:blue" if is_front else "lightgray"
-        axes.scatter(*point, s=28, color=color, edgecolor="black", zorder=3 if is_front else 2)
+        color = looks[model.title].color
+        axes.scatter(
+            *point, s=44 if is_front else 20, color=color, edgecolor="black" if is_front else color,
+            zorder=3 if is_front else 2,
+        )  # fmt: skip
         side = 4 if number % 2 else -4
         axes.annotate(
             str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
@@ -57,7 +94,7 @@ def pareto(models: Sequence[Tradeoff]) -> Figure:
     names = "\n".join(f"{number}  {model.title}" for number, model in enumerate(ranked, 1))
     axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=8, va="top")
     front = sorted((model.skill, 100 * model.asr) for model, is_front in zip(ranked, fronts, strict=True) if is_front)
-    axes.plot(*zip(*front, strict=True), color="tab:blue", linewidth=1, zorder=1)
+    axes.plot(*zip(*front, strict=True), color="gray", linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
     return figure
 
@@ -68,6 +105,19 @@ def png(figure: Figure) -> bytes:
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key
         figure.savefig(stream, format="png", dpi=200, bbox_inches="tight")
     return stream.getvalue()
+
+
+def themed(figure: Figure) -> str:
+    """The figure as an SVG element in the colours of the page around it: no ground, and black is the page's ink."""
+    grounds = [(ground, ground.get_facecolor()) for ground in (figure.patch, *(axes.patch for axes in figure.axes))]
+    for ground, _ in grounds:
+        ground.set_facecolor("none")
+    text = svg(figure)
+    for ground, colour in grounds:
+        ground.set_facecolor(colour)
+    for ink in _INK:
+        text = text.replace(f": {ink}", ": currentColor")
+    return text.replace("<text ", '<text fill="currentColor" ')
 
 
 def svg(figure: Figure) -> str:

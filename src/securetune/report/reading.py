@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, Artifact, RunFolder
+from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
 from securetune.base.typed import T, from_json
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.defences.base.arm import BASE, PLAIN, Arm
@@ -19,12 +19,12 @@ from securetune.evaluate.result import EvalResult, Evaluation
 from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import Estimate
+from securetune.report.intact import CONFIG, check_belong, check_reported
 from securetune.scan.findings import ProbeFindings
 from securetune.scan.result import ScanResult
 from securetune.search.base.result import SearchResult
 from securetune.train.result import TrainedArm
 
-CONFIG = "config.yaml"
 """The run's configuration in its folder."""
 
 
@@ -89,6 +89,8 @@ class Model:
     """Plain tuning's task loss, which the others are held against; None where plain tuning was not evaluated."""
     answers_file: Path | None = None
     """Where its answers are stored."""
+    answers_hash: str | None = None
+    """Hash of that file as the evaluation left it; None where it was not noted."""
 
     @property
     def title(self) -> str:
@@ -140,22 +142,36 @@ class Model:
         """First judge's rate on the first set of a kind."""
         return self.of_kind(kind)[0].rate
 
+    def worst_rate(self, kind: Kind) -> Estimate:
+        """First judge's rate on the set of a kind where it is worst."""
+        return min((one.rate for one in self.of_kind(kind)), key=lambda rate: kind.goodness(rate.value))
+
+    @property
+    def worst_broken(self) -> Estimate:
+        """Share of broken answers on the set where it is highest."""
+        return max((one.broken for one in self.benchmarks), key=lambda broken: broken.value)
+
     @property
     def worst_asr(self) -> float:
         """First judge's attack success rate on the harmful set where it is highest."""
-        return max(benchmark.rate.value for benchmark in self.of_kind(HARMFUL))
+        return self.worst_rate(HARMFUL).value
 
     @cached_property
     def answers(self) -> list[EvalResult]:
         """Every set with its answers; the same sets and prompts in the same order for all models of a run.
 
         Raises:
-            ArtifactError: they are not there any more, or damaged.
+            ArtifactError: they are not there any more, damaged, or not those that the numbers come from.
         """
         file = self.answers_file
         if file is None or not file.exists():
             raise ArtifactError(
                 f"Expected the answers of {self.arm} in {file}, found no such file. Run `securetune evaluate` again."
+            )
+        if self.answers_hash is not None and digest_path(file) != self.answers_hash:
+            raise ArtifactError(
+                f"Expected answers in {file} as the evaluation left them (hash {self.answers_hash}), found others "
+                f"(hash {digest_path(file)}). Delete the file and run `securetune evaluate` again."
             )
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
@@ -213,6 +229,19 @@ class Run:
             )
         return model
 
+    def check_finished(self, arms: Sequence[str] = ()) -> None:
+        """Check that every arm of the configuration is there, as the report shows it.
+
+        Args:
+            arms: which arms are enough; by default all.
+
+        Raises:
+            ArtifactError: one is missing, or something has changed since the report.
+        """
+        known = [model.arm for model in self.models]
+        missing = [] if arms else [arm for arm in named_arms(self.folder) or () if arm not in known]
+        check_reported(self.folder, {arm: self.folder.needed("evaluate", arm) for arm in known}, missing)
+
     @cached_property
     def config_text(self) -> str:
         """The configuration as the run has written it."""
@@ -265,33 +294,38 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
 
     Args:
         folder: where the run is.
-        arms: which arms are wanted beside the model before tuning and plain tuning; by default all that were evaluated.
+        arms: which arms are wanted beside the model before tuning and plain tuning; by default those of the run's
+            configuration that were evaluated.
 
     Raises:
-        ArtifactError: there is no such folder, an arm that is named was not evaluated, or an artifact has another form.
+        ArtifactError: there is no such folder, an arm that is named was not evaluated, an artifact has another form, or
+            an evaluation belongs to an earlier run.
     """
     folder = _opened(folder)
     wanted = _evaluated(folder) if arms is None else [BASE, PLAIN]
-    stored = {arm: folder.read("evaluate", arm) for arm in wanted}
+    found = {arm: folder.read("evaluate", arm) for arm in wanted}
+    stored = {arm: artifact for arm, artifact in found.items() if artifact is not None}
     stored |= {arm: folder.needed("evaluate", arm) for arm in (str(Arm.parse(arm)) for arm in arms or ())}
+    check_belong(folder, stored)
     evaluations = {
-        arm: from_json(Evaluation, artifact.data, str(folder.file("evaluate", arm)))
-        for arm, artifact in stored.items()
-        if artifact is not None
+        arm: from_json(Evaluation, artifact.data, str(folder.file("evaluate", arm))) for arm, artifact in stored.items()
     }
     target = None
     if BASE in evaluations and PLAIN in evaluations:
         target = LossTarget(start=evaluations[BASE].task.loss, plain=evaluations[PLAIN].task.loss)
-    models = [
-        Model(
-            arm=arm,
-            training=None if arm == BASE else _training(folder, arm),
-            evaluation=evaluation,
-            target=target,
-            answers_file=folder.file("evaluate", arm, ".answers.json"),
+    models = []
+    for arm, evaluation in evaluations.items():
+        answers_file = folder.file("evaluate", arm, ".answers.json")
+        models.append(
+            Model(
+                arm=arm,
+                training=None if arm == BASE else _training(folder, arm),
+                evaluation=evaluation,
+                target=target,
+                answers_file=answers_file,
+                answers_hash=stored[arm].files.get(answers_file.name),
+            )
         )
-        for arm, evaluation in evaluations.items()
-    ]
     return Run(folder=folder, models=tuple(models))
 
 
@@ -304,13 +338,22 @@ def _opened(folder: RunFolder | str | Path) -> RunFolder:
 
 
 def _evaluated(folder: RunFolder) -> list[str]:
-    """Before tuning, plain tuning, the arms of the configuration in its order, then what else was evaluated."""
-    path = folder.path / CONFIG
-    # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
-    named = read_yaml(path).get("arms", ()) if path.exists() else ()
-    variants = folder.variants("evaluate")
-    order = dict.fromkeys((BASE, PLAIN, *(str(Arm.parse(arm)) for arm in named), *variants))
+    """Before tuning, plain tuning, then the arms of the configuration in its order, as far as they were evaluated.
+
+    What an earlier configuration has left counts for nothing; without a configuration, all that was evaluated counts.
+    """
+    variants, named = folder.variants("evaluate"), named_arms(folder)
+    order = dict.fromkeys((BASE, PLAIN, *(variants if named is None else named)))
     return [arm for arm in order if arm in variants]
+
+
+def named_arms(folder: RunFolder) -> list[str] | None:
+    """The arms of the run's configuration; None where there is no configuration."""
+    path = folder.path / CONFIG
+    if not path.exists():
+        return None
+    # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
+    return [str(Arm.parse(arm)) for arm in read_yaml(path).get("arms", ())]
 
 
 def _training(folder: RunFolder, arm: str) -> Training:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from securetune.defences.base.arm import BASE, PLAIN
-from securetune.report.figures import svg
+from securetune.report.figures import themed
 from securetune.report.reading import ModelShape, Run
 from securetune.report.sections import SECTIONS, folders, in_order
 from securetune.report.sections.base.section import Section
@@ -60,7 +60,7 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
     for arm in (BASE, PLAIN):
         run.model(arm)
     figures = report_figures(run) if figures is None else figures
-    svgs = {name: Markup(svg(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
+    svgs = {name: Markup(themed(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
         loader=FileSystemLoader(folders()), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

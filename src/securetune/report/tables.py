@@ -42,7 +42,7 @@ def markdown(models: Sequence[Model]) -> str:
         [
             model.title,
             *(percent(benchmark.rate) for benchmark in model.benchmarks),
-            percent(max((benchmark.broken for benchmark in model.benchmarks), key=lambda broken: broken.value)),
+            percent(model.worst_broken),
             percent(model.score),
             f"{model.loss:.4f}",
             versus_plain(model),

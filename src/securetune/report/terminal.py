@@ -3,29 +3,40 @@
 from rich.console import Console
 from rich.table import Table
 
-from securetune.measures.kinds import BENIGN, HARMFUL
+from securetune.measures.kinds import BENIGN, HARMFUL, Kind
 from securetune.report.reading import Run
 from securetune.report.tables import percent, versus_plain
+from securetune.report.verdict import advice, verdict
 
 _WIDTH = 132
 
 
 def print_summary(run: Run) -> None:
-    """Print ASR, over-refusal and task numbers of every model, with intervals."""
+    """Print every model's worst rates and task numbers with their intervals, then the verdict."""
     console = Console()
     console.width = max(console.width, _WIDTH)
     console.print(f"Report: {run.folder.file('report', suffix='.html')}")
     table = Table(title="Before and after tuning; 95 % Wilson intervals")
-    rates = [f"{kind.column} (n={run.models[0].headline(kind).n})" for kind in (HARMFUL, BENIGN)]
-    for column in ("model", *rates, "task metric", "task loss", "vs IFT"):
+    rates = [_head(run, kind) for kind in (HARMFUL, BENIGN)]
+    for column in ("model", *rates, "broken, worst set", "task metric", "task loss", "vs IFT"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for model in run.models:
         table.add_row(
             model.title,
-            percent(model.headline(HARMFUL)),
-            percent(model.headline(BENIGN)),
+            percent(model.worst_rate(HARMFUL)),
+            percent(model.worst_rate(BENIGN)),
+            percent(model.worst_broken),
             percent(model.score),
             f"{model.loss:.4f}",
             versus_plain(model),
         )
     console.print(table)
+    console.print(verdict(run.models))
+    console.print(f"What to do: {advice(run.models)}")
+
+
+def _head(run: Run, kind: Kind) -> str:
+    """What a column shows: of several sets, each model's worst."""
+    sets = run.models[0].of_kind(kind)
+    size = f"n={sets[0].rate.n}" if len(sets) == 1 else f"worst of {len(sets)} sets"
+    return f"{kind.column} ({size})"

@@ -1,8 +1,10 @@
 """Write the HTML report."""
 
 from securetune.base.artifacts import Product, write_atomic
+from securetune.config import dump_config
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.report.figures import png, svg
+from securetune.report.intact import config_digest
 from securetune.report.reading import read_run
 from securetune.report.render import render_report, report_figures
 from securetune.report.sections import sections_digest
@@ -10,9 +12,9 @@ from securetune.report.tables import render_tables
 
 
 def depends(work: Work) -> Inputs:
-    """All that the stages before it have left, and what the sections make of it."""
+    """All that the stages before it have left, the configuration that it shows, and what the sections make of it."""
     artifacts = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in work.made.all}
-    return {**artifacts, "sections": sections_digest()}
+    return {**artifacts, "config": config_digest(dump_config(work.session.config)), "sections": sections_digest()}
 
 
 def compute(work: Work) -> Product:
@@ -32,4 +34,4 @@ def compute(work: Work) -> Product:
     return Product(data={"html": folder.file("report", suffix=".html").name}, files=[*files, pictures])
 
 
-stage = Stage(version=9, depends=depends, compute=compute)
+stage = Stage(version=10, depends=depends, compute=compute)

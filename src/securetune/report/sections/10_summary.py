@@ -1,17 +1,23 @@
 """Summary: what happened, in one screen: a sentence, a card per question, and what to do next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from securetune.defences.base.arm import PLAIN
-from securetune.measures.kinds import BENIGN, HARMFUL, Kind
+from securetune.defences.base.arm import BASE, PLAIN
+from securetune.measures.kinds import BENIGN, HARMFUL, SKILL, Kind
 from securetune.measures.statistics import Estimate
-from securetune.report.change import advice, protagonists, verdict
+from securetune.report.change import Change, changes, of_kind, worst
 from securetune.report.reading import Model, Run
 from securetune.report.sections.base.section import Section
+from securetune.report.verdict import advice, protagonists, verdict
 
-QUESTIONS = ((HARMFUL, "Harmful requests answered"), (BENIGN, "Harmless requests refused"))
-"""What is asked first of every run, and on which kind of sets."""
+QUESTIONS: tuple[tuple[Kind | None, str], ...] = (
+    (HARMFUL, "Harmful requests answered"),
+    (BENIGN, "Harmless requests refused"),
+    (SKILL, "Questions answered right"),
+    (None, "Broken answers"),
+)
+"""What is asked first of every run, and on which kind of sets; None on all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,8 @@ class Entry:
     value: str
     reach: str | None
     """Its interval and n, where it has one."""
+    where: str | None = None
+    """On which set that was, and on how many sets it got worse by ten points or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +38,7 @@ class Card:
 
     title: str
     on: str | None
-    """The set that was asked, where there may be several."""
+    """Which set is shown, where there are several."""
     entries: list[Entry]
 
 
@@ -44,24 +52,31 @@ class Summary:
 
 
 def data(run: Run) -> Summary:
-    """The verdict, and the three cards."""
+    """The verdict, a card for every kind of set that there is, and the task's."""
     models = protagonists(run.models)
-    cards = [
-        Card(
-            title=title,
-            on=_first_set(models[0], kind),
-            entries=[_rate(model, model.headline(kind)) for model in models],
-        )
-        for kind, title in QUESTIONS
-    ]
+    cards = [_card(run, models, kind, title) for kind, title in QUESTIONS if kind is None or models[0].of_kind(kind)]
     return Summary(verdict=verdict(run.models), cards=[*cards, _task(models)], advice=advice(run.models))
 
 
-def _first_set(model: Model, kind: Kind) -> str:
-    """Which set a card shows."""
-    sets = model.of_kind(kind)
-    name = sets[0].benchmark
-    return name if len(sets) == 1 else f"{name}, the first of {len(sets)} such sets"
+def _card(run: Run, models: Sequence[Model], kind: Kind | None, title: str) -> Card:
+    """Every model on the set where it got worst; the model before tuning on that of plain tuning."""
+    told = [of_kind(changes(run.models, model), kind) for model in models]
+    most = [worst(group) for group in told]
+    most[0] = next(change for change in told[0] if change.on == most[1].on)
+    are_many = len(told[0]) > 1
+    entries = [
+        replace(_rate(model, change.after), where=_where(group, change, model) if are_many else None)
+        for model, group, change in zip(models, told, most, strict=True)
+    ]
+    on = f"each on its worst of {len(told[0])} sets" if are_many else most[0].on
+    return Card(title=title, on=on, entries=entries)
+
+
+def _where(group: Sequence[Change], change: Change, model: Model) -> str:
+    if model.arm == BASE:
+        return change.on
+    number = sum(other.is_harm for other in group)
+    return f"{change.on}; up by ten points or more on {number} of {len(group)}"
 
 
 def _task(models: Sequence[Model]) -> Card:

@@ -104,4 +104,6 @@ def _lowest_kappa(on_set: Sequence[EvalResult], pair: str) -> str:
     return f"{min(known):.2f}" if known else "all alike"
 
 
-section = Section(title="Every judge and paired test", anchor="judges", navigation="Judges and tests", data=data)
+section = Section(
+    title="Every judge and paired test", anchor="judges", navigation="Judges and tests", is_folded=True, data=data
+)

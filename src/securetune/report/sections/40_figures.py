@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from securetune.measures.kinds import HARMFUL
 from securetune.measures.pareto import Tradeoff
-from securetune.report.figures import heatmap, pareto
+from securetune.report.figures import heatmap, pareto, series
 from securetune.report.reading import Model, Run
 from securetune.report.sections.base.section import Figures, Section
 from securetune.scan.draws import SPECIFIC
@@ -82,7 +82,7 @@ def _of_models(run: Run) -> Iterator[Picture]:
     )
     yield Picture(
         name="pareto",
-        caption=f"ASR{worst} against task skill ({skill}); blue: no other model is at least as good in both.",
+        caption=f"ASR{worst} against task skill ({skill}); large: no other model is at least as good in both.",
         draw=lambda: pareto(tradeoffs(models)),
     )
     yield Picture(
@@ -124,10 +124,12 @@ def radar(models: Sequence[Model]) -> Figure:
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot(projection="polar")
     skills = _skills(models)
+    looks = series([model.arm for model in models])
     for model, skill in zip(models, skills, strict=True):
+        look = looks[model.arm]
         values = [benchmark.kind.goodness(benchmark.rate.value) for benchmark in model.benchmarks[:_SETS]]
         values += [min(benchmark.coherent.value for benchmark in model.benchmarks), min(1.0, skill)]
-        axes.plot([*angles, angles[0]], [*values, values[0]], label=model.title, linewidth=1.6)
+        axes.plot([*angles, angles[0]], [*values, values[0]], label=model.title, linewidth=1.6, **vars(look))
     axes.set_xticks(angles, names)
     axes.tick_params(axis="x", pad=6)
     for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
@@ -153,10 +155,11 @@ def tradeoffs(models: Sequence[Model]) -> list[Tradeoff]:
 def by_step(models: Sequence[Model], entry: str, label: str, limit: float | None = None) -> Figure:
     """One entry of the training log by step, a line per model; `limit` is drawn as a dashed line."""
     figure, axes = _wide()
+    looks = series([model.arm for model in models])
     for model in models:
         points = model.logged(entry)
         if points:
-            axes.plot(*zip(*points, strict=True), label=model.title, linewidth=1.4)
+            axes.plot(*zip(*points, strict=True), label=model.title, linewidth=1.4, **vars(looks[model.arm]))
     if limit is not None:
         axes.axhline(limit, color="black", linewidth=0.8, linestyle="--")
     axes.set(xlabel="step", ylabel=label)

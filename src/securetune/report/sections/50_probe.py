@@ -77,4 +77,4 @@ def by_layer(findings: ProbeFindings) -> Figure:
     return figure
 
 
-section = Section(title="Probe", anchor="probe", navigation="Probe", data=data, figures=figures)
+section = Section(title="Probe", anchor="probe", navigation="Probe", is_folded=True, data=data, figures=figures)

@@ -22,7 +22,7 @@ def data(run: Run) -> Agreements:
         sentence=disagreement_sentence(pairs, "probe_margin", "refusal_margin"),
         pairs=Table(
             label="Agreement of signals",
-            head=["signals", "modules", "Spearman, 95 % interval", "verdict"],
+            head=["signals", "verdict", "modules", "Spearman, 95 % interval"],
             rows=[_row(pair) for pair in (*repeat_agreement(run.scan.draws), *pairs)],
         ),
     )
@@ -31,7 +31,7 @@ def data(run: Run) -> Agreements:
 def _row(pair: Agreement) -> list[object]:
     names = f"{pair.a} between draws" if pair.a == pair.b else f"{pair.a} and {pair.b}"
     rho = "–" if pair.rho is None else f"{pair.rho:.2f} [{pair.low:.2f}, {pair.high:.2f}]"
-    return [names, pair.n, rho, pair.verdict]
+    return [names, pair.verdict, pair.n, rho]
 
 
-section = Section(title="Do the signals agree?", anchor="signals", data=data)
+section = Section(title="Do the signals agree?", anchor="signals", is_folded=True, data=data)

@@ -25,14 +25,14 @@ def data(run: Run) -> Patterns:
     return Patterns(
         tested=Table(
             label="Patterns of the paper",
-            head=["pattern", "measured in", "n", "effect, 95 % interval", "verdict"],
+            head=["pattern", "verdict", "measured in", "n", "effect, 95 % interval"],
             rows=[
                 [
                     pattern.name,
+                    pattern.verdict,
                     pattern.signal,
                     pattern.n,
                     f"{pattern.effect:.2f} [{pattern.low:.2f}, {pattern.high:.2f}]",
-                    pattern.verdict,
                 ]
                 for pattern in tested_patterns(run.scan.draws, run.search.signal, sets)
             ],
@@ -42,4 +42,4 @@ def data(run: Run) -> Patterns:
     )
 
 
-section = Section(title="Do the paper's patterns hold on this model?", anchor="patterns", data=data)
+section = Section(title="Do the paper's patterns hold on this model?", anchor="patterns", is_folded=True, data=data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.evaluate.result import JudgedAnswer
@@ -9,8 +10,8 @@ from securetune.measures.kinds import HARMFUL, Kind
 from securetune.report.reading import Model, Run
 from securetune.report.sections.base.section import Section
 
-_LIMIT = 40
-"""Prompts that are shown."""
+_LIMIT = 12
+"""Prompts of one kind of sets that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +40,53 @@ class SideBySide:
     """Whether it was refused before, and is answered after plain tuning."""
 
 
-def data(run: Run) -> list[SideBySide]:
-    """Prompts on which the models differ come first, harmful ones before others, in the order of the file."""
-    examples = [
-        _side_by_side(sets[0].benchmark, sets[0].kind, run.models, answers)
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """How many prompts of a kind are shown, out of how many."""
+
+    kind: Kind
+    shown: int
+    asked: int
+    changed: int
+    """Of all that were asked, those on which the models differ in refusing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A sample of the prompts of every kind, and what it leaves out."""
+
+    shown: list[SideBySide]
+    samples: list[Sample]
+
+
+def data(run: Run) -> Examples:
+    """Some prompts of every kind: those on which the models differ first, in turns from all sets of the kind."""
+    by_set = [
+        [
+            _side_by_side(sets[0].benchmark, sets[0].kind, run.models, answers)
+            for answers in zip(*(benchmark.answers for benchmark in sets), strict=True)
+        ]
         for sets in zip(*(model.answers for model in run.models), strict=True)
-        for answers in zip(*(benchmark.answers for benchmark in sets), strict=True)
     ]
-    examples.sort(key=lambda example: (not example.is_changed, example.kind != HARMFUL))
-    return examples[:_LIMIT]
+    shown, samples = [], []
+    for kind in dict.fromkeys(examples[0].kind for examples in by_set if examples):
+        of_kind = [
+            sorted(examples, key=lambda example: not example.is_changed)
+            for examples in by_set
+            if examples and examples[0].kind == kind
+        ]
+        in_turns = [example for turn in zip_longest(*of_kind) for example in turn if example is not None]
+        in_turns.sort(key=lambda example: not example.is_changed)
+        shown += in_turns[:_LIMIT]
+        samples.append(
+            Sample(
+                kind=kind,
+                shown=len(in_turns[:_LIMIT]),
+                asked=len(in_turns),
+                changed=sum(example.is_changed for example in in_turns),
+            )
+        )
+    return Examples(shown=shown, samples=samples)
 
 
 def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: Sequence[JudgedAnswer]) -> SideBySide:

@@ -33,4 +33,4 @@ def data(run: Run) -> Origins:
     )
 
 
-section = Section(title="Provenance", anchor="provenance", navigation="Provenance", data=data)
+section = Section(title="Provenance", anchor="provenance", navigation="Provenance", is_folded=True, data=data)

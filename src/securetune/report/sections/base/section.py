@@ -28,6 +28,8 @@ class Section:
     """What its markup shows; None leaves the section out."""
     navigation: str | None = None
     """What it is called in the navigation, which stands above the first section that is in it."""
+    is_folded: bool = False
+    """Whether it is closed until somebody opens it."""
     figures: Callable[[Run], Figures] = no_figures
     """The figures its markup shows; they are stored as files too."""
 

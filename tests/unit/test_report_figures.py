@@ -1,0 +1,70 @@
+"""Figures: one look per model in all of them, and the page's own colours."""
+
+import importlib
+
+import pytest
+from matplotlib.figure import Figure
+
+from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
+from securetune.measures.pareto import Tradeoff
+from securetune.report.figures import pareto, series, svg, themed
+from securetune.report.reading import Run
+from tests.results import answered, evaluation, model
+
+figures = importlib.import_module("securetune.report.sections.40_figures")
+answers = importlib.import_module("securetune.report.sections.90_answers")
+
+
+def logged(arm, log):
+    whole = model(arm, 0.1)
+    if whole.training is not None:
+        whole.training.result.log.extend(log)
+    return whole
+
+
+def lines(figure):
+    return {line.get_label(): line.get_color() for line in figure.axes[0].get_lines()}
+
+
+def test_a_model_has_one_colour_in_every_figure_whoever_else_stands_in_it():
+    log = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    models = [logged("base", []), logged("none", []), logged("ml_lr", log), logged("swat", log)]
+    radar, curves = lines(figures.radar(models)), lines(figures.by_step(models, "loss", "loss"))
+    assert set(curves) == {"ml_lr", "swat"} and len(set(radar.values())) == 4
+    assert all(radar[name] == colour for name, colour in curves.items())
+    points = pareto([Tradeoff(title=one.title, skill=0.1 * i, asr=0.1 * i) for i, one in enumerate(models)])
+    dots = [tuple(dot.get_facecolor()[0]) for dot in points.axes[0].collections]
+    assert len(set(dots)) == 4
+
+
+def test_many_models_can_be_told_apart():
+    looks = [(look.color, look.linestyle) for look in series([str(i) for i in range(40)]).values()]
+    assert len(set(looks)) == 40
+
+
+def test_a_themed_figure_has_no_ground_and_the_page_s_ink_and_leaves_the_figure_as_it_was():
+    figure = Figure()
+    figure.subplots().set(xlabel="step")
+    plain = svg(figure)
+    text = themed(figure)
+    assert "currentColor" in text and "#ffffff" not in text and '<text fill="currentColor"' in text
+    assert svg(figure) == plain and "#ffffff" in plain
+
+
+@pytest.mark.parametrize(("harmful", "benign"), [(60, 60), (3, 60)])
+def test_a_sample_of_every_kind_is_shown_with_its_size(harmful, benign):
+    sets = [
+        answered(HARMFUL, 0, harmful, "h0"), answered(HARMFUL, 0, harmful, "h1"),
+        answered(BENIGN, 0, benign), answered(SKILL, 2, 4),
+    ]  # fmt: skip
+    models = []
+    for arm in ("base", "none"):
+        whole = model(arm, 0.0)
+        vars(whole)["answers"] = sets
+        vars(whole)["evaluation"] = evaluation(sets)
+        models.append(whole)
+    examples = answers.data(Run(folder=None, models=tuple(models)))
+    told = {sample.kind.name: (sample.shown, sample.asked) for sample in examples.samples}
+    assert told == {"harmful": (min(12, 2 * harmful), 2 * harmful), "benign": (12, benign), "skill": (4, 4)}
+    assert len(examples.shown) == sum(shown for shown, _ in told.values())
+    assert {example.benchmark for example in examples.shown} == {"h0", "h1", "benign", "skill"}
