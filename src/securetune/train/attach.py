@@ -179,6 +179,11 @@ def _factory(
             weight_decay=trainer.args.weight_decay,
         )
         kind, options = own or trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+        if not isinstance(kind, type):
+            raise PlanError(
+                f"Expected an optimizer made of parameter groups, found the factory {kind!r} for "
+                f"--optim {trainer.args.optim}. Choose another, such as adamw_torch."
+            )
         optimizer: Optimizer = kind([group.as_group() for group in groups], **options)
         scale_rates(optimizer, groups)
         optimizer.register_load_state_dict_pre_hook(lambda _, state: check_groups(groups, state["param_groups"]))
