@@ -253,6 +253,12 @@ def test_an_optimizer_that_makes_its_own_groups_is_refused_at_once(optimizer, ma
         attach(trainer, ONE)
 
 
+def test_what_changes_gradients_is_refused_where_the_backward_pass_steps(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, optim="lomo")
+    with pytest.raises(ConfigError, match="lets SafeGrad change every step's gradients, found lomo, which steps in"):
+        attach(trainer, defences="safe_grad")
+
+
 def test_an_optimizer_without_a_rate_is_refused(tmp_path, tokenizer):
     options = {"lr": None, "relative_step": True, "scale_parameter": False}
     trainer = own_optimizer_trainer(tmp_path, tokenizer, (Adafactor, options))
@@ -365,9 +371,11 @@ def test_defences_act_on_the_model_that_the_trainer_has_made_anew(tmp_path, toke
 
         def step(self, run):
             with run.reference() as reference:
-                seen.append((run.model, reference is not run.model))
+                seen.append((run.model is trainer.model, reference is not run.model))
 
     trainer = made_anew(tmp_path, tokenizer)
     attach(trainer, defences=[Looks()])
     trainer.train()
-    assert len(seen) == STEPS and all(model is trainer.model and is_copy for model, is_copy in seen)
+    assert seen == [(True, True)] * STEPS
+    start = tiny_llama(len(tokenizer)).state_dict()
+    assert any(not torch.equal(start[name], value) for name, value in trainer.model.state_dict().items())
