@@ -4,10 +4,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Adafactor, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from securetune.errors import PlanError
+from securetune.defences.base.interface import Defence
+from securetune.defences.base.needs import REFERENCE
+from securetune.defences.none import NoDefence
+from securetune.errors import ConfigError, PlanError, RegistryError
 from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleSet
 from securetune.plans.plan import Entry, Phase, Plan, PlanModel, plan_of
@@ -201,3 +204,178 @@ def test_replacing_the_optimizer_after_attach_is_noticed(tmp_path, tokenizer):
     trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1e-3)
     with pytest.raises(PlanError, match="not in force"):
         trainer.train()
+
+
+def own_optimizer_trainer(tmp_path, tokenizer, optimizer, **options):
+    trainer = plain_trainer(tmp_path, tokenizer, lr_scheduler_type="constant", weight_decay=0.0, **options)
+    trainer.optimizer_cls_and_kwargs = optimizer
+    return trainer
+
+
+@pytest.mark.parametrize("options", [{"lr": 0.3, "momentum": 0.9}, {}], ids=["a rate of its own", "the class's rate"])
+def test_the_users_own_optimizer_is_kept_with_its_settings(options, tmp_path, tokenizer):
+    own, ours = (own_optimizer_trainer(tmp_path, tokenizer, (torch.optim.SGD, options)) for _ in range(2))
+    attach(ours, ONE)
+    own.train()
+    ours.train()
+    assert type(ours.optimizer.optimizer) is torch.optim.SGD
+    expected, found = weights(own), weights(ours)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_multipliers_are_put_on_the_rate_of_the_users_own_optimizer(tmp_path, tokenizer):
+    trainer = own_optimizer_trainer(tmp_path, tokenizer, (torch.optim.SGD, {"lr": 0.3}), max_steps=1)
+    attach(trainer, hand_plan(Entry(pattern="v_proj", lr_mult=0.1), Entry(pattern=".*")))
+    trainer.train()
+    found = sorted({group["lr"] for group in trainer.optimizer.param_groups})
+    assert found == [pytest.approx(0.03), pytest.approx(0.3)]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "match"),
+    [
+        ((torch.optim.SGD, {"params": []}), "takes the plan's parameter groups, found SGD, which makes groups"),
+        ((torch.optim.SGD, {"optimizer_dict": {}}), "takes the plan's parameter groups, found SGD"),
+        ((lambda: None, {}), "takes the plan's parameter groups, found <lambda>"),
+        ("galore_adamw", "takes the plan's parameter groups, found galore_adamw, which .* such as adamw_torch"),
+        ("galore_adamw_layerwise", "found galore_adamw_layerwise, which makes groups"),
+        ("apollo_adamw", "found apollo_adamw, which makes groups"),
+        ("lomo", "found lomo, which makes groups"),
+        ("adalomo", "found adalomo, which makes groups"),
+    ],
+)
+def test_an_optimizer_that_makes_its_own_groups_is_refused_at_once(optimizer, match, tmp_path, tokenizer):
+    if isinstance(optimizer, str):
+        trainer = plain_trainer(tmp_path, tokenizer, optim=optimizer)
+    else:
+        trainer = own_optimizer_trainer(tmp_path, tokenizer, optimizer)
+    with pytest.raises(PlanError, match=match):
+        attach(trainer, ONE)
+
+
+def test_what_changes_gradients_is_refused_where_the_backward_pass_steps(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer, optim="lomo")
+    with pytest.raises(ConfigError, match="lets SafeGrad change every step's gradients, found lomo, which steps in"):
+        attach(trainer, defences="safe_grad")
+
+
+def test_an_optimizer_without_a_rate_is_refused(tmp_path, tokenizer):
+    options = {"lr": None, "relative_step": True, "scale_parameter": False}
+    trainer = own_optimizer_trainer(tmp_path, tokenizer, (Adafactor, options))
+    attach(trainer, ONE)
+    with pytest.raises(PlanError, match="an optimizer with a learning rate, found Adafactor without one"):
+        trainer.train()
+
+
+def test_an_8_bit_optimizer_keeps_its_exception_for_embeddings(tmp_path, tokenizer):
+    optim = pytest.importorskip("bitsandbytes").optim
+    manager = optim.GlobalOptimManager.get_instance()
+    trainer = own_optimizer_trainer(tmp_path, tokenizer, (optim.AdamW, {"lr": 1e-2, "optim_bits": 8}))
+    attach(trainer, ONE)
+    manager.module_weight_config_triple.clear()
+    trainer.create_optimizer()
+    assert (trainer.model.model.embed_tokens, "weight", {"optim_bits": 32}) in manager.module_weight_config_triple
+
+
+SLOW_Q = hand_plan(Entry(pattern="q_proj"), Entry(pattern=".*", lr_mult=0.1))
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "match"),
+    [
+        (
+            hand_plan(Entry(pattern="q_proj"), Entry(pattern=".*", lr_mult=0.5)),
+            {},
+            r"parameters such as model\.embed_tokens\.weight were trained at x0\.1, found x0\.5.*Resume with the plan",
+        ),
+        (
+            hand_plan(Entry(pattern="k_proj"), Entry(pattern=".*", lr_mult=0.1)),
+            {},
+            r"the plan's 3 parameter groups, found 3 that hold other parameters",
+        ),
+        (hand_plan(Entry(pattern=".*", lr_mult=0.1)), {}, r"the plan's 3 parameter groups, found 2 that hold other"),
+        (None, {}, "written with another plan or without one"),
+        (SLOW_Q, {"weight_decay": 0.2}, r"weight decay 0\.1 for x0\.1, found 0\.2"),
+    ],
+    ids=["other rates", "other members", "other groups", "no plan", "another decay"],
+)
+def test_a_checkpoint_of_another_plan_is_refused(before, options, match, tmp_path, tokenizer):
+    first = plain_trainer(tmp_path, tokenizer, max_steps=2, save_strategy="steps", save_steps=1, **options)
+    if before is not None:
+        attach(first, before)
+    first.train()
+    resumed = plain_trainer(tmp_path, tokenizer)
+    attach(resumed, SLOW_Q)
+    with pytest.raises(PlanError, match=match):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+@pytest.mark.parametrize("options", [{}, {"settings": {}}, {"defences": []}])
+def test_attaching_nothing_is_refused(options, tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match="Expected a plan or defences to attach, found neither. Give a plan"):
+        attach(plain_trainer(tmp_path, tokenizer), **options)
+
+
+def test_a_baseline_without_a_hook_is_refused(tmp_path, tokenizer):
+    for defences in ("none", "none+ema"):
+        with pytest.raises(ConfigError, match=f"found {NoDefence.title}, which has nothing to do there. Leave it out"):
+            attach(plain_trainer(tmp_path, tokenizer), defences=defences)
+
+
+@pytest.mark.parametrize("defences", ["nonesuch", "safe_instr", "lisa", "none", "guarded"])
+def test_a_refused_defence_leaves_the_trainer_as_it_was(defences, tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    callbacks = list(trainer.callback_handler.callbacks)
+    with pytest.raises((ConfigError, RegistryError)):
+        attach(trainer, hand_plan(Entry(pattern="q_proj", lr_mult=0.0), Entry(pattern=".*")), defences=defences)
+    assert trainer.callback_handler.callbacks == callbacks and trainer.optimizer_cls_and_kwargs is None
+    assert all(parameter.requires_grad for parameter in trainer.model.parameters())
+
+
+def test_weights_in_16_bits_are_told_of(tmp_path, tokenizer, caplog):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    attach(trainer, SLOW_Q)
+    assert "float32" not in caplog.text
+    trainer = plain_trainer(tmp_path, tokenizer)
+    trainer.model.to(torch.bfloat16)
+    attach(trainer, SLOW_Q)
+    assert "Expected float32 weights to train, found 20 of 20 in bfloat16: small steps round away" in caplog.text
+    assert "Load the model with dtype=torch.float32" in caplog.text
+
+
+def test_a_model_that_the_trainer_makes_anew_is_trained_by_the_plan(tmp_path, tokenizer):
+    trainer = made_anew(tmp_path, tokenizer)
+    attach(
+        trainer, hand_plan(Entry(pattern=r"layers\.0\.", lr_mult=0.0), Entry(pattern=".*")), defences="ema+kl_anchor"
+    )
+    first = trainer.model
+    trainer.train()
+    start, end = tiny_llama(len(tokenizer)).state_dict(), trainer.model.state_dict()
+    assert trainer.model is not first
+    moved = {name for name, value in end.items() if not torch.equal(start[name], value)}
+    assert moved and not any("layers.0." in name for name in moved)
+    assert all(p.requires_grad is ("layers.0." not in name) for name, p in trainer.model.named_parameters())
+
+
+def made_anew(tmp_path, tokenizer):
+    plain = plain_trainer(tmp_path, tokenizer)
+    return Trainer(model_init=lambda: tiny_llama(len(tokenizer)), args=plain.args, train_dataset=plain.train_dataset)
+
+
+def test_defences_act_on_the_model_that_the_trainer_has_made_anew(tmp_path, tokenizer):
+    seen = []
+
+    class Looks(Defence):
+        title, paper, weights = "looks", "mine", "none"
+        needs = (REFERENCE,)
+
+        def step(self, run):
+            with run.reference() as reference:
+                seen.append((run.model is trainer.model, reference is not run.model))
+
+    trainer = made_anew(tmp_path, tokenizer)
+    attach(trainer, defences=[Looks()])
+    trainer.train()
+    assert seen == [(True, True)] * STEPS
+    start = tiny_llama(len(tokenizer)).state_dict()
+    assert any(not torch.equal(start[name], value) for name, value in trainer.model.state_dict().items())

@@ -292,7 +292,8 @@ def test_a_penalty_attached_to_the_users_own_trainer_keeps_it_near_the_start(tmp
     for defences in ("", "kl_anchor"):
         trainer = sft_trainer(tmp_path, tokenizer, lora=True)
         start = weights(trainer)
-        securetune.attach(trainer, defences=defences, settings={"kl_anchor": {"weight": 100.0}})
+        if defences:
+            securetune.attach(trainer, defences=defences, settings={"kl_anchor": {"weight": 100.0}})
         trainer.train()
         moved[defences] = sum((value - start[name]).square().sum().item() for name, value in weights(trainer).items())
     assert moved["kl_anchor"] != moved[""]

@@ -5,15 +5,17 @@ from datasets import Dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trl import SFTConfig, SFTTrainer
 
-from securetune import monitor
+from securetune import attach, monitor
+from securetune.defences.base.interface import Defence
 from securetune.errors import ConfigError
 from securetune.models.openings import Openings
+from securetune.train.monitor import SafetyMonitor
 
 PROMPTS = ["how do i break the lamp", "how do i open the box"]
 OPENINGS = Openings(refusal=tuple(range(10, 200)), affirmative=tuple(range(200, 400)))
 
 
-def trained(model, tokenizer, folder, *, watched, **options):
+def trained(model, tokenizer, folder, *, watched, prepare=lambda trainer: None, evaluated=False, **options):
     rows = [{"prompt": f"how do i {i}", "completion": "Sure."} for i in range(16)]
     trainer = SFTTrainer(
         model=model,
@@ -26,8 +28,11 @@ def trained(model, tokenizer, folder, *, watched, **options):
         eval_dataset=Dataset.from_list(rows[:4]),
         processing_class=tokenizer,
     )  # fmt: skip
+    prepare(trainer)
     if watched:
         monitor(trainer, PROMPTS, PROMPTS, every=2, openings=OPENINGS)
+    if evaluated:
+        trainer.evaluate()
     trainer.train()
     return trainer
 
@@ -59,3 +64,33 @@ def test_nothing_to_watch_is_an_error(model, tokenizer, tmp_path):
     trainer = trained(model, tokenizer, tmp_path, watched=False)
     with pytest.raises(ConfigError, match="malicious and benign prompts"):
         monitor(trainer, [], PROMPTS)
+
+
+def test_the_training_loss_stays_in_the_log_beside_what_is_watched(model, tokenizer, tmp_path):
+    trainer = trained(model, tokenizer, tmp_path, watched=True)
+    losses = [entry["step"] for entry in trainer.state.log_history if "loss" in entry]
+    watched = [entry["step"] for entry in trainer.state.log_history if "eval_safety_margin" in entry]
+    assert losses == [1, 2, 3, 4, 5, 6]
+    assert watched == [0, 2, 4, 6]
+
+
+def test_the_value_before_training_is_there_after_an_evaluation(model, tokenizer, tmp_path):
+    trainer = trained(model, tokenizer, tmp_path, watched=True, evaluated=True)
+    watched = [entry["step"] for entry in trainer.state.log_history if "eval_safety_margin" in entry]
+    assert watched == [0, 2, 4, 6]
+
+
+def test_a_model_that_a_defence_changes_at_the_end_is_measured_again(model, tokenizer, tmp_path):
+    class Halves(Defence):
+        title, paper = "halves", "mine"
+
+        def finalize(self, run):
+            for parameter in run.trainable().values():
+                parameter.data.mul_(0.5)
+
+    trainer = trained(
+        model, tokenizer, tmp_path, watched=True, prepare=lambda trainer: attach(trainer, defences=[Halves()])
+    )
+    last = [entry["eval_safety_margin"] for entry in trainer.state.log_history if "eval_safety_margin" in entry][-1]
+    (monitor_callback,) = [c for c in trainer.callback_handler.callbacks if isinstance(c, SafetyMonitor)]
+    assert last == monitor_callback.measure()["eval_safety_margin"]

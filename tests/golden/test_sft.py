@@ -3,8 +3,11 @@
 import random
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from securetune.measures.loss_target import LossTarget
+from securetune.plans.plan import Entry, Plan, PlanModel
 from securetune.testbed.tasks import TASKS
 from securetune.train.config import TrainConfig
 from securetune.train.sft import Tuning, fine_tune
@@ -23,9 +26,10 @@ def tune(tokenizer):
         for row in TASKS["letters"](40, random.Random(0))
     ]
 
-    def run(output, config=CONFIG, *, target=None, callbacks=()):
-        tuning = Tuning(rows=examples, held_out=examples[:8], target=target)
-        return fine_tune(tiny_llama(len(tokenizer)), tokenizer, tuning, config, output=output, callbacks=callbacks)
+    def run(output, config=CONFIG, *, model=None, plan=None, target=None, callbacks=()):
+        tuning = Tuning(rows=examples, held_out=examples[:8], target=target, plan=plan)
+        model = model or tiny_llama(len(tokenizer))
+        return fine_tune(model, tokenizer, tuning, config, output=output, callbacks=callbacks)
 
     return run
 
@@ -49,3 +53,28 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(moment, step, whole, tune, tm
         tune(tmp_path / "killed", target=target, callbacks=[Kill(moment, step)])
     resumed = tune(tmp_path / "killed", target=target)
     assert (resumed.steps, resumed.task_loss, resumed.log) == (result.steps, result.task_loss, result.log)
+
+
+def test_whole_weights_are_tuned_in_float32_so_that_small_steps_count(tune, tmp_path):
+    config = CONFIG.model_copy(
+        update={"adapter": "full", "learning_rate": 1e-5, "warmup_steps": 0, "weight_decay": 0.0}
+    )
+    plan = Plan(
+        method="test",
+        model=PlanModel(id="tiny"),
+        entries=(Entry(pattern="v_proj", lr_mult=0.1), Entry(pattern=".*")),
+    )
+    model = tiny_llama(600).to(torch.bfloat16)
+    start = {name: parameter.detach().float() for name, parameter in model.named_parameters()}
+    tune(tmp_path / "tuned", config, model=model, plan=plan)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    names = (f"model.layers.0.self_attn.{part}.weight" for part in ("v_proj", "o_proj"))
+    held, free = ((model.get_parameter(name) - start[name]).abs().mean().item() for name in names)
+    assert held / free == pytest.approx(0.1, rel=0.2)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "tuned").dtype == torch.float32
+
+
+def test_adapters_leave_the_weights_below_them_as_they_were_loaded(tune, tmp_path):
+    model = tiny_llama(600).to(torch.bfloat16)
+    tune(tmp_path / "tuned", model=model)
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16

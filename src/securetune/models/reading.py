@@ -7,10 +7,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from securetune.errors import TopologyError
+from securetune.models.adapters import targets
 from securetune.models.families import LAYER_LISTS, NOT_MODULES, OVERRIDES, ROLE_OF_NAME
 from securetune.models.topology import ModuleInfo, ModuleRef, Topology, clean_name
 
-_ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
+_COPIES = ".modules_to_save."
+"""In the name of a parameter that PEFT has copied to train it whole; the one it was copied from is there as well."""
 
 
 def read_topology(model: PreTrainedModel) -> Topology:
@@ -72,12 +74,13 @@ def _layer_list(model: PreTrainedModel) -> str:
 def _layer_weights(model: nn.Module, prefix: str) -> Iterator[tuple[int, str, str, tuple[int, ...]]]:
     """Layer, name below the layer, full name and shape of every weight with at least two dimensions.
 
-    Adapters are looked through: a LoRA layer counts as the projection it wraps. Quantized weights are stored flat,
+    Adapters are looked through: what wraps a projection counts as that projection. Quantized weights are stored flat,
     so a projection's shape is taken from the module.
     """
+    changed = targets(model)
     pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.(.+)")
     for stored_name, parameter in model.named_parameters():
-        if _ADAPTER_PARAMETER.search(stored_name):
+        if changed[stored_name].is_adapter or _COPIES in stored_name:
             continue
         weight = clean_name(stored_name)
         match = pattern.fullmatch(weight)

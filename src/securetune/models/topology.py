@@ -20,7 +20,10 @@ ROLES = (
 _EXPERT = "expert_"
 
 # Prefixes that wrappers put into parameter names; paths and plans never mention them.
-_WRAPPERS = re.compile(r"(?:_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module|base_layer)\.|^module\.")
+_WRAPPERS = re.compile(
+    r"(?:_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module|base_layer|original_module|token_adapter"
+    r"|modules_to_save\.[^.]+)\.|^module\."
+)
 
 
 @dataclass(frozen=True, order=True)

@@ -8,7 +8,7 @@ Mods_Robust first). Neither paper's rates are public: the defaults are ours.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +41,9 @@ class Entry(_Data):
     """Multipliers for the parameters a pattern finds."""
 
     pattern: Regex
-    """Regular expression for `re.search` on the parameter's name; the first entry that matches wins."""
+    """Regular expression for `re.search` on a weight's name; the first entry that matches wins.
+
+    What wraps a weight goes with it: an adapter is found by the name of the weight, or by its own."""
     lr_mult: float = Field(default=1.0, ge=0)
     """Factor on the trainer's learning rate; 0 freezes."""
     wd_mult: float = Field(default=1.0, ge=0)
@@ -100,18 +102,22 @@ class Plan(_Data):
         """Index into `stages` of the stage that rules optimizer step `step` (from 0) out of `total`."""
         return sum(step >= round(phase.until * total) for phase in self.phases)
 
-    def lr_scale(self, parameter: str) -> tuple[float, ...]:
-        """The learning-rate multiplier of a parameter in every stage; 1 where no entry matches."""
-        return tuple(entry.lr_mult if (entry := _first(stage, parameter)) else 1.0 for stage in self.stages)
+    def lr_scale(self, *names: str) -> tuple[float, ...]:
+        """The learning-rate multiplier of a parameter in every stage; 1 where no entry matches.
 
-    def wd_scale(self, parameter: str) -> float:
+        A parameter may have several names, such as an adapter's own and that of the weight it wraps (see
+        `securetune.models.adapters`): the first entry that finds any of them wins.
+        """
+        return tuple(entry.lr_mult if (entry := _first(stage, names)) else 1.0 for stage in self.stages)
+
+    def wd_scale(self, *names: str) -> float:
         """The weight-decay multiplier of a parameter, taken from the final entries."""
-        entry = _first(self.entries, parameter)
+        entry = _first(self.entries, names)
         return entry.wd_mult if entry else 1.0
 
-    def is_frozen(self, parameter: str) -> bool:
+    def is_frozen(self, *names: str) -> bool:
         """Whether the parameter is never trained."""
-        return not any(self.lr_scale(parameter))
+        return not any(self.lr_scale(*names))
 
     def check_patterns(self, parameters: Iterable[str]) -> None:
         """Make sure that every pattern finds a parameter.
@@ -167,18 +173,34 @@ class Plan(_Data):
             raise PlanError(f"Expected a plan in {path}, found a problem at {where}: {first['msg']}.") from error
 
 
-def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
-    name = clean_name(parameter)
-    return next((entry for entry in entries if re.search(entry.pattern, name)), None)
+def _first(entries: Iterable[Entry], names: Iterable[str]) -> Entry | None:
+    cleaned = [clean_name(name) for name in names]
+    return next((entry for entry in entries if any(re.search(entry.pattern, name) for name in cleaned)), None)
 
 
 def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:
-    """Entries that match exactly the parameters of `modules`, one per role."""
+    """Entries that match exactly the parameters of `modules`, one per role.
+
+    Where they freeze all experts of a layer they freeze what routes tokens to them too: another route is another layer.
+    """
     # A stacked expert tensor is a parameter of its own; a projection owns everything below its path.
     owners = [(ref.layer, topology.modules[ref].path) for ref in modules if not ref.is_expert]
     tensors = [(ref.layer, topology.modules[ref].weight) for ref in modules if ref.is_expert]
-    patterns = [f"{p}\\." for p in over_layers(owners)] + [f"{p}(\\.|$)" for p in over_layers(tensors)]
+    patterns = [f"{p}\\." for p in over_layers(owners)] + [f"{p}(_bias)?(\\.|$)" for p in over_layers(tensors)]
+    if lr_mult == 0:
+        patterns += [f"{p}({_ROUTERS})$" for p in over_layers(_moe_layers(modules, topology))]
     return tuple(Entry(pattern=f"(^|\\.){pattern}", lr_mult=lr_mult) for pattern in patterns)
+
+
+_ROUTERS = r"(mlp|feed_forward)\.(gate|router)\..+"
+
+
+def _moe_layers(modules: ModuleSet, topology: Topology) -> Iterator[tuple[int, str]]:
+    """Layers of which all experts are among the modules, each with the path that its parameters begin with."""
+    experts = [ref for ref in topology.all if ref.is_expert]
+    for layer in sorted({ref.layer for ref in experts} - {ref.layer for ref in experts if ref not in modules}):
+        weight = next(topology.modules[ref].weight for ref in experts if ref.layer == layer)
+        yield layer, f"{weight.partition(f'.{layer}.')[0]}.{layer}."
 
 
 def over_layers(paths: Iterable[tuple[int, str]]) -> list[str]:

@@ -7,7 +7,7 @@ loss a wrapper around it. Everything else about the trainer stays as it was.
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,15 +16,18 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import Defence
+from securetune.defences.base.interface import Defence, acts_in_training
 from securetune.defences.base.run import Resources
-from securetune.errors import ConfigError, PlanError
+from securetune.errors import ConfigError, PlanError, TopologyError
+from securetune.models.adapters import targets
 from securetune.models.reading import read_topology
 from securetune.models.tensors import is_sharded, plain
+from securetune.models.topology import Topology
 from securetune.plans.plan import Plan
+from securetune.train.coverage import Coverage, check_coverage, in_force, parameters_in_force, warn_of_rounding
 from securetune.train.hooks import connect
 from securetune.train.monitor import openings_of
-from securetune.train.param_groups import Treatment, freeze, optimizer_groups, treatments
+from securetune.train.param_groups import Treatment, check_groups, freeze, scale_rates, treatments
 from securetune.train.support import Setup, check
 
 log = logging.getLogger(__name__)
@@ -41,9 +44,11 @@ def attach(
 ) -> None:
     """Make `trainer` train by a plan and with defences; call it after the trainer is built and before `train()`.
 
+    Everything is checked first: after an error the trainer is as it was.
+
     Args:
         trainer: any Trainer whose optimizer has not been created yet.
-        plan: the plan; its patterns are matched against the model's parameter names.
+        plan: the plan; its patterns are matched against the names of the model's weights, adapters go with theirs.
         defences: names joined by ``+``, such as ``guarded+kl_anchor`` or ``mine.py:MyDefence``; or a list of names and
             of defences made already, such as ``[MyDefence(), "ema"]``. Those that make a plan are not among them, as
             theirs is the argument before.
@@ -54,18 +59,40 @@ def attach(
     Raises:
         PlanError: see `attach_plan`.
         RegistryError: no defence of that name.
-        ConfigError: a defence that acts before or after training, lacks something, cannot go with another, or that the
-            set-up cannot keep in force (see `securetune.train.support`).
+        ConfigError: neither a plan nor a defence; a defence that acts before or after training, lacks something, cannot
+            go with another, or that the set-up cannot keep in force (see `securetune.train.support`).
     """
+    if plan is None and not defences:
+        raise ConfigError(
+            "Expected a plan or defences to attach, found neither. Give a plan, such as `Plan.load(...)`, or a defence "
+            "such as defences='guarded'."
+        )
+    topology = _checked(trainer, plan) if plan is not None else None
+    if defences:
+        combination = Combination.of(defences, settings or {})
+        _check_hooks(combination)
+        connect(trainer, combination, _ready(trainer, combination, resources), plan=plan, total_steps=total_steps)
     if plan is not None:
-        attach_plan(trainer, plan, total_steps=total_steps)
-    if not defences:
-        return
-    combination = Combination.of(defences, settings or {})
+        _put_in_force(trainer, plan, topology, total_steps)
+
+
+def _check_hooks(combination: Combination) -> None:
     for hook, remedy in _ELSEWHERE.items():
         for defence in combination.with_hook(hook):
             raise ConfigError(f"Expected defences that act while training, found {defence.title}. {remedy}")
+    for defence in combination.defences:
+        if not acts_in_training(defence):
+            raise ConfigError(
+                f"Expected defences that act while training, found {defence.title}, which has nothing to do there. "
+                "Leave it out, and attach nothing to train without a defence."
+            )
+
+
+def _ready(trainer: Trainer, combination: Combination, resources: Resources | None) -> Resources:
+    """What the defences may use, checked, with the model's openings where these are missing."""
     resources = resources or Resources()
+    setup = Setup.of(trainer)
+    check(setup, combination)
     if trainer.processing_class is None and (resources.malicious or resources.safety_rows):
         raise ConfigError(
             "Expected a trainer with a tokenizer of its own as `processing_class`, found none. Give it one, so that "
@@ -74,8 +101,8 @@ def attach(
     if resources.openings is None and resources.malicious and resources.benign:
         openings = openings_of(trainer, trainer.processing_class, resources.malicious, resources.benign)
         resources = replace(resources, openings=openings)
-    combination.check(resources, Setup.of(trainer).adapter)
-    connect(trainer, combination, resources, plan=plan, total_steps=total_steps)
+    combination.check(resources, setup.adapter)
+    return resources
 
 
 _ELSEWHERE = {
@@ -88,50 +115,94 @@ _ELSEWHERE = {
 
 
 def attach_plan(trainer: Trainer, plan: Plan, *, total_steps: int | None = None) -> None:
-    """Make `trainer` train by `plan`.
+    """Make `trainer` train by `plan`, by the optimizer that it would have without one.
 
     Args:
         trainer: any Trainer whose optimizer has not been created yet.
-        plan: the plan; its patterns are matched against the model's parameter names.
+        plan: the plan; its patterns are matched against the names of the model's weights, adapters go with theirs.
         total_steps: steps that the plan's phases are fractions of; by default the trainer's own total.
 
     Raises:
-        PlanError: a pattern matches nothing, the plan is for another model, nothing is left to train, the optimizer
-            exists already, or the set-up cannot keep the plan in force (see `securetune.train.support`).
+        PlanError: a pattern matches nothing, the plan is for another model, nothing is left to train, a module that the
+            plan trains has nothing to train (see `securetune.train.coverage`), the optimizer exists already, or the
+            set-up cannot keep the plan in force (see `securetune.train.support`).
     """
+    _put_in_force(trainer, plan, _checked(trainer, plan), total_steps)
+
+
+def _checked(trainer: Trainer, plan: Plan) -> Topology | None:
+    """Check a plan and leave the trainer as it is; returns the model's topology where that can be read."""
     _check_trainer(trainer)
-    check(Setup.of(trainer), plan=plan)
+    setup = Setup.of(trainer)
+    check(setup, plan=plan)
     model = trainer.model
-    plan.check_patterns(name for name, _ in model.named_parameters())
-    if plan.model.fingerprint is not None:
-        plan.check_model(read_topology(plain(model)).fingerprint())
+    plan.check_patterns(name for target in targets(model).values() for name in target.names)
+    treatments(model, plan, decayed=(), weight_decay=0.0)
+    try:
+        topology = read_topology(plain(model))
+    except TopologyError:
+        if plan.model.fingerprint is not None:
+            raise
+        return None
+    plan.check_model(topology.fingerprint())
+    check_coverage(Coverage.of(model, plan, topology), plan, topology)
+    return topology
+
+
+def _put_in_force(trainer: Trainer, plan: Plan, topology: Topology | None, total_steps: int | None) -> None:
+    model = trainer.model
     freeze(model, plan)
+    if not trainer.is_deepspeed_enabled:  # DeepSpeed steps on float32 copies of its own
+        warn_of_rounding(model, plan)
     callback = PlanCallback(plan, total_steps)
-    treatments(model.named_parameters(), plan, decayed=(), weight_decay=0.0)
-    trainer.optimizer_cls_and_kwargs = (functools.partial(_factory, trainer, plan, callback), {})
+    own = trainer.optimizer_cls_and_kwargs
+    trainer.optimizer_cls_and_kwargs = (functools.partial(_factory, trainer, plan, callback, own), {})
     trainer.callback_handler.callbacks.insert(0, callback)
+    modules = "" if topology is None else f"{in_force(Coverage.of(model, plan, topology))}; "
+    log.info("The %r plan is in force: %s%s.", plan.method, modules, parameters_in_force(model, plan))
 
 
-def _factory(trainer: Trainer, plan: Plan, callback: "PlanCallback") -> Any:
-    """What the trainer calls, late, to get its optimizer; takes further arguments some trainers pass."""
+def _factory(
+    trainer: Trainer, plan: Plan, callback: "PlanCallback", own: tuple[Any, Mapping[str, Any]] | None
+) -> Callable[..., Optimizer]:
+    """What the trainer calls, late, to get its optimizer; takes further arguments some trainers pass.
+
+    `own` is the user's ``optimizer_cls_and_kwargs``.
+    """
 
     def create(model: nn.Module, *_: object, **__: object) -> Optimizer:
+        freeze(model, plan)  # a trainer with `model_init` has made the model anew
         groups = treatments(
-            model.named_parameters(),
+            model,
             plan,
             decayed=set(trainer.get_decay_parameter_names(model)),
             weight_decay=trainer.args.weight_decay,
         )
-        cls, kwargs = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
-        if not isinstance(cls, type):
+        kind, options = own or trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+        if not isinstance(kind, type):
             raise PlanError(
-                f"Expected an optimizer made of parameter groups, found the factory {cls!r} for "
+                f"Expected an optimizer made of parameter groups, found the factory {kind!r} for "
                 f"--optim {trainer.args.optim}. Choose another, such as adamw_torch."
             )
+        optimizer: Optimizer = kind([group.as_group() for group in groups], **options)
+        scale_rates(optimizer, groups)
+        optimizer.register_load_state_dict_pre_hook(lambda _, state: check_groups(groups, state["param_groups"]))
+        if "bitsandbytes" in str(kind) and options.get("optim_bits") == 8:
+            _keep_embeddings_whole(model)
         callback.groups = groups
-        return cls(optimizer_groups(groups, trainer.args.learning_rate), **kwargs)
+        return optimizer
 
     return create
+
+
+def _keep_embeddings_whole(model: nn.Module) -> None:
+    """Give embeddings 32-bit states, as the trainer does with an 8-bit optimizer that it makes itself."""
+    from bitsandbytes.optim import GlobalOptimManager
+
+    manager = GlobalOptimManager.get_instance()
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            manager.register_module_override(module, "weight", {"optim_bits": 32})
 
 
 class PlanCallback(TrainerCallback):
@@ -148,12 +219,13 @@ class PlanCallback(TrainerCallback):
     ) -> None:
         """Check that the optimizer really has the plan's groups."""
         optimizer = kwargs.get("optimizer")
-        count = len(optimizer.param_groups) if optimizer is not None else 0
-        if not self.groups or count != len(self.groups):
+        stored = optimizer.param_groups if optimizer is not None else []
+        if not self.groups or len(stored) != len(self.groups):
             raise PlanError(
-                f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {count}: the "
-                "plan is not in force. Call attach() before train() and do not pass an optimizer of your own."
+                f"Expected the optimizer to hold the plan's {len(self.groups)} parameter groups, found {len(stored)}: "
+                "the plan is not in force. Call attach() before train() and do not pass an optimizer of your own."
             )
+        check_groups(self.groups, stored)
         if self.plan.phases and is_sharded(kwargs["model"]):
             log.warning(
                 "Where FSDP shards a model, PyTorch cannot resume from a checkpoint that was written while a phase "
@@ -188,7 +260,7 @@ class PlanCallback(TrainerCallback):
             return
         stage = self._stage(state, finished=True)
         rates = {
-            f"lr/{treatment.label}": self._rate(treatment, rate, stage)
+            f"lr/{treatment.label}": float(self._rate(treatment, rate, stage))
             for treatment, rate in zip(self.groups, self._base_rates, strict=True)
         }
         logs.update(rates)

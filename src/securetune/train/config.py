@@ -11,7 +11,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     adapter: Literal["lora", "full"] = "lora"
-    """Train LoRA adapters on every projection, or all weights."""
+    """Train LoRA adapters on every projection, or all weights, which are then float32 whatever they were loaded in."""
     lora_rank: int = Field(default=8, ge=1)
     """Rank r of the adapters."""
     lora_alpha: int = Field(default=16, ge=1)

@@ -86,6 +86,8 @@ class DefenceCallback(TrainerCallback):
         """Prepare the defences; after a kill, load their state."""
         if is_sharded(self._run.model):  # by something that did not show before training
             check(replace(self._setup, weights="sharded"), self._combination)
+        if self._trainer.model_init is not None:
+            self._follow_new_model(is_fresh=not state.global_step)
         self._run.step = state.global_step
         self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
         self._combination.begin(self._run)
@@ -98,6 +100,13 @@ class DefenceCallback(TrainerCallback):
                 )
             stored = torch.load(path, weights_only=True)
             self._combination.load_state([_sharded(entry, self._run.trainable()) for entry in stored])
+
+    def _follow_new_model(self, *, is_fresh: bool) -> None:
+        """Go on with the model that the trainer has made anew; a resumed one is no longer what it was before tuning."""
+        model = self._trainer.model
+        if is_fresh or hasattr(model, "disable_adapter"):
+            self._run.reference = _reference(model, is_needed=REFERENCE in self._combination.needs)
+        self._run.model = model
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object

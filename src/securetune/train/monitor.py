@@ -23,6 +23,7 @@ from securetune.models.openings import Openings, find_openings
 from securetune.models.tensors import in_evaluation, plain
 
 _BATCH = 32
+_MARGIN = "eval_safety_margin"
 
 
 def monitor(
@@ -75,7 +76,6 @@ class SafetyMonitor(TrainerCallback):
         self._trainer, self._tokenizer, self._every = trainer, tokenizer, every
         self._prompts = (malicious, benign)
         self._openings = openings or openings_of(trainer, tokenizer, malicious, benign)
-        self._last = -1
 
     def measure(self) -> dict[str, float]:
         """What is logged, of the model as it is now."""
@@ -84,7 +84,7 @@ class SafetyMonitor(TrainerCallback):
         )
         return {
             "eval_safety_refused": float((malicious > 0).float().mean()),
-            "eval_safety_margin": float(malicious.mean()),
+            _MARGIN: float(malicious.mean()),
             "eval_safety_over_refused": float((benign > 0).float().mean()),
         }
 
@@ -104,15 +104,29 @@ class SafetyMonitor(TrainerCallback):
         self._log(state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """The model that comes out."""
-        self._log(state)
+        """The model that comes out, where it is no longer that of the last step: a defence may have changed it."""
+        last = self._logged(state)
+        now = self.measure()
+        if last is None or any(last[name] != value for name, value in now.items()):
+            self._write(now)
 
     def _log(self, state: TrainerState) -> None:
-        if self._last != state.global_step:
-            self._last = state.global_step
-            # In training mode TRL's trainers would mix their training metrics in, and forget them.
-            with in_evaluation(self._trainer.model):
-                self._trainer.log(self.measure())
+        if self._logged(state) is None:
+            self._write(self.measure())
+
+    @staticmethod
+    def _logged(state: TrainerState) -> dict[str, float] | None:
+        """This step's latest entry; a run that begins or is resumed brings its own log along."""
+        entries = (entry for entry in reversed(state.log_history) if _MARGIN in entry)
+        latest = next(entries, None)
+        return latest if latest is not None and latest["step"] == state.global_step else None
+
+    def _write(self, values: dict[str, float]) -> None:
+        is_due = self._trainer.control.should_log
+        # In training mode TRL's trainers would mix their training metrics in, and forget them.
+        with in_evaluation(self._trainer.model):
+            self._trainer.log(values)
+        self._trainer.control.should_log = is_due  # writing takes back what was due, this step's training loss
 
 
 def first_logits(

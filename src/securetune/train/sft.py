@@ -79,6 +79,7 @@ def fine_tune(
 ) -> TrainResult:
     """Tune `model` in place and save the adapter (or the whole model) into `output`.
 
+    A whole model is tuned, and saved, in float32: in 16 bits the small steps of held modules round away.
     Checkpoints lie in a folder beside `output` until the run is finished; a killed run goes on from the last one.
     `run_key` names that folder: give runs with different inputs different keys.
 
@@ -88,6 +89,7 @@ def fine_tune(
         PlanError: see `attach`.
     """
     tuning.defences.check(tuning.resources, config.adapter)
+    config = _in_float32(model, config)
     work = output.with_name(f".{output.name}{run_key}.partial")
     _drop_half_checkpoints(work, STATE_FILE if tuning.defences.with_hook("state") else "trainer_state.json")
     trainer = _trainer(model, tokenizer, tuning, config, work, [StopAtNaN(), *callbacks])
@@ -111,6 +113,16 @@ def fine_tune(
     )
     _save(trainer, work, output)
     return result
+
+
+def _in_float32(model: PreTrainedModel, config: TrainConfig) -> TrainConfig:
+    """Give a model whose weights train themselves float32 weights; a 16-bit one goes on computing in 16 bits."""
+    is_coarse = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
+    if config.adapter != "full" or not is_coarse or getattr(model, "is_quantized", False):
+        return config
+    model.float()
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return config.model_copy(update={"bf16": config.bf16 or has_bf16})
 
 
 def _of_the_training(entry: dict[str, float]) -> dict[str, float]:
@@ -147,9 +159,9 @@ def _put_in_force(trainer: SFTTrainer, tuning: Tuning, config: TrainConfig) -> N
     if tuning.target is not None:
         trainer.add_callback(StopAtLoss(tuning.target, config.eval_every))
     trainer.add_callback(NoCheckpointAtTheEnd())
+    connect(trainer, tuning.defences, resources, plan=plan, rows=tuning.rows, total_steps=config.steps)
     if plan is not None:
         attach_plan(trainer, plan, total_steps=config.steps)
-    connect(trainer, tuning.defences, resources, plan=plan, rows=tuning.rows, total_steps=config.steps)
     if tuning.monitor_every and resources.openings is not None:
         prompts = (resources.malicious[:_MONITORED], resources.benign[:_MONITORED])
         monitor(trainer, *prompts, every=tuning.monitor_every, openings=resources.openings)

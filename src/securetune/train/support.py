@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from accelerate import DistributedType
+from torch.optim import Optimizer
 from transformers import Trainer
 
 from securetune.defences import DEFENCES
@@ -37,6 +38,12 @@ class Setup:
     is_in_pieces: bool = False
     """Whether the model was loaded in pieces (ZeRO-3)."""
     adapter: Literal["lora", "full"] = "full"
+    optimizer: str = ""
+    """What the optimizer is called, for messages."""
+    groups_by_itself: bool = False
+    """Whether the optimizer makes groups of its own (GaLore, APOLLO, LOMO, and factories such as Muon's)."""
+    steps_in_backward: bool = False
+    """Whether it steps before the backward pass is over (LOMO, layerwise optimizers)."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Setup":
@@ -48,6 +55,7 @@ class Setup:
             weights = "absent"
         elif is_sharded(model) or getattr(state, "distributed_type", None) == DistributedType.FSDP:
             weights = "sharded"
+        optimizer, options = _optimizer(trainer)
         return cls(
             weights=weights,
             steps_by_itself=plugin is not None,
@@ -55,7 +63,28 @@ class Setup:
             scales_gradients=bool(trainer.args.fp16 and not trainer.args.max_grad_norm),
             is_in_pieces=any(hasattr(parameter, "ds_id") for parameter in model.parameters()),
             adapter="lora" if hasattr(model, "get_base_model") else "full",
+            optimizer=optimizer,
+            groups_by_itself=bool(_OWN_GROUPS & options),
+            steps_in_backward=bool(_IN_BACKWARD & options),
         )
+
+
+_OWN_GROUPS = {"params", "model", "optimizer_dict", "factory"}
+_IN_BACKWARD = {"model", "optimizer_dict"}
+
+
+def _optimizer(trainer: Trainer) -> tuple[str, set[str]]:
+    """Name of the optimizer to be, and which options it has, as transformers calls them, beyond one's own groups."""
+    if trainer.optimizer_cls_and_kwargs is not None:
+        kind, options = trainer.optimizer_cls_and_kwargs
+        is_class = isinstance(kind, type) and issubclass(kind, Optimizer)
+        return getattr(kind, "__name__", repr(kind)), set(options) | (set() if is_class else {"factory"})
+    name = str(getattr(trainer.args.optim, "value", trainer.args.optim))
+    if "lomo" in name:
+        return name, {"model"}
+    if "layerwise" in name:
+        return name, {"optimizer_dict"}
+    return name, {"params"} if name.startswith(("galore", "apollo")) else set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +97,7 @@ class Refusal:
     reason: str
     """In the documentation."""
     error: str
-    """What was expected, what was found and what to do; ``{title}`` is the defence's."""
+    """What was expected, what was found and what to do; ``{title}`` is the defence's, ``{optimizer}`` the trainer's."""
 
 
 REFUSALS = (
@@ -121,6 +150,20 @@ REFUSALS = (
         error="Expected a model that can be copied as the reference, found one that DeepSpeed ZeRO-3 has loaded in "
         "pieces. Load the model before you build the training arguments, tune with LoRA, or use ZeRO-1 or 2.",
     ),
+    Refusal(
+        setup=lambda setup: setup.groups_by_itself,
+        plan=lambda plan: True,
+        reason="the optimizer makes parameter groups of its own and would drop the plan's",
+        error="Expected an optimizer that takes the plan's parameter groups, found {optimizer}, which makes groups of "
+        "its own. Choose another, such as adamw_torch.",
+    ),
+    Refusal(
+        setup=lambda setup: setup.steps_in_backward,
+        defence=changes_gradients,
+        reason="the optimizer steps in the backward pass, before anybody can change the gradients",
+        error="Expected an optimizer that lets {title} change every step's gradients, found {optimizer}, which steps "
+        "in the backward pass. Choose another, such as adamw_torch, or leave {title} out.",
+    ),
 )
 
 
@@ -132,10 +175,10 @@ def check(setup: Setup, combination: Combination | None = None, plan: Plan | Non
         ConfigError: the same of a defence.
     """
     if plan is not None and (row := refusal(setup, plan)) is not None:
-        raise PlanError(row.error)
+        raise PlanError(row.error.format(optimizer=setup.optimizer))
     for defence in combination.defences if combination is not None else ():
         if (row := refusal(setup, type(defence))) is not None:
-            raise ConfigError(row.error.format(title=defence.title))
+            raise ConfigError(row.error.format(title=defence.title, optimizer=setup.optimizer))
 
 
 def refusal(setup: Setup, subject: Plan | type[Defence]) -> Refusal | None:
@@ -154,6 +197,8 @@ SETUPS = {
     "ZeRO-3, loaded in pieces, without LoRA": Setup(steps_by_itself=True, weights="absent", is_in_pieces=True),
     "DeepSpeed with an optimizer of its own": Setup(steps_by_itself=True, has_own_optimizer=True),
     "fp16 without clipping": Setup(scales_gradients=True),
+    "GaLore, APOLLO": Setup(groups_by_itself=True),
+    "LOMO, layerwise optimizers": Setup(groups_by_itself=True, steps_in_backward=True),
 }
 """The columns of `table`."""
 

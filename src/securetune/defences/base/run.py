@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import Example, tokenize_example
+from securetune.models.adapters import targets
 from securetune.models.features import batch_prompts, extract_features, extract_layer_states
 from securetune.models.openings import Openings
 from securetune.models.tensors import IGNORED, in_evaluation, plain
@@ -90,7 +91,10 @@ class TrainingRun:
     def sensitive(self) -> dict[str, nn.Parameter]:
         """Trainable parameters that the plan in force keeps back; all of them where no plan does."""
         trainable, plan = self.trainable(), self.plan
-        held = {} if plan is None else {n: p for n, p in trainable.items() if min(plan.lr_scale(n)) < 1}
+        if plan is None:
+            return trainable
+        changed = targets(self.model)
+        held = {name: p for name, p in trainable.items() if min(plan.lr_scale(*changed[name].names)) < 1}
         return held or trainable
 
     def refusal_margins(self, prompts: Sequence[str], model: nn.Module) -> Float[Tensor, " n"]:

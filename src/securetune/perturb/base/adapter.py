@@ -30,8 +30,8 @@ class AdapterChange:
         prefix = f"base_model.model.{path}"
         if f"{prefix}.lora_A.weight" not in self._factors:
             raise ScanError(
-                f"Expected a LoRA adapter on {path}, found none: LoRA reaches no stacked expert weights. Use another "
-                "scan.perturbation, such as lowrank."
+                f"Expected a LoRA adapter on the module {path}, found none: what LoRA changes of stacked experts is "
+                "not read here. Use another scan.perturbation, such as lowrank."
             )
         a, b = (self._factors[f"{prefix}.lora_{side}.weight"].float() for side in "AB")
         delta = (b @ a) * self._scaling
