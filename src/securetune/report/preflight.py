@@ -18,7 +18,7 @@ class Line:
 def preflight_lines(found: Preflight) -> list[Line]:
     """Rows, prompts, the template and the answers."""
     template, untuned = found.template, found.untuned
-    begins = "answers begin with reasoning" if template.thinking else "no reasoning asked for"
+    begins = "reasoning comes first" if template.thinking else "no reasoning"
     sides = (("malicious", untuned.malicious), ("benign", untuned.benign))
     answers = [answer for _, answer in sides]
     thinking = sum(round(answer.thinking.value * answer.n) for answer in answers)
@@ -33,7 +33,7 @@ def preflight_lines(found: Preflight) -> list[Line]:
         ),
         Line(
             what="chat template",
-            found=f"system turn {template.system}; two user turns in a row {template.two_user_turns}; an answer ends "
+            found=f"system turn {template.system}; two user turns in a row {template.two_user_turns}; answers end "
             f"with {template.end or 'no token'}; {begins}",
         ),
         *(Line(what=f"{kind} prompts answered", found=_answers(answer)) for kind, answer in sides),

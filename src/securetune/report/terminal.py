@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from securetune.evaluate.preflight import Preflight
 from securetune.measures.kinds import BENIGN, HARMFUL
@@ -41,7 +42,7 @@ def print_preflight(found: Preflight) -> None:
     table.add_column(style="bold")
     table.add_column()
     for line in preflight_lines(found):
-        table.add_row(line.what, line.found)
+        table.add_row(Text(line.what), Text(line.found))
     console.print(table)
     for fault in found.faults:
         console.print(f"Warning: {fault}", style="red", markup=False)
