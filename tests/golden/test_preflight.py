@@ -22,6 +22,7 @@ from securetune.evaluate.untuned import ask_untuned
 from securetune.flow.pipeline import run
 from securetune.flow.session import Session
 from securetune.measures.statistics import proportion
+from securetune.report.reading import read_run
 from tests.conftest import settings, tiny_llama, write_jsonl
 
 
@@ -107,6 +108,18 @@ def test_the_terminal_shows_a_line_for_everything_that_was_looked_at(raw, tmp_pa
         "marks of reasoning in 0 of 32; generation ends at <|end|>",
     ):
         assert words in text
+
+
+def test_the_report_shows_what_was_found_and_that_the_run_went_on(raw):
+    raw["arms"], raw["train"]["max_length"] = ["none"], 34
+    raw["preflight"] = {"stop": False, "refused": 1, "answered": 1}
+    folder = run(parse_config(raw, "test"))
+    page = (folder / "09-report.html").read_text(encoding="utf-8")
+    assert "This run went on in spite of what was found before it" in page
+    assert "benign prompts by phrases (expected at least 100%" in page
+    assert "rows of task are dropped" in page and "system turn kept" in page
+    (folder / "00-preflight.json").unlink()
+    assert read_run(folder).preflight is None, "a run of a version that did not look"
 
 
 @pytest.mark.parametrize(
