@@ -273,9 +273,9 @@ def test_prompts_longer_than_the_model_reads_are_found(raw, data_folder, tmp_pat
         preflight(raw)
 
 
-def test_a_template_without_an_end_is_a_reason_to_stop(raw, model_folder, tmp_path):
+def test_a_template_without_an_end_is_a_reason_to_stop(raw, model_folder, tmp_path, without_model):
     folder = shutil.copytree(model_folder, tmp_path / "endless")
     file = folder / "chat_template.jinja"
     file.write_text(file.read_text().replace("<|end|>{% endfor %}", "{% if m %}{% endif %}{% endfor %}"))
     with pytest.raises(ConfigError, match="puts no end token behind an answer"):
-        preflight(raw | {"model": str(folder), "preflight": {"refused": 0, "answered": 0, "agreement": 0}})
+        preflight(raw | {"model": str(folder)})

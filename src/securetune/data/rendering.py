@@ -20,6 +20,8 @@ T = TypeVar("T")
 THINKING_MARKS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "[THINK]", "<|channel|>analysis")
 """With what reasoning begins, by the templates of those who publish such models."""
 _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
+_SHOWN_WORD_FOR_WORD = ("system", "user")
+"""Roles whose turns no template may change; it may take reasoning out of earlier answers, or quote what a tool gave."""
 _TOGETHER = 1000
 """Rows whose tokens are held at once."""
 _SHOWN = 60
@@ -205,7 +207,8 @@ def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
             "Put what a system turn says into the user's turn, join turns of one role, or give the tokenizer another "
             "template."
         )
-    _check_shown(f"the rows of {source}", [m["content"] for m in row["prompt"] if m["role"] != "assistant"], prompt)
+    said = [message["content"] for message in row["prompt"] if message["role"] in _SHOWN_WORD_FOR_WORD]
+    _check_shown(f"the rows of {source}", said, prompt)
     return prompt, whole
 
 

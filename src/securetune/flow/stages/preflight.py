@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedModel
-from transformers.utils import is_torch_bf16_gpu_available
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
 from securetune.base.artifacts import Product
 from securetune.base.fingerprint import fingerprint
@@ -52,11 +52,13 @@ def compute(work: Work) -> Product:
     _check_device(config)
     template = check_template(session.tokenizer)
     rows, prompts = list(_rows(session)), list(_prompts(session))
-    faults = [*_unaligned_faults(config)]
+    faults = _unaligned_faults(config)
     if template.end is None:
         faults.append("the chat template puts no end token behind an answer, so nobody learns where to end")
+    _stop_at(faults, config)
     model = session.base_model()
     faults += _room_faults(model, config, rows, prompts)
+    _stop_at(faults, config)
     untuned = ask_untuned(
         model,
         session.tokenizer,
@@ -68,14 +70,9 @@ def compute(work: Work) -> Product:
     answers = answer_faults(untuned, config.preflight)
     if config.preflight.stop and answers:
         raise ModelError(stopping_error(answers, untuned))
-    if config.preflight.stop and faults:
-        raise ConfigError(
-            f"Expected a run whose parts go together, found: {'; '.join(faults)}. Correct that, or set preflight.stop "
-            "to false to go on all the same."
-        )
     notes = [note for found in rows for note in row_notes(found, config.train.max_length)]
-    for warning in (*faults, *answers, *notes):
-        log.warning("%s", warning)
+    for fault in (*faults, *answers):
+        log.warning("%s", fault)
     preflight = Preflight(
         template=template,
         rows=rows,
@@ -88,8 +85,18 @@ def compute(work: Work) -> Product:
     return Product(data=to_json(preflight))
 
 
+def _stop_at(faults: Sequence[str], config: RunConfig) -> None:
+    """End the run at the first step that finds that its parts do not go together, unless it is to go on."""
+    if config.preflight.stop and faults:
+        raise ConfigError(
+            f"Expected a run whose parts go together, found: {'; '.join(faults)}. Correct that, or set preflight.stop "
+            "to false to go on all the same."
+        )
+
+
 def _check_device(config: RunConfig) -> None:
-    if config.train.bf16 and not is_torch_bf16_gpu_available():
+    """The same question as the training arguments ask, hours earlier."""
+    if config.train.bf16 and not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
         raise ConfigError(
             "Expected a GPU that computes in bfloat16 for train.bf16, found none. Set train.bf16 to false, or run on "
             "another machine."
