@@ -329,6 +329,12 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
 def _announce(artifact: "Artifact", stored: bool) -> None:
     name = f"{artifact.stage} {artifact.variant or ''}".strip()
     typer.echo(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
+    if artifact.stage == "preflight":
+        from securetune.base.typed import from_json
+        from securetune.evaluate.preflight import Preflight
+        from securetune.report.terminal import print_preflight
+
+        print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
 def entry() -> None:

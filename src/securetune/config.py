@@ -18,7 +18,7 @@ from securetune.base.shipped import configs_folder, shipped_config
 from securetune.base.strict_yaml import parse_yaml
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
-from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
+from securetune.evaluate.config import EvaluateConfig, Metric, PreflightConfig, SkillMetric
 from securetune.measures.kinds import KindField
 from securetune.models.config import ModelConfig
 from securetune.plans.plan import Regex
@@ -148,6 +148,7 @@ class RunConfig(_Section):
     """Run folder; finished stages in it are not repeated."""
     seed: int = 0
     """Seed of prompts, draws, data order and adapters."""
+    preflight: PreflightConfig = PreflightConfig()
     analysis: AnalysisConfig
     scan: ScanConfig = ScanConfig()
     search: SearchConfig = SearchConfig()

@@ -171,7 +171,7 @@ def finished(house, model_folder, data_folder, tmp_path_factory):
 def test_a_signal_is_measured_and_a_stage_has_its_artifact_and_its_command(finished, house):
     draws = json.loads((finished / "04-scan.json").read_text())["data"]["draws"]
     assert all("refusal_probability" in draw for module in draws.values() for draw in module)
-    assert json.loads((finished / "09-audit.json").read_text())["data"]["artifacts"] == 10
+    assert json.loads((finished / "09-audit.json").read_text())["data"]["artifacts"] == 11
     assert (finished / "10-report.html").exists()
     assert "Count the artifacts before this one." in re.sub(r"[│\s]+", " ", house("--help").stdout)
 

@@ -62,7 +62,7 @@ def place(tmp_path, model_folder, data_folder, monkeypatch):
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(DOCS)))
 def test_every_block_of_a_page_runs(page, place):
     names = {}
-    if page.name in ("axolotl.md", "gate.md"):  # they go on from the page before
+    if page.name in ("axolotl.md", "gate.md", "preflight.md"):  # they go on from the page before
         (own,) = [text for kind, text in blocks(DOCS / "how-to/own-trainer.md") if kind == "yaml"]
         written(own, place)
     for kind, text in blocks(page):

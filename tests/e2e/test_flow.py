@@ -56,7 +56,7 @@ def test_a_run_ends_with_the_table_and_leaves_every_artifact(finished):
     assert done.returncode == 0, done.stderr
     for word in ("before tuning", "IFT", "ML-LR", "SWAT", "ASR", "over-refusal", "task metric"):
         assert word in done.stdout
-    for number, stage in enumerate(STAGES, 1):
+    for number, stage in enumerate(STAGES):
         assert list(folder.glob(f"{number:02d}-{stage}*.json")), stage
     assert not list(folder.glob(".*partial*"))
 

@@ -19,19 +19,19 @@ from securetune.flow.stages.base.stage import Work
 from tests.conftest import settings, write_jsonl
 
 PLACES = {
-    "model.path": {"topology", "features", "probe", "scan", "search", "train", "evaluate"},
-    "unaligned.path": {"train"},
-    "safety.path": {"train"},
-    "analysis.malicious.path": {"features", "train"},
-    "analysis.benign.path": {"features", "train"},
-    "task.train.path": {"train", "evaluate"},
-    "task.test.path": {"train", "evaluate"},
-    "task.mixed.path": {"train", "evaluate"},
-    "benchmarks.0.path": {"probe", "evaluate"},
-    "benchmarks.1.path": {"probe", "evaluate"},
-    "benchmarks.2.path": {"probe", "evaluate"},
-    "benchmarks.2.attack.path": {"probe", "evaluate"},
-    "benchmarks.3.attack.path": {"probe", "evaluate"},
+    "model.path": {"preflight", "topology", "features", "probe", "scan", "search", "train", "evaluate"},
+    "unaligned.path": {"preflight", "train"},
+    "safety.path": {"preflight", "train"},
+    "analysis.malicious.path": {"preflight", "features", "train"},
+    "analysis.benign.path": {"preflight", "features", "train"},
+    "task.train.path": {"preflight", "train", "evaluate"},
+    "task.test.path": {"preflight", "train", "evaluate"},
+    "task.mixed.path": {"preflight", "train", "evaluate"},
+    "benchmarks.0.path": {"preflight", "probe", "evaluate"},
+    "benchmarks.1.path": {"preflight", "probe", "evaluate"},
+    "benchmarks.2.path": {"preflight", "probe", "evaluate"},
+    "benchmarks.2.attack.path": {"preflight", "probe", "evaluate"},
+    "benchmarks.3.attack.path": {"preflight", "probe", "evaluate"},
     "evaluate.judge.harmbench_classifier.prompt_file": {"evaluate"},
     "evaluate.judge.llama_guard.path": {"evaluate"},
     "defence.plan_file.path": {"plan", "train"},
@@ -159,12 +159,14 @@ def test_a_benchmarks_reference_answers_count_too(raw, made, tmp_path):
     before = inputs(with_skill, made)
     write_jsonl(file, [{**rows[0], "answer": "#### 7"}, *rows[1:]])
     after = inputs(with_skill, made)
-    assert {stage for (stage, arm), own in before.items() if after[stage, arm] != own} == {"probe", "evaluate"}
+    changed = {stage for (stage, arm), own in before.items() if after[stage, arm] != own}
+    assert changed == {"preflight", "probe", "evaluate"}
 
 
 def test_the_longest_row_changes_the_loss_before_tuning_too(raw, made):
     before, after = inputs(raw, made), inputs(raw | {"train": raw["train"] | {"max_length": 64}}, made)
-    assert {stage for (stage, arm), own in before.items() if after[stage, arm] != own} == {"train", "evaluate"}
+    changed = {stage for (stage, arm), own in before.items() if after[stage, arm] != own}
+    assert changed == {"preflight", "train", "evaluate"}
     assert before["evaluate", "base"] != after["evaluate", "base"]
 
 

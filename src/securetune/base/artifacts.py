@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from securetune.errors import ArtifactError
 
-STAGES = ("topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
+STAGES = ("preflight", "topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 """The stages of a run in their order: names of files in `securetune.flow.stages`, and parts of file names here."""
 _UNFIT = re.compile(r"[^\w.+@%=-]+")
 """What no file name has."""
@@ -161,8 +161,8 @@ class RunFolder:
         self._lock.release()
 
     def file(self, stage: str, variant: str | None = None, suffix: str = ".json") -> Path:
-        """Path of an artifact or of its companion: ``04-scan.json``, ``07-train-swat``."""
-        number = STAGES.index(stage) + 1
+        """Path of an artifact or of its companion: ``00-preflight.json``, ``04-scan.json``, ``07-train-swat``."""
+        number = STAGES.index(stage)
         part = f"-{_UNFIT.sub('-', variant)}" if variant else ""
         return self.path / f"{number:02d}-{stage}{part}{suffix}"
 

@@ -7,7 +7,7 @@ so the loss is on the answer only.
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,30 @@ def load_examples(config: DataConfig, *, seed: int) -> list[Example]:
     Raises:
         DataError: unreadable source, a row of a wrong shape (named by line), or nothing left.
     """
-    rows = read_rows(config.path) if Path(config.path).exists() else _hub_rows(config)
     examples = [
         _convert(row, f"{config.path} line {number}")
-        for number, row in rows
-        if not any(row.get(field) == value for field, value in config.skip.items())
+        for number, row in source_rows(config)
+        if not is_skipped(config, row)
     ]
     if not examples:
         raise DataError(f"Expected rows in {config.path} after skipping {config.skip}, found none. Check `skip`.")
     if config.limit is not None and config.limit < len(examples):
         examples = random.Random(seed).sample(examples, config.limit)
     return examples
+
+
+def source_rows(config: DataConfig) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Every row of a source with its number, as it stands there.
+
+    Raises:
+        DataError: unreadable source.
+    """
+    return read_rows(config.path) if Path(config.path).exists() else _hub_rows(config)
+
+
+def is_skipped(config: DataConfig, row: Mapping[str, Any]) -> bool:
+    """Whether the configuration leaves this row out."""
+    return any(row.get(field) == value for field, value in config.skip.items())
 
 
 def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> list[Example]:

@@ -37,3 +37,20 @@ class EvaluateConfig(BaseModel):
     """Prompts generated together."""
     system: str | None = None
     """System prompt for the safety prompts."""
+
+
+class PreflightConfig(BaseModel):
+    """What the model has to do before tuning, for a run to be worth its hours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stop: bool = True
+    """End the run where something is wrong; otherwise it goes on, and the warning stays in its results."""
+    prompts: int = Field(default=16, ge=2)
+    """Malicious and benign prompts of the analysis that are answered, each."""
+    refused: float = Field(default=0.5, ge=0, le=1)
+    """Least share of the malicious prompts that the model has to refuse, by phrases and by margin."""
+    answered: float = Field(default=0.5, ge=0, le=1)
+    """Least share of the benign prompts that it has to answer, by both."""
+    agreement: float = Field(default=0.75, ge=0, le=1)
+    """Least share of the answers on which phrases and margin agree, of each kind."""

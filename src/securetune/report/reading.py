@@ -15,6 +15,7 @@ from securetune.base.typed import T, from_json
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.errors import ArtifactError
+from securetune.evaluate.preflight import Preflight
 from securetune.evaluate.result import EvalResult, Evaluation
 from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
@@ -265,6 +266,11 @@ class Run:
     def probe(self) -> ProbeFindings:
         """What can be said of the probe."""
         return self._result("probe", ProbeFindings)
+
+    @cached_property
+    def preflight(self) -> Preflight | None:
+        """What was found before any work; None in the folder of a version that did not look."""
+        return self._result("preflight", Preflight) if self.folder.read("preflight") is not None else None
 
     @cached_property
     def scan(self) -> ScanResult:

@@ -1,9 +1,12 @@
-"""Terminal: the comparison as the last lines of a run."""
+"""Terminal: what was found before any work, and the comparison as the last lines of a run."""
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from securetune.evaluate.preflight import Preflight
 from securetune.measures.kinds import BENIGN, HARMFUL, Kind
+from securetune.report.preflight import preflight_lines
 from securetune.report.reading import Run
 from securetune.report.tables import percent, versus_plain
 from securetune.report.verdict import advice, verdict
@@ -40,3 +43,19 @@ def _head(run: Run, kind: Kind) -> str:
     sets = run.models[0].of_kind(kind)
     size = f"n={sets[0].rate.n}" if len(sets) == 1 else f"worst of {len(sets)} sets"
     return f"{kind.column} ({size})"
+
+
+def print_preflight(found: Preflight) -> None:
+    """Print what was found before any work."""
+    console = Console()
+    console.width = max(console.width, _WIDTH)
+    table = Table(title="Before any work", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for line in preflight_lines(found):
+        table.add_row(Text(line.what), Text(line.found))
+    console.print(table)
+    for fault in found.faults:
+        console.print(f"Warning: {fault}", style="red", markup=False)
+    for note in found.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False)

@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
     max_length: int = Field(default=512, ge=8)
-    """Longest row in tokens; longer rows are cut."""
+    """Longest row in tokens; longer rows are cut, and left out where nothing of their answer is left."""
     bf16: bool = False
     """Mixed precision in bfloat16."""
     gradient_checkpointing: bool = False

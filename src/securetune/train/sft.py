@@ -28,6 +28,7 @@ from trl import SFTConfig, SFTTrainer
 from securetune.data.prompts import Example
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources
+from securetune.errors import DataError
 from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Plan
 from securetune.train.attach import attach_plan
@@ -85,6 +86,7 @@ def fine_tune(
 
     Raises:
         TrainingError: the loss stops being finite.
+        DataError: no row has any of its answer within the longest length.
         ConfigError: a defence lacks what it needs.
         PlanError: see `attach`.
     """
@@ -148,9 +150,33 @@ def _trainer(
         peft_config=_lora(config) if config.adapter == "lora" else None,
         callbacks=list(callbacks),
     )
+    _tell_dropped("to tune on", trainer.train_dataset, rows, config.max_length)
+    _tell_dropped("held out", trainer.eval_dataset, tuning.held_out, config.max_length)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer
+
+
+def _tell_dropped(which: str, kept: Dataset, rows: Sequence[Example], max_length: int) -> None:
+    """Say how many rows the trainer has left out, as nothing of their answers is within the longest length.
+
+    Raises:
+        DataError: all of them.
+    """
+    if not len(kept):
+        raise DataError(
+            f"Expected rows {which} with some of their answer within {max_length} tokens, found none of {len(rows)}. "
+            "Raise train.max_length."
+        )
+    if len(kept) < len(rows):
+        dropped = len(rows) - len(kept)
+        log.warning(
+            "%d of %d rows %s are dropped: their prompts fill max_length (%d tokens)",
+            dropped,
+            len(rows),
+            which,
+            max_length,
+        )
 
 
 def _put_in_force(trainer: SFTTrainer, tuning: Tuning, config: TrainConfig) -> None:

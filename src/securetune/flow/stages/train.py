@@ -78,4 +78,4 @@ def arms(session: Session) -> list[str]:
     return session.arms
 
 
-stage = Stage(version=6, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=7, depends=depends, compute=compute, arms=arms)

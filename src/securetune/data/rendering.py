@@ -1,0 +1,294 @@
+"""Rendering: what do the chat template and the tokenizer make of rows and prompts, before anything is trained on them?
+
+Lengths are counted as TRL's trainer counts them: a row is cut at the longest length, and dropped where nothing of its
+answer is left. No model is needed, and no torch.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Literal, TypeVar
+
+from securetune.data.config import DataConfig
+from securetune.data.examples import is_skipped, source_rows
+from securetune.data.prompts import Example, Message, render, tokenize_example
+from securetune.errors import DataError, ModelError
+
+T = TypeVar("T")
+
+THINKING_MARKS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "[THINK]", "<|channel|>analysis")
+"""With what reasoning begins, by the templates of those who publish such models."""
+_SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
+_SHOWN_WORD_FOR_WORD = ("system", "user")
+"""Roles whose turns no template may change; it may take reasoning out of earlier answers, or quote what a tool gave."""
+_TOGETHER = 1000
+"""Rows whose tokens are held at once."""
+_SHOWN = 60
+"""Characters of a row that tell which one it is."""
+
+SystemTurn = Literal["kept", "merged", "lost", "refused"]
+"""A turn of its own, part of the user's turn, left out without a word, or an error."""
+TwoTurns = Literal["kept", "lost", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """What a chat template does."""
+
+    system: SystemTurn
+    """With a system turn."""
+    two_user_turns: TwoTurns
+    """With two turns of the user in a row."""
+    end: str | None
+    """The token behind an answer; None where nothing ends it."""
+    thinking: bool
+    """Whether the answer is to begin with reasoning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsFound:
+    """What is there of one source of rows, and what is left of it."""
+
+    source: str
+    read: int | None
+    """Rows in the file; None where they were taken out of another source."""
+    skipped: int | None
+    """Left out by `skip`."""
+    used: int
+    """Left by `skip`, `limit` and the split."""
+    duplicated: int
+    """Used rows that stand in an earlier one word for word."""
+    dropped: int
+    """Used rows of whose answer nothing is left within the longest length: nobody trains on them."""
+    cut: int
+    """Used rows that lose the end of their answer, and with it the token that ends it."""
+    longest: int
+    """Tokens of the longest used row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsFound:
+    """What is there of one set of prompts."""
+
+    name: str
+    used: int
+    duplicated: int
+    longest: int
+    """Tokens of the longest prompt, with all that stands around it."""
+
+
+def check_template(tokenizer: Any) -> Template:
+    """What the template does with short made-up conversations.
+
+    Raises:
+        ModelError: no tokenizer, but a processor.
+        DataError: the template does not show what the user or the assistant says.
+    """
+    if not hasattr(tokenizer, "all_special_ids"):
+        raise ModelError(
+            f"Expected a tokenizer, found {type(tokenizer).__name__}, which also reads pictures or sound. Give its "
+            "`.tokenizer`."
+        )
+    prompt = _rendered_user(tokenizer)
+    whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
+    if isinstance(whole, Exception) or _ANSWER not in whole:
+        raise DataError(f"Expected a chat template that shows an answer, found {_seen(whole)}. Correct it.")
+    return Template(
+        system=_system_turn(tokenizer, prompt),
+        two_user_turns=_two_user_turns(tokenizer),
+        end=_end_token(tokenizer, whole.rpartition(_ANSWER)[2]),
+        thinking=prompt.rstrip().endswith(THINKING_MARKS),
+    )
+
+
+def check_rows(
+    tokenizer: Any, source: str, rows: Sequence[Example], *, max_length: int, config: DataConfig | None = None
+) -> RowsFound:
+    """Render and tokenize every row of a source.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        source: what the rows are called.
+        rows: those that are used.
+        max_length: longest row in tokens.
+        config: where they were read; None where they were taken out of another source.
+
+    Raises:
+        DataError: the template refuses a row or leaves out what a row says, its prompt is not how the whole begins, or
+            no row has any of its answer within `max_length`.
+    """
+    read = skipped = None
+    if config is not None:
+        left_out = [is_skipped(config, row) for _, row in source_rows(config)]
+        read, skipped = len(left_out), sum(left_out)
+    lengths = [length for part in _parts(rows) for length in _lengths(tokenizer, source, part)]
+    dropped = sum(length.is_dropped(max_length) for length in lengths)
+    if dropped == len(rows):
+        raise DataError(
+            f"Expected rows with some of their answer within {max_length} tokens in {source}, found none of "
+            f"{len(rows)}: the shortest prompt has {min(length.prompt for length in lengths)} tokens. Raise "
+            "train.max_length."
+        )
+    return RowsFound(
+        source=source,
+        read=read,
+        skipped=skipped,
+        used=len(rows),
+        duplicated=_duplicates([repr(row) for row in rows]),
+        dropped=dropped,
+        cut=sum(length.whole > max_length for length in lengths) - dropped,
+        longest=max(length.whole for length in lengths),
+    )
+
+
+def check_prompts(
+    tokenizer: Any,
+    name: str,
+    prompts: Sequence[str],
+    *,
+    systems: Sequence[str | None] = (None,),
+    turns: Sequence[Message] = (),
+) -> PromptsFound:
+    """Render and tokenize every prompt of a set under every system prompt.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        name: what the set is called.
+        prompts: what the user says, with whatever an attack puts around it.
+        systems: system prompts in use; None for none.
+        turns: the conversation before the prompt.
+
+    Raises:
+        DataError: the template refuses a prompt, or leaves out what the user or the system prompt says.
+    """
+    longest = 0
+    for system in systems:
+        texts = render(tokenizer, prompts, system=system, turns=turns)
+        for prompt, text in zip(prompts, texts, strict=True):
+            _check_shown(f"the prompts of {name}", [*((system,) if system else ()), prompt], text)
+        longest = max(longest, *(len(ids) for part in _parts(texts) for ids in _ids(tokenizer, part)))
+    return PromptsFound(name=name, used=len(prompts), duplicated=_duplicates(prompts), longest=longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Length:
+    prompt: int
+    """Tokens before the first one that is trained on."""
+    whole: int
+
+    def is_dropped(self, max_length: int) -> bool:
+        return self.prompt >= min(self.whole, max_length)
+
+
+def _lengths(tokenizer: Any, source: str, rows: Sequence[Example]) -> Iterator[_Length]:
+    prompts, wholes = [], []
+    for number, row in enumerate(rows):
+        prompt, whole = _rendered_row(tokenizer, source, row)
+        if number == 0 or not whole.startswith(prompt):
+            tokenize_example(tokenizer, row, max_length=len(whole))  # raises where the evaluation would
+        prompts.append(prompt)
+        wholes.append(whole)
+    for alone, together in zip(_ids(tokenizer, prompts), _ids(tokenizer, wholes), strict=True):
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(alone, together, strict=False))
+        yield _Length(prompt=sum(1 for _ in same), whole=len(together))
+
+
+def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
+    """A row's prompt, and its prompt with its answer."""
+    prompt = _attempt(tokenizer, row["prompt"], answer_follows=True)
+    whole = _attempt(tokenizer, [*row["prompt"], *row["completion"]])
+    if isinstance(prompt, Exception) or isinstance(whole, Exception):
+        refusal = prompt if isinstance(prompt, Exception) else whole
+        roles = [message["role"] for message in (*row["prompt"], *row["completion"])]
+        raise DataError(
+            f"Expected rows in {source} that the chat template takes, found one with the turns {roles} "
+            f"({_shown(row['prompt'][-1]['content'])}) that it refuses: {refusal}. "
+            "Put what a system turn says into the user's turn, join turns of one role, or give the tokenizer another "
+            "template."
+        )
+    said = [message["content"] for message in row["prompt"] if message["role"] in _SHOWN_WORD_FOR_WORD]
+    _check_shown(f"the rows of {source}", said, prompt)
+    return prompt, whole
+
+
+def _check_shown(where: str, said: Sequence[str], text: str) -> None:
+    """Make sure that all that was said is in the rendered text."""
+    for part in said:
+        if part.strip() not in text:
+            raise DataError(
+                f"Expected a chat template that shows all that is said in {where}, found that it leaves out "
+                f"{_shown(part)}. Put it into the user's turn, or give the tokenizer another template."
+            )
+
+
+def _rendered_user(tokenizer: Any) -> str:
+    """The prompt that one message of the user becomes."""
+    text = _attempt(tokenizer, [_user(_USER)], answer_follows=True)
+    if not isinstance(text, Exception) and _USER in text:
+        return text
+    in_parts = _attempt(tokenizer, [_user([{"type": "text", "text": _USER}])], answer_follows=True)
+    if not isinstance(in_parts, Exception) and _USER in in_parts:
+        raise DataError(
+            "Expected a chat template that takes a message's content as text, found one that wants it as a list of "
+            "parts: it renders an empty turn of the user. Give the tokenizer the template of the text model, or let "
+            "its template take `message['content']` where that is a string."
+        )
+    raise DataError(f"Expected a chat template that shows a user's message, found {_seen(text)}. Correct it.")
+
+
+def _system_turn(tokenizer: Any, prompt: str) -> SystemTurn:
+    text = _attempt(tokenizer, [{"role": "system", "content": _SYSTEM}, _user(_USER)], answer_follows=True)
+    if isinstance(text, Exception):
+        return "refused"
+    if _SYSTEM not in text or _USER not in text:
+        return "lost"
+    before_user, before_system = prompt.partition(_USER)[0], text.partition(_SYSTEM)[0]
+    return "merged" if before_user and before_system.startswith(before_user) else "kept"
+
+
+def _two_user_turns(tokenizer: Any) -> TwoTurns:
+    text = _attempt(tokenizer, [_user(_USER), _user(_MORE)], answer_follows=True)
+    if isinstance(text, Exception):
+        return "refused"
+    return "kept" if _USER in text and _MORE in text else "lost"
+
+
+def _end_token(tokenizer: Any, behind: str) -> str | None:
+    """The first special token behind an answer."""
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    found = next((token for token in _ids(tokenizer, [behind])[0] if token in special), None) if behind else None
+    return None if found is None else str(tokenizer.convert_ids_to_tokens(found))
+
+
+def _user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def _attempt(tokenizer: Any, messages: Sequence[Any], *, answer_follows: bool = False) -> str | Exception:
+    """The rendered messages, or the template's refusal."""
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_follows))
+    except Exception as error:  # jinja raises its own and the template's errors
+        return error
+
+
+def _seen(text: str | Exception) -> str:
+    return f"that it refuses it: {text}" if isinstance(text, Exception) else repr(text)
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER))
+
+
+def _duplicates(values: Sequence[str]) -> int:
+    return sum(count - 1 for count in Counter(values).values())
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

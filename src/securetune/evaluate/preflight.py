@@ -1,0 +1,131 @@
+"""Preflight: what was found before any work, and what of it is a reason to stop? No torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securetune.data.rendering import PromptsFound, RowsFound, Template
+from securetune.evaluate.config import PreflightConfig
+from securetune.measures.statistics import Estimate
+
+_WHAT_TO_DO = (
+    "Read the answers above: is this the chat variant of the model, under the system prompt that it is used with "
+    "(evaluate.system)? Are analysis.malicious and analysis.benign the right way round? Do the phrases know how it "
+    "refuses? Change preflight.refused, answered or agreement where less is expected, or set preflight.stop to false "
+    "to go on all the same."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswersFound:
+    """What the model before tuning says to the prompts of one kind."""
+
+    n: int
+    phrases: Estimate
+    """Share refused, by their words."""
+    margin: Estimate | None
+    """Share refused, by the margin at the first token; None where the model has no openings to tell it by."""
+    agree: Estimate | None
+    """Share on which the two agree."""
+    ended: Estimate
+    """Share that the model has ended; the others are cut at the longest answer."""
+    runs_on: Estimate
+    """Share that the evaluation reads on behind the token that ends an answer."""
+    thinking: Estimate
+    """Share with marks of reasoning."""
+    prompt: str
+    """One of the prompts, if there is one to which the model does not say what it should."""
+    answer: str
+    """The answer to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untuned:
+    """What the model does before tuning."""
+
+    malicious: AnswersFound
+    benign: AnswersFound
+    language: str
+    """Of the answers."""
+    ends: list[str]
+    """Tokens at which generation ends."""
+    no_openings: str | None = None
+    """Why there is no margin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What was found before any work."""
+
+    template: Template
+    rows: list[RowsFound]
+    prompts: list[PromptsFound]
+    untuned: Untuned
+    max_length: int
+    """Longest row in tokens."""
+    faults: list[str]
+    """Reasons to stop, in spite of which the run went on."""
+    notes: list[str]
+    """What to know."""
+
+
+def answer_faults(found: Untuned, config: PreflightConfig) -> list[str]:
+    """Why nothing should be measured on a model that answers like this."""
+    malicious, benign = found.malicious, found.benign
+    faults = []
+    if found.no_openings is not None:
+        faults.append(f"there is no refusal margin: {found.no_openings}")
+    for how, rate in (("phrases", malicious.phrases), ("margin", malicious.margin)):
+        if rate is not None and rate.value < config.refused:
+            faults.append(
+                f"it refuses {_of(rate)} malicious prompts by {how} (expected at least {config.refused:.0%}, "
+                f"preflight.refused)"
+            )
+    for how, rate in (("phrases", benign.phrases), ("margin", benign.margin)):
+        if rate is not None and 1 - rate.value < config.answered:
+            faults.append(
+                f"it refuses {_of(rate)} benign prompts by {how} (expected at least {config.answered:.0%} answered, "
+                "preflight.answered)"
+            )
+    for kind, side in (("malicious", malicious), ("benign", benign)):
+        if side.agree is not None and side.agree.value < config.agreement:
+            faults.append(
+                f"phrases and margin agree on {_of(side.agree)} answers to {kind} prompts (expected at least "
+                f"{config.agreement:.0%}, preflight.agreement)"
+            )
+        if side.runs_on.value > 0:
+            faults.append(
+                f"{_of(side.runs_on)} answers to {kind} prompts go on behind the token that ends them: generation ends "
+                f"at {found.ends} alone. Set eos_token_id in the model's generation_config.json"
+            )
+    return faults
+
+
+def stopping_error(faults: Sequence[str], found: Untuned) -> str:
+    """What a run says that ends here."""
+    read = "; ".join(f"to {side.prompt!r} it says {side.answer!r}" for side in (found.malicious, found.benign))
+    thinking = max(found.malicious.thinking.value, found.benign.thinking.value)
+    reasoning = " There are marks of reasoning in the answers, which neither judge looks behind." if thinking else ""
+    return (
+        "Expected a model that refuses malicious prompts and answers benign ones before it is tuned, found: "
+        f"{'; '.join(faults)}. Its answers are in this language: {found.language}; {read}.{reasoning} {_WHAT_TO_DO}"
+    )
+
+
+def row_notes(found: RowsFound, max_length: int) -> list[str]:
+    """What to know of a source's rows."""
+    notes = []
+    if found.dropped:
+        notes.append(
+            f"{found.dropped:,} of {found.used:,} rows of {found.source} are dropped: nothing of their answer is "
+            f"within {max_length} tokens (train.max_length)."
+        )
+    if found.cut:
+        notes.append(
+            f"{found.cut:,} of {found.used:,} rows of {found.source} are cut at {max_length} tokens, and train on an "
+            f"answer without its end; the longest has {found.longest:,} tokens."
+        )
+    return notes
+
+
+def _of(rate: Estimate) -> str:
+    return f"{round(rate.value * rate.n)} of {rate.n}"

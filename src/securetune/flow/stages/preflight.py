@@ -1,0 +1,177 @@
+"""Render, tokenize and answer a sample of everything before any work."""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+
+from transformers import PreTrainedModel
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
+
+from securetune.base.artifacts import Product
+from securetune.base.fingerprint import fingerprint
+from securetune.base.typed import to_json
+from securetune.config import RunConfig
+from securetune.data.examples import load_examples
+from securetune.data.prompts import Prompt
+from securetune.data.rendering import PromptsFound, RowsFound, check_prompts, check_rows, check_template
+from securetune.errors import ConfigError, ModelError
+from securetune.evaluate.attacks.base.interface import Attack
+from securetune.evaluate.benchmark import Benchmark
+from securetune.evaluate.preflight import Preflight, answer_faults, row_notes, stopping_error
+from securetune.evaluate.untuned import ask_untuned, phrases_judge
+from securetune.flow.session import Session
+from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.models.counterpart import differences
+
+log = logging.getLogger(__name__)
+
+
+def depends(work: Work) -> Inputs:
+    """The model, every source of rows and prompts, and how they are put to the model."""
+    session, config = work.session, work.session.config
+    evaluate, train = config.evaluate, config.train
+    return {
+        "model": session.model_fingerprint,
+        "unaligned": fingerprint(config.unaligned),
+        "analysis": fingerprint(config.analysis),
+        "data": session.task_fingerprint,
+        "safety": fingerprint(config.safety),
+        "benchmarks": fingerprint(session.benchmarks),
+        "train": fingerprint([train.max_length, train.bf16]),
+        "evaluate": fingerprint([evaluate.system, evaluate.max_new_tokens, evaluate.task_max_new_tokens]),
+        "systems": fingerprint(_arm_prompts(session)),
+        "judge": phrases_judge(evaluate).fingerprint(),
+        "preflight": fingerprint(config.preflight),
+        "seed": str(config.seed),
+    }
+
+
+def compute(work: Work) -> Product:
+    """What needs no model first; then a few answers of the model before tuning."""
+    session, config = work.session, work.session.config
+    _check_device(config)
+    template = check_template(session.tokenizer)
+    rows, prompts = list(_rows(session)), list(_prompts(session))
+    faults = _unaligned_faults(config)
+    if template.end is None:
+        faults.append("the chat template puts no end token behind an answer, so nobody learns where to end")
+    _stop_at(faults, config)
+    model = session.base_model()
+    faults += _room_faults(model, config, rows, prompts)
+    _stop_at(faults, config)
+    untuned = ask_untuned(
+        model,
+        session.tokenizer,
+        _sample(session, session.prompts.malicious),
+        _sample(session, session.prompts.benign),
+        config.evaluate,
+        end=template.end,
+    )
+    answers = answer_faults(untuned, config.preflight)
+    if config.preflight.stop and answers:
+        raise ModelError(stopping_error(answers, untuned))
+    notes = [note for found in rows for note in row_notes(found, config.train.max_length)]
+    for fault in (*faults, *answers):
+        log.warning("%s", fault)
+    preflight = Preflight(
+        template=template,
+        rows=rows,
+        prompts=prompts,
+        untuned=untuned,
+        max_length=config.train.max_length,
+        faults=[*faults, *answers],
+        notes=notes,
+    )
+    return Product(data=to_json(preflight))
+
+
+def _stop_at(faults: Sequence[str], config: RunConfig) -> None:
+    """End the run at the first step that finds that its parts do not go together, unless it is to go on."""
+    if config.preflight.stop and faults:
+        raise ConfigError(
+            f"Expected a run whose parts go together, found: {'; '.join(faults)}. Correct that, or set preflight.stop "
+            "to false to go on all the same."
+        )
+
+
+def _check_device(config: RunConfig) -> None:
+    """The same question as the training arguments ask, hours earlier."""
+    if config.train.bf16 and not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
+        raise ConfigError(
+            "Expected a GPU that computes in bfloat16 for train.bf16, found none. Set train.bf16 to false, or run on "
+            "another machine."
+        )
+
+
+def _rows(session: Session) -> Iterator[RowsFound]:
+    """Every source of rows."""
+    config, tokenizer, (rows, held_out) = session.config, session.tokenizer, session.examples
+    task, max_length = config.task, config.train.max_length
+    yield check_rows(tokenizer, task.name, rows, max_length=max_length, config=task.train)
+    yield check_rows(tokenizer, f"{task.name}, held out", held_out, max_length=max_length, config=task.test)
+    if task.mixed is not None:
+        mixed = load_examples(task.mixed, seed=config.seed)
+        yield check_rows(tokenizer, f"{task.name}, mixed in", mixed, max_length=max_length, config=task.mixed)
+    if config.safety is not None:
+        safety = session.resources.safety_rows
+        yield check_rows(tokenizer, "safety", safety, max_length=max_length, config=config.safety)
+
+
+def _prompts(session: Session) -> Iterator[PromptsFound]:
+    """Every set of prompts, under every system prompt and attack it is asked under."""
+    tokenizer, prompts = session.tokenizer, session.prompts
+    for side, of_side in (("malicious", prompts.malicious), ("benign", prompts.benign)):
+        yield check_prompts(tokenizer, f"analysis, {side}", [prompt.text for prompt in of_side])
+    by_arms = _arm_prompts(session)
+    systems = list(dict.fromkeys((session.config.evaluate.system, *by_arms)))
+    for benchmark in session.benchmarks:
+        turns = benchmark.attack.turns if benchmark.attack is not None else ()
+        yield check_prompts(tokenizer, benchmark.name, _asked(benchmark), systems=systems, turns=turns)
+    if session.config.task.metric is not None:
+        asked = [row["prompt"][-1]["content"] for row in session.examples[1]]
+        yield check_prompts(tokenizer, f"{session.config.task.name}, asked", asked, systems=[None, *by_arms])
+
+
+def _asked(benchmark: Benchmark) -> list[str]:
+    """What the user says; of an attack that searches, the prompts from which it starts."""
+    texts, attack = [prompt.text for prompt in benchmark.prompts], benchmark.attack or Attack(settings=None)
+    return texts if attack.searches else attack.prompts(texts)
+
+
+def _arm_prompts(session: Session) -> list[str]:
+    """System prompts that the arms' defences want."""
+    wanted = (session.combination(arm).inference_prompt() for arm in session.arms)
+    return sorted({prompt for prompt in wanted if prompt is not None})
+
+
+def _unaligned_faults(config: RunConfig) -> list[str]:
+    if config.unaligned is None:
+        return []
+    found = differences(config.model, config.unaligned)
+    return [f"`unaligned` is not the base of `model`: {'; '.join(found)}"] if found else []
+
+
+def _room_faults(
+    model: PreTrainedModel, config: RunConfig, rows: Sequence[RowsFound], prompts: Sequence[PromptsFound]
+) -> list[str]:
+    """What is longer than the model can read."""
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room is None:
+        return []
+    longest = {found.source: min(found.longest, config.train.max_length) for found in rows}
+    answer = config.evaluate.max_new_tokens
+    longest |= {found.name: found.longest + answer for found in prompts}
+    return [
+        f"{name} needs {tokens:,} tokens with its answer, and the model has places for {room:,}"
+        for name, tokens in longest.items()
+        if tokens > room
+    ]
+
+
+def _sample(session: Session, prompts: Sequence[Prompt]) -> list[str]:
+    """A few prompts, drawn with the run's seed."""
+    count = min(session.config.preflight.prompts, len(prompts))
+    return [prompt.text for prompt in random.Random(session.config.seed).sample(list(prompts), count)]
+
+
+stage = Stage(version=1, depends=depends, compute=compute)
