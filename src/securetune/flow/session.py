@@ -32,6 +32,7 @@ from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
 """In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
+_HELD_OUT = "drawn by the seed"  # rows from the top of a sorted file would all be of one kind
 
 
 def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
@@ -98,8 +99,9 @@ class Session:
 
     @cached_property
     def task_fingerprint(self) -> str:
-        """The task's settings and rows."""
-        return fingerprint(self.config.task)
+        """The task's settings and rows, and how rows are held out where that is left to us."""
+        task = self.config.task
+        return fingerprint(task) if task.test is not None else fingerprint([task, _HELD_OUT])
 
     def journal(self, stage: str, inputs: Mapping[str, str], process: int = 0) -> Journal:
         """A stage's journal for exactly these inputs, one per process; each starts with what all of them hold."""
@@ -194,7 +196,7 @@ class Session:
 
     def _task_rows(self) -> tuple[list[Example], list[Example]]:
         task, seed = self.config.task, self.config.seed
-        rows = load_examples(task.train, seed=seed)
+        rows = load_examples(task.train, seed=seed, shuffled=task.test is None)
         if task.test is not None:
             return rows, load_examples(task.test, seed=seed)[: task.test_rows]
         if len(rows) < 2 * task.test_rows:
