@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, RunFolder, digest
@@ -25,7 +24,7 @@ from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
-from securetune.models.loading import LazyModel, load_model, load_tokenizer
+from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
 from securetune.search import SEARCHES
@@ -131,7 +130,7 @@ class Session:
         """The model after tuning with `arm`."""
         config, adapter = self.served(arm)
         model = load_model(config)
-        return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
+        return model if adapter is None else with_adapter(model, adapter)
 
     def served(self, arm: str | None) -> tuple[ModelConfig, Path | None]:
         """Which model an arm's answers come from, with its adapter; the base model is given up to save memory."""
