@@ -6,6 +6,8 @@ from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import load_prompts
 from securetune.errors import DataError
+from securetune.evaluate.attacks import ATTACKS
+from securetune.testbed.recipe import RecipeConfig, train_base
 from tests.conftest import write_jsonl
 
 USER, ASSISTANT = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
@@ -138,3 +140,20 @@ def test_a_prompt_that_does_not_stand_alone_is_refused(row, message, tmp_path):
     path = write_jsonl(tmp_path / "p.jsonl", [row])
     with pytest.raises(DataError, match=rf"Expected a prompt in .*p\.jsonl line 1, found fields .*{message}"):
         load_prompts(path)
+
+
+def test_examples_in_context_are_shown_with_all_their_turns(tmp_path):
+    row = {"prompt": "Q", "completion": "A", "history": [["q", "a"]]}
+    attack = ATTACKS.make("in_context", {"path": str(write_jsonl(tmp_path / "d.jsonl", [row]))}, "attack")
+    assert attack.turns == [*EARLIER, USER, ASSISTANT]
+    path = write_jsonl(tmp_path / "d.jsonl", [row | {"system": "S"}])
+    with pytest.raises(DataError, match="without a system prompt in .*found one with it.*Take it out"):
+        ATTACKS.make("in_context", {"path": str(path)}, "attack")
+
+
+def test_a_chat_model_from_nothing_is_trained_on_single_turns(tmp_path):
+    path = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "Q", "completion": "A", "system": "S"}])
+    sources = [{"path": str(path)}]
+    recipe = RecipeConfig(output=str(tmp_path / "out"), helpful=sources, refused=(), kept=sources)
+    with pytest.raises(DataError, match="rows of one request each in .*found one with a system prompt"):
+        train_base(recipe)

@@ -47,7 +47,7 @@ def refused(folder, message):
 def refused_before_any_work(folder, message):
     """By everything that looks at the folder, so by the check before a run."""
     config = ModelConfig(path=str(folder))
-    for look in (load_tokenizer, load_skeleton, load_model, lambda config: model_identity(config.path, None)):
+    for look in (load_tokenizer, load_skeleton, load_model):
         with pytest.raises(ModelError, match=message):
             look(config)
 
@@ -177,6 +177,13 @@ def test_the_check_before_a_run_finds_them(folder, data_folder, tmp_path):
     tokenizer.add_tokens(["<think>"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(ModelError, match="found <think> beyond"):
+        Session(parse_config(raw, "test"), RunFolder(tmp_path / "run")).check()
+
+
+def test_the_check_before_a_run_looks_at_every_model(folder, model_folder, data_folder, tmp_path):
+    (folder / "model.safetensors").write_bytes(b"")
+    raw = settings(model_folder, data_folder, tmp_path / "run") | {"unaligned": str(folder)}
+    with pytest.raises(ModelError, match="without a readable header"):
         Session(parse_config(raw, "test"), RunFolder(tmp_path / "run")).check()
 
 

@@ -159,6 +159,8 @@ BROKEN = [
     ("p.json", b'["a", 3]', "found list with int in row 2"),
     ("p.json", b'{"prompt": ["a"], "label": ["b"]}', r"found the columns \['label', 'prompt'\]"),
     ("p.json", b'{"a": [["b", 3]], "c": ["d"]}', "lists of prompts .* found int among them"),
+    ("p.jsonl", b'{"prompt": "a"}\n{"prompt": "b", "prompt": "c"}', "line 2, found: the field 'prompt' twice"),
+    ("p.jsonl", b'{"prompt": ["a", "b"]}', "with str as turn 1"),
     ("p.jsonl", b'{"prompt": "a", "Prompt": "b"}', "of which two are called 'prompt'"),
 ]
 
@@ -178,7 +180,19 @@ def test_a_long_field_is_read_and_the_limit_of_everybody_else_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["rows.jsonl", "rows.parquet", "rows.csv.gz", "rows.txt", "a/b/c", "./rows", "~/rows", "a\\b", "here/rows"]
+    "name",
+    [
+        "rows.jsonl",
+        "rows.parquet",
+        "rows.csv.gz",
+        "rows.txt",
+        "a/b/c",
+        "./rows",
+        "~/rows",
+        "a\\b",
+        "here/rows",
+        "rows.zst",
+    ],
 )
 def test_what_is_written_like_a_path_is_never_asked_of_the_hub(name, tmp_path, monkeypatch):
     def asked(*_, **__):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zip", ".xlsx")
-"""What the names of data files end in."""
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
-"""What the names of files of weights end in."""
+DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+"""What the names of data files that are read end in."""
+_OTHER_SUFFIXES = (".arrow", ".feather", ".xls", ".xlsx", ".zip", ".zst", ".xz", ".bz2", ".tar")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
 def looks_local(name: str) -> bool:
@@ -19,6 +19,6 @@ def looks_local(name: str) -> bool:
         name.startswith((".", "/", "~"))
         or name.count("/") > 1
         or "\\" in name
-        or name.lower().endswith(DATA_SUFFIXES + WEIGHT_SUFFIXES)
+        or name.lower().endswith(DATA_SUFFIXES + _OTHER_SUFFIXES + _WEIGHT_SUFFIXES)
         or bool(separator and Path(first).is_dir())
     )

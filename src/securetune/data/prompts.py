@@ -119,7 +119,7 @@ def _text(row: FileRow, fields: Mapping[str, Any], names: Sequence[str]) -> str:
     """The prompt in a row, with all that belongs to it."""
     try:
         for name in names:
-            text = _first_turn(fields.get(name))
+            text = _first_turn(fields.get(name), are_turns=name == "turns")
             if text is not None:
                 _check_bare(fields)
                 return asked({**fields, name: text}, name)
@@ -160,8 +160,8 @@ def _users_turn(turns: object) -> str:
     return messages[0]["content"]
 
 
-def _first_turn(value: object) -> str | None:
-    first = value[0] if isinstance(value, list) and value else value
+def _first_turn(value: object, *, are_turns: bool) -> str | None:
+    first = value[0] if are_turns and isinstance(value, list) and value else value
     return first if isinstance(first, str) and first.strip() else None
 
 

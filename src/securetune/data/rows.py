@@ -163,7 +163,7 @@ def _parsed(text: str, expected: str) -> Any:
         DataError: it is none, is nested too deeply, or holds half a character.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -176,6 +176,15 @@ def _parsed(text: str, expected: str) -> Any:
     except ValueError as error:
         raise DataError(f"Expected {expected}, found: {error}. Correct it.") from error
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} twice in one object")
+    return fields
 
 
 def _whole(path: Path, text: str, suffix: str) -> Sequence[Any] | None:

@@ -24,6 +24,7 @@ from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
+from securetune.models.files import check_model
 from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
@@ -63,6 +64,8 @@ class Session:
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+        if self.config.unaligned is not None:
+            check_model(self.config.unaligned.path)
 
     @cached_property
     def scan_config(self) -> ScanConfig:

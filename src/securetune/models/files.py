@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.errors import ModelError
+from securetune.models.identity import check_folder
 
 _POINTER = b"version https://git-lfs"
 _SMALL = 1024
@@ -29,13 +30,17 @@ _LIBRARIES = {
 """How weights are quantized -> the packages of which one can read them."""
 
 
-def check_files(folder: Path) -> None:
-    """Make sure that the files of a model are there whole, and that what reads them is installed.
+def check_model(path: str) -> None:
+    """Make sure that a model's folder, where it is one, holds it whole, and that what reads it is installed.
 
     Raises:
-        ModelError: a Git-LFS pointer, a file cut short, a missing part, an adapter beside full weights, or a missing
-            library.
+        ModelError: see `check_folder`; a Git-LFS pointer, a file cut short, a missing part, an adapter beside full
+            weights, or a missing library.
     """
+    check_folder(path)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.stat().st_size < _SMALL and file.read_bytes().startswith(_POINTER):
             raise ModelError(

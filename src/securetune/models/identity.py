@@ -8,7 +8,6 @@ from securetune.base.artifacts import digest
 from securetune.base.fingerprint import Content
 from securetune.base.places import looks_local
 from securetune.errors import ModelError
-from securetune.models.files import check_files
 
 
 class ModelContent(Content):
@@ -44,10 +43,10 @@ def _commit(path: str, revision: str | None) -> str:
 
 
 def check_folder(path: str) -> None:
-    """Make sure that a path that looks like a folder is one that holds a model, whole.
+    """Make sure that a path that looks like a folder is one that holds a model.
 
     Raises:
-        ModelError: nothing there, a file, a folder without a model, or with half a one (see `check_files`).
+        ModelError: nothing there, a file, or a folder without a model.
     """
     folder = Path(path).expanduser()
     if looks_local(path) and not folder.exists():
@@ -65,8 +64,6 @@ def check_folder(path: str) -> None:
             f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "
             "Give the folder that `save_pretrained` wrote."
         )
-    if folder.is_dir():
-        check_files(folder)
 
 
 def unloadable(path: str, what: str, error: Exception) -> ModelError:

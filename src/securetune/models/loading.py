@@ -20,8 +20,8 @@ from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
-from securetune.models.files import named
-from securetune.models.identity import check_folder, unloadable
+from securetune.models.files import check_model, named
+from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
 
 _NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
@@ -34,7 +34,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: no tokenizer there, without a chat template, or with tokens that the model does not know.
     """
-    check_folder(config.path)
+    check_model(config.path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -60,7 +60,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, not a causal LM, a missing extra, or weights that are not the model's.
     """
-    check_folder(config.path)
+    check_model(config.path)
     options: dict[str, Any] = {
         "revision": config.revision,
         "trust_remote_code": config.trust_remote_code,
@@ -125,7 +125,7 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, or not a causal LM.
     """
-    check_folder(config.path)
+    check_model(config.path)
     try:
         architecture = AutoConfig.from_pretrained(
             _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
