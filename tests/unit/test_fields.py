@@ -75,7 +75,10 @@ def test_what_a_row_knows_is_read(row, prompt, tmp_path):
         ({"messages": [USER, ASSISTANT], "context": "C"}, "where `context` would be left out next to `messages`"),
         ({"messages": [SYSTEM, USER, ASSISTANT], "system": "T"}, "where `system` would be left out next to"),
         ({"instruction": "Q", "output": "A", "system": "S", "system_prompt": "T"}, "where `system_prompt` would be"),
-        ({"instruction": "Q", "output": "A", "question": "R"}, "where `question` would be left out next to"),
+        (
+            {"instruction": "Q", "output": "A", "question": "R"},
+            "where `question` would be left out next to `instruction`, `output`\\. ",
+        ),
         ({"instruction": "Q", "output": "A", "response": "B"}, "where `response` would be left out next to"),
         ({"instruction": "Q", "output": "A", "images": ["x.png"]}, "where `images` would be left out next to"),
         ({"instruction": "Q", "input": "C", "context": "D", "output": "A"}, "with both `input` and `context`"),

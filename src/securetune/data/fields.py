@@ -47,13 +47,14 @@ def check_used(fields: Mapping[str, Any], used: Collection[str], texts: Collecti
     Raises:
         UnusableRow: one that says something else.
     """
+    read = ", ".join(f"`{name}`" for name in sorted(fields.keys() & set(used)))
     for name in sorted(_KNOWN & fields.keys() - set(used)):
         value = fields[name]
         text = value.strip() if isinstance(value, str) else None
         repeats = text is not None and any(text == t.strip() or (name in ANSWERS and text in t) for t in texts)
         if isinstance(value, _DATA) and not repeats:
             raise UnusableRow(
-                f"where `{name}` would be left out next to {', '.join(f'`{field}`' for field in sorted(used))}",
+                f"where `{name}` would be left out next to {read}",
                 f"Put what `{name}` says into these, or rename it where it is no part of the row's text",
             )
 
