@@ -47,7 +47,7 @@ class PromptsConfig(_PartConfig):
     """A file of prompts, or a part of it."""
 
     path: FilePath
-    """JSONL file with a prompt, instruction, question, text or turns field."""
+    """File of prompts: JSONL, a JSON list, CSV, Parquet or text with one prompt a line, also under gzip."""
 
 
 class AnalysisConfig(_Section):
@@ -80,7 +80,7 @@ class TaskConfig(_Section):
     """Name in tables."""
     train: DataConfig
     test: DataConfig | None = None
-    """Held-out rows; by default `test_rows` rows are taken out of the training rows."""
+    """Held-out rows; by default `test_rows` rows, drawn with the run's seed, are taken out of the training rows."""
     test_rows: int = Field(default=200, ge=10)
     """Number of held-out rows."""
     mixed: MixedConfig | None = None
@@ -112,7 +112,7 @@ class BenchmarkConfig(_PartConfig):
     benchmark: str | None = None
     """A file name of `securetune.evaluate.benchmarks`."""
     path: FilePath | None = None
-    """JSONL file of the prompts, or folder that holds the benchmark's; without it, the Hub."""
+    """File of the prompts, or folder that holds the benchmark's; without it, the Hub."""
     revision: str | None = None
     """Commit of the benchmark on the Hub."""
     name: str | None = None

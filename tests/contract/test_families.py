@@ -5,12 +5,15 @@ import functools
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from securetune.errors import TopologyError
+from securetune.errors import ModelError, TopologyError
 from securetune.evaluate.generation import Decoding, _decode
+from securetune.models.config import ModelConfig
 from securetune.models.families import NOT_MODULES
 from securetune.models.features import PromptBatch, extract_features
+from securetune.models.loading import load_model
 from securetune.models.reading import decoder_layers, read_topology
 from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.perturb import PERTURBATIONS
@@ -243,3 +246,16 @@ def test_a_model_without_a_list_of_layers_is_refused(model):
     model.model.layers = torch.nn.Sequential(*model.model.layers)
     with pytest.raises(TopologyError, match="Expected one list of decoder layers"):
         read_topology(model)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "llava"])
+def test_a_saved_model_is_read_back_whole_and_half_of_it_is_refused(name, tmp_path):
+    model = build(name)
+    model.save_pretrained(tmp_path)
+    again = load_model(ModelConfig(path=str(tmp_path))).state_dict()
+    assert all(torch.equal(tensor, again[key]) for key, tensor in model.state_dict().items())
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors.pop(next(key for key in sorted(tensors) if ".1." in key and tensors[key].dim() > 1))
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="missing: |of another shape: .*experts|conversion of the weights"):
+        load_model(ModelConfig(path=str(tmp_path)))

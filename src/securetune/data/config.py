@@ -13,7 +13,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: FilePath
-    """JSONL file, or a data set id on the Hub."""
+    """File of rows (JSONL, a JSON list, CSV or Parquet, also under gzip), or a data set id on the Hub."""
     split: str = "train"
     """Split of a Hub data set."""
     revision: str | None = None

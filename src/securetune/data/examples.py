@@ -1,53 +1,84 @@
-"""Examples: from the user's rows, in whichever of four formats, to prompt and answer.
+"""Examples: from the user's rows, in whichever format, to prompt and answer.
 
-Formats are told by their fields: ``instruction[/input]/output`` (Alpaca), ``messages`` (chat), ``prompt/completion``
-(strings or message lists) and ``question/answer`` (GSM8K). All become TRL's conversational prompt-completion rows,
-so the loss is on the answer only.
+Formats are told by their fields: a conversation (``messages``, ``conversations``), a pair of a request and an answer
+(``instruction`` with ``output``, ``prompt`` with ``completion``, ``question`` with ``answer`` and others), or
+``prompt`` and ``completion`` as lists of messages. A pair may have an ``input`` or ``context``, a ``system`` prompt and
+a ``history`` of turns. All become TRL's conversational prompt-completion rows, so the loss is on the answer only: of a
+conversation the last turn is trained, the turns before it are read. A known field is used, or its row is refused.
 """
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from securetune.base.places import looks_local
 from securetune.data.config import DataConfig
-from securetune.data.prompts import Example, read_rows, repeated
+from securetune.data.conversations import Message, UnusableRow, messages_of
+from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary
+from securetune.data.prompts import Example, repeated
+from securetune.data.rows import FileRow, read_rows
 from securetune.errors import DataError
 
-_CALCULATOR = re.compile(r"<<[^>]*>>")
+_PAIRS = (
+    ("instruction", "output"),
+    ("prompt", "completion"),
+    ("question", "answer"),
+    ("instruction", "response"),
+    ("prompt", "response"),
+    ("question", "response"),
+    ("query", "response"),
+    ("instruction", "completion"),
+    ("instruction", "answer"),
+    ("prompt", "output"),
+    ("prompt", "answer"),
+    ("question", "output"),
+    ("query", "answer"),
+    ("input", "output"),
+)
+"""What asks and what answers; the first pair that a row has counts."""
+_FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS)]
+_GSM8K_END = re.compile(r"\n#### *-?[\d.,$]+\s*\Z")
+_GSM8K_MARK = re.compile(r"<<[^<>=]*=[^<>]*>>")
 
 
-def load_examples(config: DataConfig, *, seed: int) -> list[Example]:
+def load_examples(config: DataConfig, *, seed: int, shuffled: bool = False) -> list[Example]:
     """Read, filter, convert and draw the rows of one source.
+
+    Args:
+        config: the source.
+        seed: seed of the draw.
+        shuffled: in random order also where `config` sets no limit, and rows would come as they stand in the file.
 
     Raises:
         DataError: unreadable source, a row of a wrong shape (named by line), or nothing left.
     """
-    examples = [
-        _convert(row, f"{config.path} line {number}")
-        for number, row in source_rows(config)
-        if not is_skipped(config, row)
-    ]
+    rows = list(source_rows(config))
+    _check_skip(config, rows)
+    examples = [_convert(row) for row in rows if not is_skipped(config, row.fields)]
     if not examples:
         raise DataError(f"Expected rows in {config.path} after skipping {config.skip}, found none. Check `skip`.")
-    if config.limit is not None and config.limit < len(examples):
-        examples = random.Random(seed).sample(examples, config.limit)
+    count = min(config.limit or len(examples), len(examples))
+    if shuffled or count < len(examples):
+        examples = random.Random(seed).sample(examples, count)
     return examples
 
 
-def source_rows(config: DataConfig) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Every row of a source with its number, as it stands there.
+def source_rows(config: DataConfig) -> Iterator[FileRow]:
+    """Every row of a source, as it stands there.
 
     Raises:
         DataError: unreadable source.
     """
-    return read_rows(config.path) if Path(config.path).exists() else _hub_rows(config)
+    if Path(config.path).expanduser().exists() or looks_local(config.path):
+        return read_rows(config.path)
+    return _hub_rows(config)
 
 
 def is_skipped(config: DataConfig, row: Mapping[str, Any]) -> bool:
     """Whether the configuration leaves this row out."""
-    return any(row.get(field) == value for field, value in config.skip.items())
+    return any(_has(row, name, value) for name, value in config.skip.items())
 
 
 def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> list[Example]:
@@ -58,9 +89,7 @@ def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, s
     return [places.get(i, row) for i, row in enumerate(rows)]
 
 
-def _hub_rows(config: DataConfig) -> list[tuple[int, dict[str, Any]]]:
-    if config.path.startswith((".", "/", "~")) or config.path.endswith((".jsonl", ".json")):
-        raise DataError(f"Expected a JSONL file at {config.path}, found nothing there. Check the path.")
+def _hub_rows(config: DataConfig) -> Iterator[FileRow]:
     from datasets import load_dataset
 
     try:
@@ -70,78 +99,111 @@ def _hub_rows(config: DataConfig) -> list[tuple[int, dict[str, Any]]]:
             f"Expected a data set called {config.path!r} on the Hub, found: {str(error).splitlines()[0].rstrip('.')}. "
             "Check the name, the split and the network, or give a JSONL file."
         ) from error
-    return list(enumerate(dataset, 1))
+    for number, row in enumerate(dataset, 1):
+        yield FileRow(number=number, where=f"{config.path} row {number}", fields=dict(row))
 
 
-def _convert(row: Mapping[str, Any], where: str) -> Example:
-    for fields, convert in _FORMATS.items():
-        if all(field in row for field in fields):
-            example = convert(row)
-            if example is None:
-                break
-            return example
-    raise DataError(
-        f"Expected one of the formats {[' + '.join(fields) for fields in _FORMATS]} with non-empty text in {where}, "
-        f"found fields {_summary(row)}. Rename the fields or correct that row."
-    )
-
-
-def _summary(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}: {type(value).__name__}{'' if value else ' (empty)'}" for key, value in row.items())
-
-
-def _pair(prompt: object, answer: object) -> Example | None:
-    if not (isinstance(prompt, str) and prompt.strip() and isinstance(answer, str) and answer.strip()):
-        return None
-    return {
-        "prompt": [{"role": "user", "content": prompt}],
-        "completion": [{"role": "assistant", "content": answer}],
-    }
-
-
-def _from_instruction(row: Mapping[str, Any]) -> Example | None:
-    extra = row.get("input") or ""
-    if not isinstance(row["instruction"], str) or not isinstance(extra, str):
-        return None
-    return _pair(f"{row['instruction']}\n\n{extra}".strip(), row["output"])
-
-
-def _from_messages(row: Mapping[str, Any]) -> Example | None:
-    messages = row["messages"]
-    if not _are_messages(messages) or len(messages) < 2 or messages[-1]["role"] != "assistant":
-        return None
-    return {"prompt": list(messages[:-1]), "completion": [messages[-1]]}
-
-
-def _from_completion(row: Mapping[str, Any]) -> Example | None:
-    prompt, completion = row["prompt"], row["completion"]
-    if _are_messages(prompt) and _are_messages(completion):
-        return {"prompt": list(prompt), "completion": list(completion)}
-    return _pair(prompt, completion)
-
-
-def _from_question(row: Mapping[str, Any]) -> Example | None:
-    answer = row["answer"]
-    return _pair(row["question"], _CALCULATOR.sub("", answer) if isinstance(answer, str) else answer)
-
-
-def _are_messages(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(m, dict)
-            and isinstance(m.get("role"), str)
-            and isinstance(m.get("content"), str)
-            and m["content"]
-            for m in value
+def _check_skip(config: DataConfig, rows: Sequence[FileRow]) -> None:
+    absent = [name for name in config.skip if not any(name in row.fields for row in rows)]
+    if absent and rows:
+        raise DataError(
+            f"Expected the field {absent[0]!r} of `skip` in the rows of {config.path}, found fields "
+            f"{sorted(rows[0].fields)}. Correct the name in `skip`."
         )
+
+
+def _has(row: Mapping[str, Any], name: str, value: object) -> bool:
+    """Whether a field has a value; a table knows values as texts only."""
+    stored = row.get(name)
+    if isinstance(stored, str) and not isinstance(value, str):
+        return stored.strip().casefold() == str(value).casefold()
+    return bool(stored == value)
+
+
+def _convert(row: FileRow) -> Example:
+    try:
+        fields = filled(row.fields)
+        turns = next((name for name in CONVERSATIONS if isinstance(fields.get(name), list)), None)
+        pair = next((pair for pair in _PAIRS if all(name in fields for name in pair)), None)
+        if turns is not None:
+            return _from_turns(fields, turns)
+        if pair is not None:
+            return _from_pair(fields, *pair)
+    except UnusableRow as error:
+        raise DataError(
+            f"Expected a row to tune on in {row.where}, found fields {summary(row.fields)} {error.reason}. "
+            f"{error.advice}."
+        ) from error
+    raise DataError(
+        f"Expected one of the formats {_FORMATS} with non-empty text in {row.where}, found fields "
+        f"{summary(row.fields)}. Rename the fields or correct that row."
     )
 
 
-_FORMATS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], Example | None]] = {
-    ("messages",): _from_messages,
-    ("instruction", "output"): _from_instruction,
-    ("prompt", "completion"): _from_completion,
-    ("question", "answer"): _from_question,
-}
+def _from_turns(fields: Mapping[str, Any], name: str) -> Example:
+    messages = messages_of(fields[name])
+    used = [name]
+    if messages[0]["role"] != "system":
+        used += [field for field in SYSTEM if field in fields][:1]
+        messages = [*_system(fields), *messages]
+    return _checked(fields, used, messages[:-1], messages[-1:])
+
+
+def _from_pair(fields: Mapping[str, Any], asks: str, answers: str) -> Example:
+    request, answer = fields[asks], fields[answers]
+    used = [asks, answers, *[field for field in SYSTEM if field in fields][:1]]
+    if isinstance(request, list) and isinstance(answer, list):
+        prompt, completion = messages_of(request), messages_of(answer)
+        if prompt[0]["role"] == "system":
+            used = used[:2]
+        else:
+            prompt = [*_system(fields), *prompt]
+        return _checked(fields, used, prompt, completion)
+    for field in (asks, answers):
+        if not (isinstance(fields[field], str) and fields[field].strip()):
+            raise UnusableRow(f"without text in `{field}`", "Give it a text, or leave out that row")
+    if (asks, answers) == ("question", "answer") and _GSM8K_END.search(answer):
+        answer = _GSM8K_MARK.sub("", answer)
+    extras = [field for field in EXTRAS if field in fields and field != asks]
+    text = asked(fields, asks)
+    text = text.strip() if asks == "instruction" else text
+    prompt = [*_system(fields), *_history(fields), {"role": "user", "content": text}]
+    used += [*extras, "history"]
+    return _checked(fields, used, prompt, [{"role": "assistant", "content": answer}])
+
+
+def _checked(
+    fields: Mapping[str, Any], used: Sequence[str], prompt: list[Message], completion: list[Message]
+) -> Example:
+    """The row, where it is an answer to a user and nothing is left out."""
+    roles = [message["role"] for message in (*prompt, *completion)]
+    if roles[-2:] != ["user", "assistant"] or len(completion) != 1:
+        raise UnusableRow(
+            f"with turns of {', '.join(roles)}", "End the row with one turn of the user and one of the assistant"
+        )
+    read = [message["content"] for message in (*prompt, *completion)]
+    as_written = [fields[name] for name in used if isinstance(fields.get(name), str)]
+    check_used(fields, used, [*read, *as_written])
+    return {"prompt": prompt, "completion": completion}
+
+
+def _system(fields: Mapping[str, Any]) -> list[Message]:
+    name = next((name for name in SYSTEM if name in fields), None)
+    if name is None:
+        return []
+    if not isinstance(fields[name], str) or not fields[name].strip():
+        raise UnusableRow(f"without text in `{name}`", "Give it a text, or take it out")
+    return [{"role": "system", "content": fields[name]}]
+
+
+def _history(fields: Mapping[str, Any]) -> list[Message]:
+    """The turns before the request, given as pairs of what the user and the assistant said."""
+    history = fields.get("history", [])
+    is_pairs = isinstance(history, list) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(t, str) and t.strip() for t in pair)
+        for pair in history
+    )
+    if not is_pairs:
+        raise UnusableRow("whose `history` is no list of [user, assistant] texts", "Write it so, or use `messages`")
+    roles = ("user", "assistant")
+    return [{"role": role, "content": text} for pair in history for role, text in zip(roles, pair, strict=True)]

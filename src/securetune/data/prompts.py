@@ -3,19 +3,33 @@
 A prompt may name its template and its word pair; splits by both keep a probe from passing by word identity.
 """
 
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from securetune.data.conversations import Message as Message
+from securetune.data.conversations import UnusableRow, messages_of
+from securetune.data.fields import CONVERSATIONS, SYSTEM, asked, filled, summary
+from securetune.data.rows import FileRow, read_rows
 from securetune.errors import DataError
 
-PROMPT_FIELDS = ("prompt", "instruction", "question", "text", "turns")
+PROMPT_FIELDS = (
+    "prompt",
+    "instruction",
+    "question",
+    "text",
+    "turns",
+    "goal",
+    "behavior",
+    "forbidden_prompt",
+    "prompts_final",
+    "query",
+)
+"""Fields that hold a prompt, in the order in which they are looked for; capitals do not matter."""
 
 Row = TypeVar("Row")
-Message = dict[str, str]
 Example = dict[str, list[Message]]
 """A row to tune on: ``prompt`` and ``completion``, lists of messages."""
 
@@ -54,35 +68,6 @@ class PromptSet:
         return [1] * len(self.malicious) + [0] * len(self.benign)
 
 
-def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every non-empty line of a JSONL file.
-
-    Raises:
-        DataError: no such file, a line that is no JSON object, or no line at all.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # U+2028 may stand raw in a string
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise DataError(f"Expected a JSONL file at {path}, found: {reason}. Check the path.") from error
-    count = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"Expected a JSON object in {path} line {number}, found: {error}. Correct it.") from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"Expected a JSON object in {path} line {number}, found {type(row).__name__}. Correct that line."
-            )
-        count += 1
-        yield number, row
-    if count == 0:
-        raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
-
-
 def load_prompts(
     path: str | Path,
     *,
@@ -90,33 +75,93 @@ def load_prompts(
     seed: int = 0,
     label: str | None = None,
     half: str | None = None,
+    field: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    reference: str = "answer",
 ) -> tuple[Prompt, ...]:
-    """Read prompts from JSONL: the first of `PROMPT_FIELDS` that a row has is the text (of turns the first).
+    """Read prompts from a file in any form that `read_rows` reads.
+
+    The first of `PROMPT_FIELDS` that a row has is the text (of turns the first), with its ``input`` or ``context``
+    below it. Of a conversation it is the user's one turn.
 
     Args:
-        path: JSONL file.
+        path: the file.
         limit: at most this many prompts, drawn with `seed`.
         seed: seed of that draw.
         label: only rows whose ``label`` is this.
         half: ``even`` or ``odd`` rows only, so that one file can serve training and testing.
+        field: field of the prompt, before any other.
+        where: only rows with these values in the fields that the file has.
+        reference: field of the right answer; ``answer`` where a row has no such field.
 
     Raises:
         DataError: unreadable file, a row without a prompt (named by line), or nothing left after the filters.
     """
+    names = [*([field.casefold()] if field else []), *PROMPT_FIELDS]
     prompts = []
-    for number, row in read_rows(path):
-        text = next((found for field in PROMPT_FIELDS if (found := _first_turn(row.get(field)))), None)
-        if text is None:
-            raise DataError(
-                f"Expected one of the fields {PROMPT_FIELDS} with text in {path} line {number}, "
-                f"found fields {sorted(row)}. Rename the field or remove the line."
-            )
-        prompts.append(prompt_of(text, f"{Path(path).stem}_{number}", row, reference=row.get("answer")))
+    for row in read_rows(path):
+        if any(name in row.fields and row.fields[name] != value for name, value in (where or {}).items()):
+            continue
+        fields = _filled(row)
+        right = fields.get(reference.casefold(), fields.get("answer"))
+        prompts.append(prompt_of(_text(row, fields, names), f"{Path(path).stem}_{row.number}", fields, reference=right))
     return selected(prompts, str(path), limit=limit, seed=seed, label=label, half=half)
 
 
-def _first_turn(value: object) -> str | None:
-    first = value[0] if isinstance(value, list) and value else value
+def _filled(row: FileRow) -> dict[str, Any]:
+    try:
+        return filled(row.fields)
+    except UnusableRow as error:
+        raise _no_prompt(row, error) from error
+
+
+def _text(row: FileRow, fields: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The prompt in a row, with all that belongs to it."""
+    try:
+        for name in names:
+            text = _first_turn(fields.get(name), are_turns=name == "turns")
+            if text is not None:
+                _check_bare(fields)
+                return asked({**fields, name: text}, name)
+        turns = next((fields[name] for name in (*CONVERSATIONS, "prompt") if isinstance(fields.get(name), list)), None)
+        if turns is not None:
+            _check_bare(fields)
+            return _users_turn(turns)
+    except UnusableRow as error:
+        raise _no_prompt(row, error) from error
+    raise DataError(
+        f"Expected one of the fields {PROMPT_FIELDS} with text in {row.where}, "
+        f"found fields {sorted(row.fields)}. Rename the field or remove the line."
+    )
+
+
+def _no_prompt(row: FileRow, error: UnusableRow) -> DataError:
+    return DataError(
+        f"Expected a prompt in {row.where}, found fields {summary(row.fields)} {error.reason}. {error.advice}."
+    )
+
+
+def _check_bare(fields: Mapping[str, Any]) -> None:
+    """A prompt stands alone: every set is put under the system prompt and the turns of the evaluation."""
+    around = [name for name in (*SYSTEM, "history") if name in fields]
+    if around:
+        raise UnusableRow(
+            f"with its own `{around[0]}`", "Take it out; a system prompt for all prompts is `evaluate.system`"
+        )
+
+
+def _users_turn(turns: object) -> str:
+    messages = messages_of(turns)
+    roles = [message["role"] for message in messages]
+    if roles not in (["user"], ["user", "assistant"]):
+        raise UnusableRow(
+            f"with turns of {', '.join(roles)}", "Give a conversation of one turn of the user, or its prompt alone"
+        )
+    return messages[0]["content"]
+
+
+def _first_turn(value: object, *, are_turns: bool) -> str | None:
+    first = value[0] if are_turns and isinstance(value, list) and value else value
     return first if isinstance(first, str) and first.strip() else None
 
 
@@ -124,10 +169,10 @@ def prompt_of(text: str, name: str, row: Mapping[str, Any], *, reference: object
     """A prompt with what else its row says; `name` is its id where the row has none."""
     return Prompt(
         text=text,
-        id=str(row.get("id", name)),
+        id=str(name if row.get("id") is None else row["id"]),
         template=row.get("template"),
         pair=row.get("pair"),
-        label=row.get("label"),
+        label=None if row.get("label") is None else str(row["label"]),
         reference=reference if isinstance(reference, str) else None,
     )
 

@@ -120,7 +120,7 @@ def check_rows(
     """
     read = skipped = None
     if config is not None:
-        left_out = [is_skipped(config, row) for _, row in source_rows(config)]
+        left_out = [is_skipped(config, row.fields) for row in source_rows(config)]
         read, skipped = len(left_out), sum(left_out)
     lengths = [length for part in _parts(rows) for length in _lengths(tokenizer, source, part)]
     dropped = sum(length.is_dropped(max_length) for length in lengths)

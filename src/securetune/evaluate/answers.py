@@ -39,6 +39,23 @@ def questions(
     return [Question(prompt=prompt, text=text) for prompt, text in zip(prompts, texts, strict=True)]
 
 
+def questions_of(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example], *, system: str | None = None
+) -> list[Question]:
+    """What rows of the task ask, with their own system prompt and earlier turns.
+
+    `system` stands above a row's own system prompt, in the same turn.
+    """
+    asked = []
+    for row in rows:
+        *turns, last = row["prompt"]
+        own = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
+        whole = "\n\n".join(part for part in (system, own) if part) or None
+        text = render(tokenizer, [last["content"]], system=whole, turns=turns)[0]
+        asked.append(Question(prompt=last["content"], text=text))
+    return asked
+
+
 def generate_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], decoding: Decoding
 ) -> list[Answer]:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Example
-from securetune.evaluate.answers import Answer, generate_answers, questions
+from securetune.evaluate.answers import Answer, generate_answers, questions_of
 from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.generation import Decoding
 from securetune.evaluate.losses import answer_loss
@@ -62,8 +62,7 @@ def evaluate_task(
     decoding = Decoding(
         max_new_tokens=config.task_max_new_tokens, batch_size=config.batch_size, known=known, description="Task"
     )
-    prompts = [row["prompt"][-1]["content"] for row in task.rows]
-    answers = generate_answers(model, tokenizer, questions(tokenizer, prompts, system=system), decoding)
+    answers = generate_answers(model, tokenizer, questions_of(tokenizer, task.rows, system=system), decoding)
     references = [row["completion"][0]["content"] for row in task.rows]
     judged = [
         TaskAnswer(

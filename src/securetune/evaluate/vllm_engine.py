@@ -20,8 +20,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
-from securetune.data.prompts import Example, render
+from securetune.data.prompts import Example
 from securetune.errors import ConfigError, ModelError
+from securetune.evaluate.answers import questions_of
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.generation import answer_key
@@ -58,8 +59,8 @@ def requests(
         if not (benchmark.attack and benchmark.attack.searches)
         for question in benchmark.questions(tokenizer, config, None)
     ]
-    task = render(tokenizer, [example["prompt"][-1]["content"] for example in examples], system=system)
-    return [*safety, *(Request(text=text, max_new_tokens=config.task_max_new_tokens) for text in task)]
+    task = questions_of(tokenizer, examples, system=system)
+    return [*safety, *(Request(text=question.text, max_new_tokens=config.task_max_new_tokens) for question in task)]
 
 
 @dataclass(frozen=True, kw_only=True)

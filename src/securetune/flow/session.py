@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, RunFolder, digest
@@ -25,13 +24,15 @@ from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
-from securetune.models.loading import LazyModel, load_model, load_tokenizer
+from securetune.models.files import check_model
+from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
 """In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
+_HELD_OUT = "drawn by the seed"  # rows from the top of a sorted file would all be of one kind
 
 
 def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
@@ -63,6 +64,8 @@ class Session:
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+        if self.config.unaligned is not None:
+            check_model(self.config.unaligned.path)
 
     @cached_property
     def scan_config(self) -> ScanConfig:
@@ -98,8 +101,9 @@ class Session:
 
     @cached_property
     def task_fingerprint(self) -> str:
-        """The task's settings and rows."""
-        return fingerprint(self.config.task)
+        """The task's settings and rows, and how rows are held out where that is left to us."""
+        task = self.config.task
+        return fingerprint(task) if task.test is not None else fingerprint([task, _HELD_OUT])
 
     def journal(self, stage: str, inputs: Mapping[str, str], process: int = 0) -> Journal:
         """A stage's journal for exactly these inputs, one per process; each starts with what all of them hold."""
@@ -129,7 +133,7 @@ class Session:
         """The model after tuning with `arm`."""
         config, adapter = self.served(arm)
         model = load_model(config)
-        return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
+        return model if adapter is None else with_adapter(model, adapter)
 
     def served(self, arm: str | None) -> tuple[ModelConfig, Path | None]:
         """Which model an arm's answers come from, with its adapter; the base model is given up to save memory."""
@@ -194,7 +198,7 @@ class Session:
 
     def _task_rows(self) -> tuple[list[Example], list[Example]]:
         task, seed = self.config.task, self.config.seed
-        rows = load_examples(task.train, seed=seed)
+        rows = load_examples(task.train, seed=seed, shuffled=task.test is None)
         if task.test is not None:
             return rows, load_examples(task.test, seed=seed)[: task.test_rows]
         if len(rows) < 2 * task.test_rows:

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import Content
+from securetune.base.places import looks_local
 from securetune.errors import ModelError
 
 
@@ -48,9 +49,13 @@ def check_folder(path: str) -> None:
         ModelError: nothing there, a file, or a folder without a model.
     """
     folder = Path(path).expanduser()
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    if looks_local and not folder.exists():
-        raise ModelError(f"Expected a model folder at {path!r}, found nothing there. Check the path.")
+    if looks_local(path) and not folder.exists():
+        first, *rest = Path(path).parts
+        way = f" For the model of that name on the Hub, work where no folder is called {first!r}."
+        is_id = len(rest) == 1 and not path.startswith((".", "/", "~"))
+        raise ModelError(
+            f"Expected a model folder at {path!r}, found nothing there. Check the path.{way if is_id else ''}"
+        )
     if folder.is_file():
         raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
     if folder.is_dir() and not (folder / "config.json").exists():
@@ -66,5 +71,9 @@ def unloadable(path: str, what: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(
         f"Expected a loadable {what} at {path!r}, found: {reason.rstrip('.')}. "
-        "Check the spelling, your access (hf auth login) and the network, or give a local folder."
+        + (
+            "Save it again with `save_pretrained`, or copy its files again."
+            if Path(path).expanduser().is_dir()
+            else "Check the spelling, your access (hf auth login) and the network, or give a local folder."
+        )
     )

@@ -1,9 +1,13 @@
-"""Loading: from a folder or Hub id to a model and its tokenizer."""
+"""Loading: from a folder or Hub id to a model and its tokenizer, each of them whole or not at all."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel, get_peft_model_state_dict
+from peft.utils import load_peft_weights
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,22 +20,26 @@ from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
-from securetune.models.identity import check_folder, unloadable
+from securetune.models.files import check_model, named
+from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
+
+_NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
+"""Tokens that some tokenizers keep for what no text holds; language models of such a family have no rows for them."""
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer, left-padding, with a pad token and a chat template.
 
     Raises:
-        ModelError: no tokenizer there, or it has no chat template.
+        ModelError: no tokenizer there, without a chat template, or with tokens that the model does not know.
     """
-    check_folder(config.path)
+    check_model(config.path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a file cut short raises the plainest kind
         raise unloadable(config.path, "tokenizer", error) from error
     if not tokenizer.chat_template:
         raise ModelError(
@@ -42,6 +50,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
+    _check_vocabulary(tokenizer, config)
     return tokenizer
 
 
@@ -49,9 +58,9 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """Load the model in evaluation mode.
 
     Raises:
-        ModelError: no such folder or Hub model, not a causal LM, or a missing extra.
+        ModelError: no such folder or Hub model, not a causal LM, a missing extra, or weights that are not the model's.
     """
-    check_folder(config.path)
+    check_model(config.path)
     options: dict[str, Any] = {
         "revision": config.revision,
         "trust_remote_code": config.trust_remote_code,
@@ -63,10 +72,36 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
         options["quantization_config"] = _four_bit()
     options["device_map"] = config.device_map or _own_device()
     try:
-        model = AutoModelForCausalLM.from_pretrained(config.path, **options)
-    except (OSError, ValueError, KeyError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            _place(config), output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except ImportError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(
+            f"Expected the packages that read the weights of {config.path!r}, found: {reason}. Install what it names, "
+            "or give the model before it was quantized."
+        ) from error
+    except Exception as error:  # what is wrong in a file or a configuration raises many kinds
         raise unloadable(config.path, "model", error) from error
+    _check_report(report, config.path)
     return model.eval()
+
+
+def with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The model with an adapter over it, in evaluation mode.
+
+    Raises:
+        ModelError: the adapter cannot be read, or is not one of this model.
+    """
+    try:
+        tuned = PeftModel.from_pretrained(model, str(folder))
+        stored = set(load_peft_weights(str(folder), device="cpu"))
+    except Exception as error:  # a cut file, a wrong shape and an unknown kind raise their own
+        raise unloadable(str(folder), "adapter", error) from error
+    wanted = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
+    unread = {name for name in stored - wanted if "lora_" in name}
+    _check_names({"missing": wanted - stored, "unknown": unread}, str(folder), "adapter")
+    return tuned.eval()
 
 
 @dataclass(frozen=True)
@@ -90,20 +125,64 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, or not a causal LM.
     """
-    check_folder(config.path)
+    check_model(config.path)
     try:
         architecture = AutoConfig.from_pretrained(
-            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
         )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(architecture, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what is wrong in a configuration raises many kinds
         raise unloadable(config.path, "model", error) from error
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of vocabulary and chat template: equal tokenizers put prompts alike."""
     return digest([tokenizer.get_vocab(), tokenizer.chat_template])
+
+
+def _place(config: ModelConfig) -> str:
+    """The folder, or the id on the Hub."""
+    folder = Path(config.path).expanduser()
+    return str(folder) if folder.is_dir() else config.path
+
+
+def _check_report(report: Mapping[str, Any], path: str) -> None:
+    """Make sure that a model is what its files hold: what is missing there would be random."""
+    shapes = [f"{name} ({list(stored)} for {list(own)})" for name, stored, own in report["mismatched_keys"]]
+    names = {"missing": report["missing_keys"], "unknown": report["unexpected_keys"], "of another shape": shapes}
+    _check_names(names, path, "model")
+
+
+def _check_names(names: Mapping[str, Collection[str]], path: str, what: str) -> None:
+    problems = [f"{kind}: {named(sorted(tensors))}" for kind, tensors in names.items() if tensors]
+    if problems:
+        raise ModelError(
+            f"Expected the weights of {path!r} to be those of its {what}, found {'; '.join(problems)}. What is missing "
+            f"would be random: copy its files again, or save the whole {what} with `save_pretrained`."
+        )
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    """Make sure that every token has a row in the embedding, but for the places of pictures and sounds."""
+    ids = tokenizer.get_vocab()
+    try:
+        architecture = AutoConfig.from_pretrained(
+            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # what is wrong in a configuration raises many kinds
+        raise unloadable(config.path, "model", error) from error
+    if max(ids.values()) < (getattr(architecture.get_text_config(), "vocab_size", None) or 0):
+        return
+    rows = load_skeleton(config).get_input_embeddings().weight.shape[0]  # may have more than the configuration says
+    places = {getattr(tokenizer, f"{kind}_token", None) for kind in _NOT_TEXT}
+    beyond = sorted(token for token, number in ids.items() if number >= rows and token not in places)
+    if beyond:
+        raise ModelError(
+            f"Expected every token of the tokenizer of {config.path!r} among the {rows} rows of the model's embedding, "
+            f"found {named(beyond)} beyond them. Take the tokenizer that belongs to the model, or resize and tune it: "
+            "`model.resize_token_embeddings(len(tokenizer))`."
+        )
 
 
 def _own_device() -> str | None:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from securetune.config import PromptsConfig, read_yaml, validated
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
-from securetune.data.prompts import load_prompts
+from securetune.data.prompts import Example, load_prompts
+from securetune.errors import DataError
 from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import Row
 
@@ -65,8 +66,14 @@ def train_base(recipe: RecipeConfig) -> dict[str, float]:
 
 
 def _rows(sources: Sequence[DataConfig], seed: int) -> list[Row]:
-    return [
-        {"prompt": example["prompt"][-1]["content"], "answer": example["completion"][0]["content"]}
-        for source in sources
-        for example in load_examples(source, seed=seed)
-    ]
+    return [_row(example, source) for source in sources for example in load_examples(source, seed=seed)]
+
+
+def _row(example: Example, source: DataConfig) -> Row:
+    prompt, *others = [message["content"] for message in example["prompt"]]
+    if others:
+        raise DataError(
+            f"Expected rows of one request each in {source.path}, found one with a system prompt or earlier turns. "
+            "Leave such rows out: a chat model from nothing is trained on single turns."
+        )
+    return {"prompt": prompt, "answer": example["completion"][0]["content"]}

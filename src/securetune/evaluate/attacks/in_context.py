@@ -11,6 +11,7 @@ from pydantic import Field
 from securetune.base.fingerprint import FilePath
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
+from securetune.errors import DataError
 from securetune.evaluate.attacks.base.interface import Attack, Settings
 
 
@@ -18,7 +19,7 @@ class Examples(Settings):
     """Settings of the in-context attack."""
 
     path: FilePath
-    """JSONL file of prompts with willing answers, in any of the formats of tuning rows."""
+    """File of prompts with willing answers, in any of the formats of tuning rows."""
     count: int = Field(default=3, ge=1)
     """How many of them are shown."""
 
@@ -32,7 +33,12 @@ class InContext(Attack):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         rows = load_examples(DataConfig(path=settings.path), seed=0)[: settings.count]
-        self.turns = [message for row in rows for message in (row["prompt"][-1], row["completion"][0])]
+        self.turns = [message for row in rows for message in (*row["prompt"], *row["completion"])]
+        if any(message["role"] == "system" for message in self.turns):
+            raise DataError(
+                f"Expected answered requests without a system prompt in {settings.path}, found one with it: it would "
+                "stand in the middle of a conversation. Take it out; `evaluate.system` is one for all."
+            )
 
 
 attack = InContext

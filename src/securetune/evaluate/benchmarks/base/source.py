@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from securetune.base.artifacts import Journal
+from securetune.base.places import DATA_SUFFIXES
 from securetune.data.prompts import Prompt, load_prompts, prompt_of
 from securetune.errors import DataError
 from securetune.evaluate.config import SKILL_METRIC, SkillMetric
@@ -45,7 +46,7 @@ class Source:
     rows: Mapping[str, Any] = field(default_factory=dict)
     """Only rows whose fields have these values."""
     file: str
-    """Name of its file in a folder of benchmarks, JSONL."""
+    """Name of its file in a folder of benchmarks; another suffix will do, and so will its authors' name."""
     label: str | None = None
     """Label of its rows in that file, where the file holds others too."""
     fixture: tuple[Mapping[str, Any], ...]
@@ -59,7 +60,13 @@ class Source:
         """
         if path is None:
             return self.prompts(self._rows(commit or self.revision))
-        return load_prompts(self.local_file(path), label=self.label)
+        return load_prompts(
+            self.local_file(path),
+            label=self.label,
+            field=self.prompt,
+            where=self.rows,
+            reference=self.reference or "answer",
+        )
 
     def commit(self, pins: Journal, revision: str | None = None) -> str | None:
         """The commit that is read where a user asks for `revision`; a first reading pins what nobody else has.
@@ -82,9 +89,13 @@ class Source:
         return commit
 
     def local_file(self, path: str) -> Path:
-        """The file itself, where `path` is the folder that holds it."""
-        place = Path(path)
-        return place / self.file if place.is_dir() else place
+        """The file itself, where `path` is the folder that holds it, by our name or by its authors'."""
+        place = Path(path).expanduser()
+        if not place.is_dir():
+            return place
+        stem = Path(self.file).stem
+        names = [self.file, Path(self.path or self.file).name, *(stem + suffix for suffix in DATA_SUFFIXES)]
+        return next((place / name for name in names if (place / name).is_file()), place / self.file)
 
     def prompts(self, rows: Iterable[Mapping[str, Any]]) -> tuple[Prompt, ...]:
         """Prompts of rows in the Hub's form.

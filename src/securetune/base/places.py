@@ -1,0 +1,24 @@
+"""Places: does a name mean something on this machine, or on the Hub?"""
+
+from pathlib import Path
+
+DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+"""What the names of data files that are read end in."""
+_OTHER_SUFFIXES = (".arrow", ".feather", ".xls", ".xlsx", ".zip", ".zst", ".xz", ".bz2", ".tar")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+
+
+def looks_local(name: str) -> bool:
+    r"""Whether a name is written like a path on this machine, so that nobody else is asked about it.
+
+    It begins with ``.``, ``/`` or ``~``, has more parts than an id on the Hub, has a ``\``, ends like a file, or begins
+    with a folder that is here.
+    """
+    first, separator, _ = name.partition("/")
+    return (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or "\\" in name
+        or name.lower().endswith(DATA_SUFFIXES + _OTHER_SUFFIXES + _WEIGHT_SUFFIXES)
+        or bool(separator and Path(first).is_dir())
+    )

@@ -1,0 +1,84 @@
+"""Fields: what does a row say, by whatever spelling of its fields, and is all of it used?"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from securetune.data.conversations import UnusableRow
+
+CONVERSATIONS = ("messages", "conversations", "conversation")
+"""Fields that hold a list of turns."""
+SYSTEM = ("system", "system_prompt")
+"""Fields that hold the row's own system prompt."""
+EXTRAS = ("input", "context", "contextstring")
+"""Fields that hold what a prompt is about."""
+ANSWERS = ("output", "completion", "response", "answer")
+"""Fields that hold an answer."""
+_REQUESTS = ("instruction", "prompt", "question", "query")
+_UNREADABLE = ("tools", "functions", "images", "image")
+_KNOWN = {*CONVERSATIONS, *SYSTEM, *EXTRAS, *ANSWERS, *_REQUESTS, *_UNREADABLE, "history"}
+_DATA = (str, list, dict)
+
+
+def filled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that hold something, by their names in small letters.
+
+    Raises:
+        UnusableRow: two names that differ in capitals alone.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in row.items():
+        if value is None or value in ("", [], {}):
+            continue
+        key = name.strip().casefold()
+        if key in fields:
+            raise UnusableRow(f"of which two are called {key!r}", "Rename one of them")
+        fields[key] = value
+    return fields
+
+
+def check_used(fields: Mapping[str, Any], used: Collection[str], texts: Collection[str]) -> None:
+    """Make sure that of the known fields none is left unread, unless it repeats what was read.
+
+    Args:
+        fields: see `filled`.
+        used: the fields that were read.
+        texts: all that was made of them.
+
+    Raises:
+        UnusableRow: one that says something else.
+    """
+    read = ", ".join(f"`{name}`" for name in sorted(fields.keys() & set(used)))
+    for name in sorted(_KNOWN & fields.keys() - set(used)):
+        value = fields[name]
+        text = value.strip() if isinstance(value, str) else None
+        repeats = text is not None and any(text == t.strip() or (name in ANSWERS and text in t) for t in texts)
+        if isinstance(value, _DATA) and not repeats:
+            raise UnusableRow(
+                f"where `{name}` would be left out next to {read}",
+                f"Put what `{name}` says into these, or rename it where it is no part of the row's text",
+            )
+
+
+def asked(fields: Mapping[str, Any], name: str) -> str:
+    """The request in a field, with what it is about below it.
+
+    Raises:
+        UnusableRow: more than one field says what it is about, or one without text.
+    """
+    text: str = fields[name]
+    extras = [field for field in EXTRAS if field in fields and field != name]
+    if len(extras) > 1 and fields[extras[0]] != fields[extras[1]]:
+        raise UnusableRow(f"with both `{extras[0]}` and `{extras[1]}`", "Put both into one of them")
+    if not extras:
+        return text
+    extra = fields[extras[0]]
+    if not isinstance(extra, str):
+        raise UnusableRow(f"with {type(extra).__name__} in `{extras[0]}`", "Give it a text")
+    if extras[0] == "contextstring":  # HarmBench's own way to put a behaviour
+        return f"{extra}\n\n---\n\n{text}"
+    return f"{text}\n\n{extra}".strip()
+
+
+def summary(row: Mapping[str, Any]) -> str:
+    """Names and types of a row's fields."""
+    return ", ".join(f"{key}: {type(value).__name__}{'' if value else ' (empty)'}" for key, value in row.items())

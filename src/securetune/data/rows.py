@@ -1,0 +1,270 @@
+"""Rows: what stands in a file, whatever the form in which its authors ship it?
+
+JSON Lines, a JSON list, CSV and TSV, Parquet, text with one prompt a line, and any of these under gzip. The content
+tells the form where it can, else the suffix does.
+"""
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securetune.errors import DataError
+
+_FORMS = "JSON Lines, a JSON list, CSV, TSV, Parquet or text with one prompt a line (each also under gzip)"
+_REFUSED = {
+    b"version https://git-lfs": "a Git-LFS pointer in place of the file: run `git lfs pull` where it was cloned",
+    b"PK\x03\x04": "a zip archive or a spreadsheet: save it as CSV or JSON Lines",
+    b"ARROW1": "an Arrow file: save it as Parquet",
+    b"\x28\xb5\x2f\xfd": "a file packed by zstd: unpack it",
+    b"\xfd7zXZ": "a file packed by xz: unpack it",
+    b"BZh": "a file packed by bzip2: unpack it",
+}
+"""First bytes of what is not read -> what it is, and what to do."""
+_CONVERSATIONS = {"messages", "conversations", "conversation", "turns"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRow:
+    """One row of a file or of a data set on the Hub."""
+
+    number: int
+    """Its line in a text file, its place among the rows in others; from 1."""
+    where: str
+    """File and number, as errors name them."""
+    fields: dict[str, Any]
+
+
+def read_rows(path: str | Path) -> Iterator[FileRow]:
+    """The rows of a file; those of a text file have one field, ``text``.
+
+    Raises:
+        DataError: no such file, a form that is not read, a row that is none, or no row at all.
+    """
+    count = 0
+    for row in _rows(Path(path)):
+        count += 1
+        yield row
+    if count == 0:
+        raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
+
+
+def _rows(path: Path) -> Iterator[FileRow]:
+    content = _content(path)
+    if content.startswith(b"PAR1"):
+        return _numbered(_parquet(path, content), path)
+    text = _decoded(path, content)
+    suffix = _suffix(path)
+    begin = text.lstrip()[:1]
+    is_object = begin == "{" and _is_json(_first_line(text))
+    if suffix in (".csv", ".tsv") and not is_object:
+        return _table(path, text, "\t" if suffix == ".tsv" else None)
+    if suffix in (".txt", ".text") and not is_object:
+        lines = enumerate(text.split("\n"), 1)
+        return (_row(path, "line", number, {"text": line.strip()}) for number, line in lines if line.strip())
+    whole = _whole(path, text, suffix) if begin in ("[", "{") else None
+    if whole is not None:
+        return _numbered(whole, path)
+    if begin in ("{", "") or suffix in (".jsonl", ".json", ".ndjson"):
+        return _lines(path, text)
+    raise DataError(
+        f"Expected {_FORMS} in {path}, found a file that begins with {text.lstrip()[:20]!r}. Give it the suffix of its "
+        "form, or save it in one of these."
+    )
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked where they are packed by gzip."""
+    try:
+        content = path.expanduser().read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"Expected a whole gzip file at {path}, found: {error}. Copy it again.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"Expected a file of rows at {path}, found: {reason}. Check the path.") from error
+    for begin, what in _REFUSED.items():
+        if content.startswith(begin):
+            raise DataError(f"Expected {_FORMS} in {path}, found {what}.")
+    return content
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"Expected UTF-8 text in {path}, found not UTF-8 text but bytes of another kind in line {line}. Save the "
+            "file as UTF-8."
+        ) from error
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _row(path: Path, unit: str, number: int, fields: dict[str, Any]) -> FileRow:
+    return FileRow(number=number, where=f"{path} {unit} {number}", fields=fields)
+
+
+def _numbered(rows: Iterator[Any] | Sequence[Any], path: Path) -> Iterator[FileRow]:
+    """Rows without lines of their own; a bare text is a row with the field ``text``."""
+    for number, value in enumerate(rows, 1):
+        fields = {"text": value} if isinstance(value, str) else value
+        if not isinstance(fields, dict):
+            raise DataError(
+                f"Expected JSON objects or texts in the list in {path}, found list with {type(value).__name__} in row "
+                f"{number}. Correct that row."
+            )
+        yield _row(path, "row", number, fields)
+
+
+def _lines(path: Path, text: str) -> Iterator[FileRow]:
+    for number, line in enumerate(text.split("\n"), 1):  # U+2028, where `splitlines` breaks, may stand raw in a string
+        if not line.strip():
+            continue
+        value = _parsed(line, f"a JSON object in {path} line {number}")
+        if not isinstance(value, dict):
+            raise DataError(
+                f"Expected a JSON object in {path} line {number}, found {type(value).__name__}. Correct that line."
+            )
+        yield _row(path, "line", number, value)
+
+
+def _first_line(text: str) -> str:
+    start = len(text) - len(text.lstrip())
+    end = text.find("\n", start)
+    return text[start:] if end < 0 else text[start:end]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(text: str, expected: str) -> Any:
+    """The JSON value in a text.
+
+    Raises:
+        DataError: it is none, is nested too deeply, or holds half a character.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Expected {expected}, found {ascii(error.object[error.start])} alone, which is half a character (a lone "
+            "surrogate). Write the whole character, or take it out."
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"Expected {expected}, found one that is nested too deeply. Take levels out.") from error
+    except ValueError as error:
+        raise DataError(f"Expected {expected}, found: {error}. Correct it.") from error
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} twice in one object")
+    return fields
+
+
+def _whole(path: Path, text: str, suffix: str) -> Sequence[Any] | None:
+    """The rows of a file that is one JSON value; None where it has one value a line."""
+    if text.lstrip().startswith("["):
+        rows: list[Any] = _parsed(text, f"a JSON list in {path}")
+        return rows
+    first = _first_line(text)
+    is_alone = len(first.strip()) == len(text.strip())
+    if (_is_json(first) and not (is_alone and suffix == ".json")) or not _is_json(text):
+        return None
+    return _rows_of_object(_parsed(text, f"a JSON object in {path}"), path)
+
+
+def _rows_of_object(whole: dict[str, Any], path: Path) -> Sequence[Any]:
+    """The rows of one object: the only list of objects in it, or all texts in its lists, however they are grouped."""
+    if _CONVERSATIONS & whole.keys() or any(not isinstance(value, dict | list) for value in whole.values()):
+        return [whole]
+    filled = [value for value in whole.values() if value]
+    if len(filled) == 1 and isinstance(filled[0], list) and not isinstance(filled[0][0], str):
+        return filled[0]
+    columns = {"prompt", "prompts", "instruction", "instructions", "question", "questions", "output", "outputs"}
+    if len(filled) > 1 and columns & {key.casefold() for key in whole}:
+        raise DataError(
+            f"Expected one list of rows in {path}, found the columns {sorted(whole)}. Save it with one object per row."
+        )
+    return list(_texts(filled, path))
+
+
+def _texts(value: Any, path: Path) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part, path)
+    else:
+        raise DataError(
+            f"Expected lists of prompts in the one object in {path}, found {type(value).__name__} among them. Give a "
+            "file with one JSON object per line."
+        )
+
+
+def _parquet(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        for batch in ParquetFile(io.BytesIO(content)).iter_batches():
+            yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"Expected a whole Parquet file at {path}, found: {reason}. Copy it again.") from error
+
+
+def _table(path: Path, text: str, delimiter: str | None) -> Iterator[FileRow]:
+    header = text.lstrip("\r\n").split("\n", 1)[0]
+    delimiter = delimiter or max(",;\t", key=header.count)
+    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DataError(
+            f"Expected a table in {path}, found in line {reader.reader.line_num}: {error}. Correct it: a text with a "
+            "quote, a comma or a line break stands in double quotes."
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    names = [name.strip() for name in reader.fieldnames or []]
+    if len(set(names)) < len(names):
+        raise DataError(f"Expected columns of distinct names in {path}, found {names}. Rename one.")
+    return (_row(path, "line", line, _fields(row, names, f"{path} line {line}")) for line, row in rows)
+
+
+def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict[str, Any]:
+    if None in row or None in row.values():
+        extra = row.get(None) or []
+        filled = sum(value is not None for name, value in row.items() if name is not None) + len(extra)
+        raise DataError(
+            f"Expected {len(names)} fields ({', '.join(names)}) in {where}, found {filled}. Correct that line, or save "
+            "the table again."
+        )
+    return dict(zip(names, row.values(), strict=True))

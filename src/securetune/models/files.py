@@ -1,0 +1,130 @@
+"""Files: is what lies in a model's folder whole, and of one model? Answered from the files' headers. No torch."""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from securetune.errors import ModelError
+from securetune.models.identity import check_folder
+
+_POINTER = b"version https://git-lfs"
+_SMALL = 1024
+"""Bytes; a Git-LFS pointer is smaller."""
+_INDEX = "model.safetensors.index.json"
+_LIBRARIES = {
+    "aqlm": ("aqlm",),
+    "auto-round": ("auto_round",),
+    "awq": ("gptqmodel", "awq"),
+    "bitsandbytes": ("bitsandbytes",),
+    "compressed-tensors": ("compressed_tensors",),
+    "fbgemm_fp8": ("fbgemm_gpu",),
+    "gptq": ("gptqmodel", "auto_gptq"),
+    "hqq": ("hqq",),
+    "quanto": ("optimum",),
+    "spqr": ("spqr_quant",),
+    "torchao": ("torchao",),
+    "vptq": ("vptq",),
+}
+"""How weights are quantized -> the packages of which one can read them."""
+
+
+def check_model(path: str) -> None:
+    """Make sure that a model's folder, where it is one, holds it whole, and that what reads it is installed.
+
+    Raises:
+        ModelError: see `check_folder`; a Git-LFS pointer, a file cut short, a missing part, an adapter beside full
+            weights, or a missing library.
+    """
+    check_folder(path)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.stat().st_size < _SMALL and file.read_bytes().startswith(_POINTER):
+            raise ModelError(
+                f"Expected the file itself at {file}, found a Git-LFS pointer to it. Run `git lfs pull` where the "
+                "model was cloned, or download it with `hf download`."
+            )
+    config = _read_json(folder / "config.json")
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"Expected one model in {str(folder)!r}, found full weights (config.json) and an adapter "
+            "(adapter_config.json), which may name another base model. Move the adapter to a folder of its own, or "
+            "merge it into the weights."
+        )
+    names = {file.name: _tensor_names(file) for file in sorted(folder.glob("*.safetensors"))}
+    if (folder / _INDEX).exists():
+        _check_index(folder / _INDEX, names)
+    _check_library(folder, config)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"Expected JSON in {file}, found: {error}. Copy the file again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"Expected a JSON object in {file}, found {type(value).__name__}. Copy the file again.")
+    return value
+
+
+def _tensor_names(file: Path) -> set[str]:
+    """The tensors in a safetensors file: the length of a JSON header, the header, then as many bytes as it says."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        head = stream.read(length) if 8 + length <= size else b""
+    try:
+        header: dict[str, Any] = json.loads(head)
+        header.pop("__metadata__", None)
+        wanted = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"Expected a whole safetensors file at {file}, found {size:,} bytes without a readable header. Copy or "
+            "download it again."
+        ) from error
+    if size != wanted:
+        raise ModelError(
+            f"Expected {wanted:,} bytes in {file}, as its header says, found {size:,}. Copy or download it again."
+        )
+    return set(header)
+
+
+def _check_index(index: Path, names: Mapping[str, set[str]]) -> None:
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise ModelError(f"Expected `weight_map` in {index}, found none. Copy the file again.")
+    missing_files = sorted({str(part) for part in places.values()} - {*names, *_others(index)})
+    if missing_files:
+        raise ModelError(
+            f"Expected the files that {index} names, found no {', '.join(missing_files)}. Copy or download them."
+        )
+    missing = sorted(name for name, part in places.items() if part in names and name not in names[part])
+    if missing:
+        raise ModelError(
+            f"Expected the tensors that {index} names, found no {named(missing)} in {places[missing[0]]}. Copy or "
+            "download the files again."
+        )
+
+
+def _others(index: Path) -> set[str]:
+    return {file.name for file in index.parent.iterdir() if file.suffix != ".safetensors"}
+
+
+def _check_library(folder: Path, config: Mapping[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    libraries = _LIBRARIES.get(str(method), ())
+    if libraries and not any(importlib.util.find_spec(library) for library in libraries):
+        raise ModelError(
+            f"Expected {' or '.join(libraries)}, which reads the {method} weights of {str(folder)!r}, found no such "
+            f"package. Install it (pip install {libraries[0].replace('_', '-')}), or give the model before it was "
+            "quantized."
+        )
+
+
+def named(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
