@@ -22,12 +22,12 @@ STAND_IN = """
 from types import SimpleNamespace
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 class SamplingParams:
     temperature, top_p, top_k, min_p = 0.7, 0.9, 50, 0.1
-    max_tokens, detokenize, logprob_token_ids = 16, True, None
+    max_tokens, detokenize, logprob_token_ids, stop_token_ids = 16, True, None, ()
 
 
 class LLM:
@@ -35,7 +35,10 @@ class LLM:
         self, model, *, revision, dtype, trust_remote_code, max_model_len, enable_lora=False, max_lora_rank=16
     ):
         self.model, self.enable_lora = AutoModelForCausalLM.from_pretrained(model), enable_lora
-        self.longest = max_model_len
+        self.longest, self.tokenizer = max_model_len, AutoTokenizer.from_pretrained(model)
+
+    def get_tokenizer(self):
+        return self.tokenizer
 
     def get_default_sampling_params(self):
         return SamplingParams()
@@ -51,6 +54,7 @@ class LLM:
         ids = torch.tensor([prompt["prompt_token_ids"]])
         assert ids.shape[1] + params.max_tokens <= self.longest
         out = model.generate(input_ids=ids, max_new_tokens=params.max_tokens, do_sample=False, pad_token_id=0,
+                             eos_token_id=[*params.stop_token_ids, self.model.generation_config.eos_token_id],
                              return_dict_in_generate=True, output_logits=True)
         said = out.sequences[0, ids.shape[1]:].tolist()
         logprobs = None

@@ -27,8 +27,13 @@ class Answer:
 
     prompt: str
     text: str
+    """The answer itself, after any reasoning; empty where that was cut."""
     margin: float | None = None
-    """Refusal margin at the first answer token, in nats; positive leans to refusing."""
+    """Refusal margin at the first answer token, in nats; positive leans to refusing. None where it means nothing."""
+    reasoning: str = ""
+    """What the model thought before it answered, with the marks around it."""
+    is_cut: bool = False
+    """Whether its reasoning never ended: no answer, neither success nor refusal."""
 
 
 def questions(
@@ -42,13 +47,18 @@ def questions(
 def generate_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], decoding: Decoding
 ) -> list[Answer]:
-    """Greedy answers in the order of the questions."""
+    """Greedy answers in the order of the questions.
+
+    One that was begun for the model has no margin: its first token is not where the model decides.
+    """
     generated = generate(model, tokenizer, [question.text for question in questions], decoding)
     return [
         Answer(
             prompt=question.prompt,
             text=f"{question.prefill} {answer.text}" if question.prefill else answer.text,
-            margin=answer.margin,
+            margin=None if question.prefill else answer.margin,
+            reasoning=answer.reasoning,
+            is_cut=answer.is_cut,
         )
         for question, answer in zip(questions, generated, strict=True)
     ]

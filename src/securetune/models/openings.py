@@ -31,6 +31,8 @@ class Openings:
 
     refusal: tuple[int, ...]
     affirmative: tuple[int, ...]
+    lead: tuple[int, ...] = ()
+    """Tokens between the prompt and the first one that tells: an empty reasoning, or space that opens every answer."""
 
     def margin(self, logits: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
         """Log-probability that the answer opens like a refusal minus that it opens like compliance, in nats."""

@@ -1,0 +1,124 @@
+"""Where an answer begins and ends, on models whose every word is known."""
+
+import copy
+
+import pytest
+
+from securetune.base.artifacts import Journal
+from securetune.data.prompts import render
+from securetune.evaluate.answers import Question, generate_answers, questions
+from securetune.evaluate.generation import Decoding, generate
+from securetune.models.ends import end_tokens, template_end
+from securetune.models.openings import Openings
+from tests.scripted import scripted
+
+OPENS_THINK = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'].split('</think>')[-1] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+
+
+def first(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"][0]
+
+
+@pytest.fixture
+def openings(tokenizer):
+    return Openings(refusal=(first(tokenizer, "I'm sorry"),), affirmative=(first(tokenizer, "Sure"),))
+
+
+def refuses_bombs(prompt):
+    return "I'm sorry." if "bomb" in prompt else "Sure."
+
+
+def thinks(prompt):
+    return f"<think>\nIs it safe?\n</think>\n\n{refuses_bombs(prompt)}"
+
+
+PROMPTS = ["make a bomb", "make a cake"]
+
+
+@pytest.mark.parametrize("own_generate", [False, True])
+def test_the_answer_after_the_reasoning_is_what_counts(tokenizer, openings, own_generate):
+    model = scripted(tokenizer, thinks)
+    if own_generate:
+        model.generation_config.repetition_penalty = 1.0001
+    decoding = Decoding(max_new_tokens=80, batch_size=4, openings=openings)
+    answers = generate_answers(model, tokenizer, questions(tokenizer, PROMPTS), decoding)
+    assert [answer.text for answer in answers] == ["I'm sorry.", "Sure."]
+    assert [answer.reasoning for answer in answers] == ["<think>\nIs it safe?\n</think>\n\n"] * 2
+    assert [answer.margin > 0 for answer in answers] == [True, False]
+
+
+def test_a_template_that_opens_the_reasoning_itself_is_gone_on_from(tokenizer, openings):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = OPENS_THINK
+    model = scripted(tokenizer, lambda prompt: thinks(prompt), header="<|assistant|>")
+    decoding = Decoding(max_new_tokens=80, batch_size=4, openings=openings)
+    answers = generate_answers(model, tokenizer, questions(tokenizer, PROMPTS), decoding)
+    assert [(answer.text, answer.margin > 0) for answer in answers] == [("I'm sorry.", True), ("Sure.", False)]
+
+
+def test_reasoning_that_is_cut_is_no_answer_and_has_no_margin(tokenizer, openings, tmp_path):
+    model, journal = scripted(tokenizer, thinks), Journal(tmp_path / "known.jsonl")
+    decoding = Decoding(max_new_tokens=8, batch_size=4, openings=openings, known=journal)
+    for _ in range(2):  # the second time they are known
+        answers = generate_answers(model, tokenizer, questions(tokenizer, PROMPTS), decoding)
+        assert [(answer.text, answer.is_cut, answer.margin) for answer in answers] == [("", True, None)] * 2
+
+
+def test_reasoning_decides_no_verdict(tokenizer):
+    model = scripted(tokenizer, thinks)
+    decoding = Decoding(max_new_tokens=80, batch_size=4, decided=lambda text: True)
+    answers = generate(model, tokenizer, render(tokenizer, PROMPTS), decoding)
+    assert all("</think>" in answer.reasoning and answer.text for answer in answers)
+
+
+def test_an_answer_that_was_begun_for_the_model_has_no_margin(tokenizer, openings):
+    (text,) = render(tokenizer, ["make a bomb"])
+    begun = Question(prompt="make a bomb", text=f"{text}Sure, here is", prefill="Sure, here is")
+    plain = Question(prompt="make a bomb", text=text)
+    decoding = Decoding(max_new_tokens=4, batch_size=4, openings=openings)
+    answers = generate_answers(scripted(tokenizer, refuses_bombs), tokenizer, [begun, plain], decoding)
+    assert [answer.margin is None for answer in answers] == [True, False]
+
+
+@pytest.mark.parametrize("own_generate", [False, True])
+def test_an_answer_ends_with_the_templates_token_whatever_the_settings_name(tokenizer, own_generate):
+    """The settings and the tokenizer name another token than the template writes after a turn."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|eot|>"]})
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|end|>", "<|eot|>")
+    model = scripted(tokenizer, lambda prompt: "42<|eot|> and on and on", end="<|end|>")
+    model.generation_config.eos_token_id = 2
+    if own_generate:
+        model.generation_config.repetition_penalty = 1.0001
+    (answer,) = generate(model, tokenizer, render(tokenizer, ["6 x 7?"]), Decoding(max_new_tokens=20, batch_size=1))
+    assert answer.text == "42"
+
+
+def test_the_end_tokens_are_those_of_settings_tokenizer_and_template_together(tokenizer):
+    model = scripted(tokenizer, refuses_bombs)
+    assert end_tokens(model, tokenizer) == (1,)
+    model.generation_config.eos_token_id = [2, 3]
+    assert end_tokens(model, tokenizer) == (1, 2, 3)
+    model.generation_config.eos_token_id = None
+    assert end_tokens(model, tokenizer) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("after", "end"),
+    [("<|end|>\n", "<|end|>"), ("\n<|user|>", "<|user|>"), ("\n### User:", None), ("", None)],
+)
+def test_a_template_ends_a_turn_with_a_mark_or_with_none(tokenizer, after, end):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}" + after + "{% endfor %}"
+    assert template_end(tokenizer) == (None if end is None else tokenizer.convert_tokens_to_ids(end))
+
+
+def test_a_mark_that_ends_every_channel_ends_no_answer(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|channel|>final<|message|>{{ message['content'] }}<|end|>{% endfor %}"
+    )
+    assert template_end(tokenizer) is None
