@@ -1,8 +1,8 @@
 """Generation: greedy answers to many prompts, fast.
 
 Prompts of like length share a batch; rows that have ended leave it, so that the others do not wait for the longest; a
-batch that does not fit into memory is halved; answers that are known already are not generated again. Reasoning is split
-off, and the refusal margin is that of the first token that tells, see `Openings.lead`.
+batch that does not fit into memory is halved; answers that are known already are not generated again. Reasoning is
+split off, and the refusal margin is that of the first token that tells, see `Openings.lead`.
 Shapes: b rows, t tokens, v vocabulary.
 """
 

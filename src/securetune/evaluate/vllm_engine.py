@@ -74,7 +74,7 @@ class _Job:
     """Tokens that end an answer."""
     is_open: list[bool]
     """Whether the prompt opens reasoning, per prompt."""
-    openings: list[dict[str, list[int]] | None]
+    openings: list[dict[str, Any] | None]
     """First tokens whose log-probability is wanted where the answer begins, per prompt."""
 
 
@@ -150,7 +150,7 @@ def _job(
         lengths=lengths,
         ends=list(stored_end_tokens(model.path, model.revision, tokenizer)),
         is_open=[opens_reasoning(request.text) for request in requests],
-        openings=[request.openings and asdict(request.openings) for request in requests],
+        openings=[asdict(request.openings) if request.openings else None for request in requests],
     )
 
 
@@ -216,9 +216,11 @@ def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
     said = [until_end(list(answer.token_ids), job.ends) for answer in answers]
     starts: dict[int, tuple[list[int], list[int]]] = {}
     for i, raw in enumerate(job.openings):
-        openings = Openings(**{side: tuple(ids) for side, ids in raw.items()}) if raw else None
-        way = openings and way_to_answer(engine.get_tokenizer(), said[i], openings, is_open=job.is_open[i])
-        if openings is not None and way is not None:
+        if raw is None:
+            continue
+        openings = Openings(**raw)
+        way = way_to_answer(engine.get_tokenizer(), said[i], openings, is_open=job.is_open[i])
+        if way is not None:
             starts[i] = [*job.prompts[i], *way], [*openings.refusal, *openings.affirmative]
     texts = [text for text, _ in starts.values()]
     begun = ask(texts, [sampling(1, watched) for _, watched in starts.values()])

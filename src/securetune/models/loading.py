@@ -18,13 +18,14 @@ from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.identity import check_folder, unloadable
 from securetune.models.libraries import processes
+from securetune.models.template import set_variables
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer, left-padding, with a pad token and a chat template.
 
     Raises:
-        ModelError: no tokenizer there, or it has no chat template.
+        ModelError: no tokenizer there, it has no chat template, or one without a variable that is to be set.
     """
     check_folder(config.path)
     try:
@@ -42,6 +43,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
+    set_variables(tokenizer, config.chat_template_kwargs)
     return tokenizer
 
 
