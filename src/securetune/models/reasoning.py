@@ -69,7 +69,22 @@ def opens_reasoning(prompt: str) -> bool:
 def skip_reasoning(prompt: str) -> str:
     """A rendered prompt up to where the answer itself begins: reasoning that it opens is closed, empty."""
     closing = _opened_by(prompt)
-    return prompt if closing is None else f"{prompt.rstrip()}\n\n{closing}\n\n"
+    if closing is None:
+        return prompt
+    breaks = "\n" * max(0, 2 - prompt[len(prompt.rstrip()) :].count("\n"))
+    return f"{prompt}{breaks}{closing}\n\n"
+
+
+def empty_reasoning(said: str) -> str:
+    """Reasoning without content in the marks that an answer begins with; empty where it begins with none."""
+    start = said.lstrip()
+    pair = next((pair for pair in MARKS if start.startswith(pair[0])), None)
+    return "" if pair is None else f"{pair[0]}\n\n{pair[1]}\n\n"
+
+
+def has_marks(text: str) -> bool:
+    """Whether there is any mark of reasoning in a text."""
+    return any(mark in text for pair in MARKS for mark in pair)
 
 
 def may_become_reasoning(text: str) -> bool:

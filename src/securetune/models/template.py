@@ -8,7 +8,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from securetune.errors import ModelError
+from securetune.models.reasoning import has_marks, skip_reasoning
 
+_ANSWER = "Certainly so"
 _OURS = "{# securetune #}"
 """What the lines begin with that set a variable."""
 
@@ -37,6 +39,18 @@ def set_variables(tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, An
     lines = "".join(f"{_OURS}{{% set {name} = {_literal(name, value)} %}}\n" for name, value in variables.items())
     written = {name: _with_lines(text, lines) for name, text in texts.items()}
     tokenizer.chat_template = written if isinstance(templates, dict) else written["default"]
+
+
+def written_reasoning(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The empty reasoning that the template writes between a prompt and an answer, or has the model close; often "".
+
+    Training has it before every answer, so that is where an answer begins when the model does not think first.
+    """
+    turns = [{"role": "user", "content": "Is it so?"}, {"role": "assistant", "content": _ANSWER}]
+    prompt: str = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    whole: str = tokenizer.apply_chat_template(turns, tokenize=False)
+    between = whole[len(prompt) :].partition(_ANSWER)[0] if whole.startswith(prompt) else ""
+    return between if has_marks(between) else skip_reasoning(prompt)[len(prompt) :]
 
 
 def _with_lines(template: str, lines: str) -> str:
