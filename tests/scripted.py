@@ -16,7 +16,7 @@ class Scripted(LlamaForCausalLM):
         self.tokenizer, self.says, self.end, self.header = tokenizer, says, end, header
         return self
 
-    def forward(self, input_ids, attention_mask=None, past_key_values=None, **_):
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=0, **_):
         self.lm_head(torch.zeros(*input_ids.shape, self.config.hidden_size))  # what reads features hooks it
         history, mask = input_ids, attention_mask
         if past_key_values is not None:
@@ -24,9 +24,13 @@ class Scripted(LlamaForCausalLM):
             history = past_key_values.update(tokens, tokens, 0)[0][:, 0, :, 0].long()
         if mask is None:
             mask = torch.ones_like(history)
-        logits = torch.zeros(len(history), 1, self.config.vocab_size)
+        wanted = 1 if logits_to_keep else input_ids.shape[1]
+        logits = torch.zeros(len(history), wanted, self.config.vocab_size)
         for row, (ids, kept) in enumerate(zip(history, mask, strict=True)):
-            logits[row, 0, self.following(ids[kept.bool()].tolist())] = 12.0
+            real = ids[kept.bool()].tolist()
+            for back in range(min(wanted, len(real))):  # from the last token backwards
+                place = wanted - 1 - back if mask[row, -1] else len(real) - 1 - back
+                logits[row, place, self.following(real[: len(real) - back])] = 20.0
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
     def following(self, ids: list[int]) -> int:

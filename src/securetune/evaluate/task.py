@@ -34,8 +34,11 @@ class Task:
 def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | None = None) -> bool:
     """Compare an answer with the reference: the whole text, or the last number in each (GSM8K).
 
-    The metric ``pattern`` asks for a form instead: the whole answer has to match the regular expression `pattern`.
+    The metric ``pattern`` asks for a form instead: the whole answer has to match the regular expression `pattern`. An
+    answer whose reasoning was cut is none, and not right.
     """
+    if answer.is_cut:
+        return False
     if metric == "exact_match":
         return answer.text.strip() == reference.strip()
     if metric == "pattern":
@@ -75,4 +78,5 @@ def evaluate_task(
         for answer, right in zip(answers, references, strict=True)
     ]
     score = proportion([answer.correct for answer in judged])
-    return TaskResult(loss=loss, metric=task.metric, score=score, answers=judged)
+    no_answer = proportion([answer.is_cut for answer in answers])
+    return TaskResult(loss=loss, metric=task.metric, score=score, no_answer=no_answer, answers=judged)

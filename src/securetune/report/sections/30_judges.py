@@ -56,7 +56,7 @@ def _verdicts(model: Model) -> Iterable[list[object]]:
                 *numbers,
                 percent(benchmark.coherent),
                 percent(benchmark.broken),
-                f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
+                "–" if margin is None else f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
             ]
 
 
