@@ -6,11 +6,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from securetune.base.fingerprint import fingerprint
-from securetune.data.prompts import render
+from securetune.data.prompts import render, tokenize_example
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_tokenizer, tokenizer_hash
-from securetune.models.template import set_variables
+from securetune.models.template import set_variables, written_reasoning
 
 MAY_THINK = (
     "{%- for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -65,3 +65,50 @@ def test_a_variable_that_the_template_does_not_have_is_refused(folder):
 def test_a_value_that_no_template_can_hold_is_refused(folder):
     with pytest.raises(ModelError, match="chat_template_kwargs.style, found set. Write it as a text"):
         load_tokenizer(ModelConfig(path=str(folder), chat_template_kwargs={"style": {"a"}}))
+
+
+OPENS_THINK = (
+    "{% for message in messages %}{% set said = message['content'].split('</think>')[-1] %}"
+    "<|{{ message['role'] }}|>{{ said }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}\n"
+)
+ROW = {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "Hello."}]}
+
+
+def loaded(tokenizer, template, folder):
+    mine = copy.deepcopy(tokenizer)
+    mine.chat_template = template
+    mine.save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return load_tokenizer(ModelConfig(path=str(folder)))
+
+
+def test_a_template_that_opens_reasoning_is_trained_on_from_where_it_is_asked(tokenizer, tmp_path):
+    mine = loaded(tokenizer, OPENS_THINK, tmp_path)
+    (prompt,) = render(mine, ["hi"])
+    assert prompt == "<|user|>hi<|end|><|assistant|><think>\n"
+    row = tokenize_example(mine, ROW, max_length=200)
+    assert mine.decode(row.ids) == prompt + "\n</think>\n\nHello.<|end|>"
+    assert mine.decode(row.ids[row.start :]) == "\n</think>\n\nHello.<|end|>"
+    assert mine.apply_chat_template(ROW["prompt"], tokenize=False) == "<|user|>hi<|end|>"
+    again = [*ROW["prompt"], *ROW["completion"], *ROW["prompt"]]
+    assert mine.apply_chat_template(again, tokenize=False, add_generation_prompt=True).count("<think>") == 1
+
+
+def test_other_templates_stay_as_they_are(tokenizer, tmp_path):
+    for number, template in enumerate((tokenizer.chat_template, MAY_THINK)):
+        (folder := tmp_path / str(number)).mkdir()
+        assert loaded(tokenizer, template, folder).chat_template == template
+
+
+def test_what_the_template_writes_before_an_answer_is_where_one_begins(tokenizer):
+    mine = copy.deepcopy(tokenizer)
+    assert written_reasoning(mine) == ""
+    mine.chat_template = OPENS_THINK
+    assert written_reasoning(mine) == "\n</think>\n\n"
+    mine.chat_template = (
+        "{% for message in messages %}<|{{ message['role'] }}|>"
+        "{% if message['role'] == 'assistant' %}<|channel|>final<|message|>{% endif %}{{ message['content'] }}<|end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    assert written_reasoning(mine) == "<|channel|>final<|message|>"

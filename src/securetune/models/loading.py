@@ -18,7 +18,7 @@ from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.identity import check_folder, unloadable
 from securetune.models.libraries import processes
-from securetune.models.template import set_variables
+from securetune.models.template import close_reasoning, set_variables
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -44,6 +44,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     set_variables(tokenizer, config.chat_template_kwargs)
+    close_reasoning(tokenizer)
     return tokenizer
 
 

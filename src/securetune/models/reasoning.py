@@ -63,14 +63,20 @@ def split_reasoning(text: str, *, is_open: bool = False) -> Spoken:
 
 def opens_reasoning(prompt: str) -> bool:
     """Whether a rendered prompt ends with a mark that opens reasoning."""
-    return _opened_by(prompt) is not None
+    return opening_mark(prompt) is not None
+
+
+def opening_mark(prompt: str) -> str | None:
+    """The mark that opens reasoning at the end of a rendered prompt."""
+    return next((start for start, _ in MARKS if prompt.rstrip().endswith(start)), None)
 
 
 def skip_reasoning(prompt: str) -> str:
     """A rendered prompt up to where the answer itself begins: reasoning that it opens is closed, empty."""
-    closing = _opened_by(prompt)
-    if closing is None:
+    opening = opening_mark(prompt)
+    if opening is None:
         return prompt
+    closing = dict(MARKS)[opening]
     breaks = "\n" * max(0, 2 - prompt[len(prompt.rstrip()) :].count("\n"))
     return f"{prompt}{breaks}{closing}\n\n"
 
@@ -144,8 +150,3 @@ def _first(text: str, marks: Sequence[str]) -> tuple[str, str, str]:
     place = _place(text, marks)
     mark = next((mark for mark in marks if text.startswith(mark, place)), "")
     return text[:place], mark, text[place + len(mark) :]
-
-
-def _opened_by(prompt: str) -> str | None:
-    """The mark that closes what the prompt opens."""
-    return next((end for start, end in MARKS if prompt.rstrip().endswith(start)), None)

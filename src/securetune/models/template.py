@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from securetune.errors import ModelError
-from securetune.models.reasoning import has_marks, skip_reasoning
+from securetune.models.reasoning import has_marks, opening_mark, skip_reasoning
 
 _ANSWER = "Certainly so"
 _OURS = "{# securetune #}"
@@ -51,6 +51,38 @@ def written_reasoning(tokenizer: PreTrainedTokenizerBase) -> str:
     whole: str = tokenizer.apply_chat_template(turns, tokenize=False)
     between = whole[len(prompt) :].partition(_ANSWER)[0] if whole.startswith(prompt) else ""
     return between if has_marks(between) else skip_reasoning(prompt)[len(prompt) :]
+
+
+def close_reasoning(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a template that opens reasoning in every prompt close it, empty, before an answer that it is given.
+
+    Templates like DeepSeek-R1's end a prompt with a mark that a whole conversation does not have: what is trained then
+    goes on from another text than what is asked. Other templates stay as they are, and so do prompts.
+    """
+    turns = [{"role": "user", "content": "Is it so?"}, {"role": "assistant", "content": _ANSWER}]
+    template = tokenizer.chat_template
+    try:
+        bare: str = tokenizer.apply_chat_template(turns[:1], tokenize=False)
+        prompt: str = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        whole: str = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # jinja raises its own and the template's errors; who renders for real names them
+        return
+    opening = opening_mark(prompt)
+    if opening is None or whole.startswith(prompt) or not prompt.startswith(bare) or not isinstance(template, str):
+        return
+    header, _, space = prompt[len(bare) :].rpartition(opening)
+    if header not in whole:
+        return
+    written, mark, before = (
+        _literal("", text) for text in (f"{opening}{space}{skip_reasoning(prompt)[len(prompt) :]}", opening, header)
+    )
+    tokenizer.chat_template = (
+        f"{{% set rendered %}}{template.removesuffix(chr(10))}{{% endset %}}"
+        f"{{% set parts = rendered.rpartition({before}) %}}"
+        "{% if add_generation_prompt or messages[-1]['role'] != 'assistant' "
+        f"or parts[2].startswith({mark}) %}}{{{{ rendered }}}}"
+        f"{{% else %}}{{{{ parts[0] + parts[1] + {written} + parts[2] }}}}{{% endif %}}"
+    )
 
 
 def _with_lines(template: str, lines: str) -> str:
