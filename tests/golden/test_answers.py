@@ -15,7 +15,7 @@ from securetune.evaluate.coherence import surprises
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.generation import Decoding, generate
 from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.task import Task, evaluate_task, is_correct
+from securetune.evaluate.task import Task, evaluate_task, is_correct, task_questions
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.ends import end_tokens, template_end
 from securetune.models.openings import Openings
@@ -68,12 +68,13 @@ def test_a_template_that_opens_the_reasoning_itself_is_gone_on_from(tokenizer, o
     assert [(answer.text, answer.margin > 0) for answer in answers] == [("I'm sorry.", True), ("Sure.", False)]
 
 
-def test_reasoning_that_is_cut_is_no_answer_and_has_no_margin(tokenizer, openings, tmp_path):
+def test_reasoning_that_is_cut_is_no_answer_and_has_no_margin(tokenizer, openings, tmp_path, caplog):
     model, journal = scripted(tokenizer, thinks), Journal(tmp_path / "known.jsonl")
     decoding = Decoding(max_new_tokens=8, batch_size=4, openings=openings, known=journal)
     for _ in range(2):  # the second time they are known
         answers = generate_answers(model, tokenizer, questions(tokenizer, PROMPTS), decoding)
         assert [(answer.text, answer.is_cut, answer.margin) for answer in answers] == [("", True, None)] * 2
+    assert "2 of 2 answers ended within their reasoning, after at most 8 tokens" in caplog.text
 
 
 def test_reasoning_decides_no_verdict(tokenizer):
@@ -200,3 +201,19 @@ def test_the_task_is_scored_by_the_answer_after_the_reasoning(tokenizer):
         assert (result.score.value, result.no_answer.value) == (score, no_answer)
     cut = Answer(prompt="6 x 7?", text="", is_cut=True)
     assert not is_correct(cut, "", "exact_match") and not is_correct(cut, "", "pattern", ".*")
+
+
+def test_a_row_of_the_task_is_asked_with_its_own_system_prompt_and_earlier_turns(tokenizer):
+    turns = [
+        {"role": "system", "content": "Say it twice."},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "a a"},
+        {"role": "user", "content": "b"},
+    ]
+    row = {"prompt": turns, "completion": [{"role": "assistant", "content": "b b"}]}
+    (asked,), (under,) = (task_questions(tokenizer, [row], system=system) for system in (None, "Be safe."))
+    assert asked.text == tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert under.text == asked.text.replace("Say it twice.", "Be safe.\n\nSay it twice.")
+    bare = {"prompt": turns[-1:], "completion": row["completion"]}
+    (text,) = render(tokenizer, ["b"], system="Be safe.")
+    assert task_questions(tokenizer, [bare], system="Be safe.")[0].text == text

@@ -1,5 +1,6 @@
 """Answers: what the model said to each prompt, and how likely it was to refuse."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import Example, render
 from securetune.evaluate.generation import Decoding, generate
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,17 @@ def generate_answers(
     One that was begun for the model has no margin: its first token is not where the model decides.
     """
     generated = generate(model, tokenizer, [question.text for question in questions], decoding)
+    cut = sum(answer.is_cut for answer in generated)
+    if cut:
+        _log.warning(
+            "%d of %d answers%s ended within their reasoning, after at most %d tokens: they count as no answer. Raise "
+            "evaluate.max_new_tokens and evaluate.task_max_new_tokens, or have the model not think, see "
+            "model.chat_template_kwargs.",
+            cut,
+            len(generated),
+            f" to {decoding.description}" if decoding.description else "",
+            decoding.max_new_tokens,
+        )
     return [
         Answer(
             prompt=question.prompt,

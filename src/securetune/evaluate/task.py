@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
-from securetune.data.prompts import Example
-from securetune.evaluate.answers import Answer, generate_answers, questions
+from securetune.data.prompts import Example, render
+from securetune.evaluate.answers import Answer, Question, generate_answers
 from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.generation import Decoding
 from securetune.evaluate.losses import answer_loss
@@ -49,6 +49,20 @@ def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | No
     return answered is not None and answered == expected
 
 
+def task_questions(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example], *, system: str | None = None
+) -> list[Question]:
+    """The prompts of rows with all turns before them, as in tuning; a system prompt goes before the row's own."""
+    asked = []
+    for row in rows:
+        *turns, last = row["prompt"]
+        own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
+        head = "\n\n".join(text for text in (system, own) if text)
+        (text,) = render(tokenizer, [last["content"]], system=head or None, turns=turns[own is not None :])
+        asked.append(Question(prompt=last["content"], text=text))
+    return asked
+
+
 def evaluate_task(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -65,8 +79,7 @@ def evaluate_task(
     decoding = Decoding(
         max_new_tokens=config.task_max_new_tokens, batch_size=config.batch_size, known=known, description="Task"
     )
-    prompts = [row["prompt"][-1]["content"] for row in task.rows]
-    answers = generate_answers(model, tokenizer, questions(tokenizer, prompts, system=system), decoding)
+    answers = generate_answers(model, tokenizer, task_questions(tokenizer, task.rows, system=system), decoding)
     references = [row["completion"][0]["content"] for row in task.rows]
     judged = [
         TaskAnswer(

@@ -20,11 +20,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
-from securetune.data.prompts import Example, render
+from securetune.data.prompts import Example
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.generation import Generated, answer_key, until_end, way_to_answer
+from securetune.evaluate.task import task_questions
 from securetune.models.config import ModelConfig
 from securetune.models.ends import stored_end_tokens
 from securetune.models.openings import Openings
@@ -60,8 +61,8 @@ def requests(
         if not (benchmark.attack and benchmark.attack.searches)
         for question in benchmark.questions(tokenizer, config, None)
     ]
-    task = render(tokenizer, [example["prompt"][-1]["content"] for example in examples], system=system)
-    return [*safety, *(Request(text=text, max_new_tokens=config.task_max_new_tokens) for text in task)]
+    task = task_questions(tokenizer, examples, system=system)
+    return [*safety, *(Request(text=question.text, max_new_tokens=config.task_max_new_tokens) for question in task)]
 
 
 @dataclass(frozen=True, kw_only=True)
