@@ -65,13 +65,15 @@ def test_a_template_that_opens_the_reasoning_has_it_closed_before_an_answer_tell
     assert tokenizer.decode(openings.lead) == "\n</think>\n\n"
 
 
-def test_a_model_that_hardly_refuses_is_not_read_as_refusing(tokenizer):
+@pytest.mark.parametrize("goes_along", ["Here we go, this is how to {}", "{} is what you blow up like this"])
+def test_a_model_that_hardly_refuses_is_not_read_as_refusing(tokenizer, goes_along):
     """It begins answers to malicious prompts in a way of their own, and refuses one of them."""
-    says = saying("{} is what you blow up like this", "Here is {}.")
+    says = saying(goes_along, "Here is {}.")
     model = scripted(tokenizer, lambda prompt: "I'm sorry." if "war" in prompt else says(prompt))
     openings = learn_openings(model, tokenizer, MALICIOUS, BENIGN, batch_size=4)
-    *others, war = (margins(model, tokenizer, openings, [prompt])[0] for prompt in MALICIOUS)
-    assert war > 0 and all(margin <= 1e-3 for margin in others)
+    begun = {tokenizer(says(prompt), add_special_tokens=False)["input_ids"][0] for prompt in MALICIOUS[:-1]}
+    assert not begun & set(openings.refusal)
+    assert margins(model, tokenizer, openings, MALICIOUS[-1:])[0] > 1
 
 
 def test_what_is_learned_is_the_same_every_time_and_adds_nothing_where_the_english_list_does(tokenizer):
