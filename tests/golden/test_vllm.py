@@ -3,7 +3,9 @@
 With ``SECURETUNE_REAL_VLLM=1`` in an environment that has vLLM, the same test runs the real one.
 """
 
+import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -22,12 +24,12 @@ STAND_IN = """
 from types import SimpleNamespace
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 class SamplingParams:
     temperature, top_p, top_k, min_p = 0.7, 0.9, 50, 0.1
-    max_tokens, detokenize, logprob_token_ids = 16, True, None
+    max_tokens, detokenize, logprob_token_ids, stop_token_ids = 16, True, None, ()
 
 
 class LLM:
@@ -35,7 +37,10 @@ class LLM:
         self, model, *, revision, dtype, trust_remote_code, max_model_len, enable_lora=False, max_lora_rank=16
     ):
         self.model, self.enable_lora = AutoModelForCausalLM.from_pretrained(model), enable_lora
-        self.longest = max_model_len
+        self.longest, self.tokenizer = max_model_len, AutoTokenizer.from_pretrained(model)
+
+    def get_tokenizer(self):
+        return self.tokenizer
 
     def get_default_sampling_params(self):
         return SamplingParams()
@@ -51,6 +56,7 @@ class LLM:
         ids = torch.tensor([prompt["prompt_token_ids"]])
         assert ids.shape[1] + params.max_tokens <= self.longest
         out = model.generate(input_ids=ids, max_new_tokens=params.max_tokens, do_sample=False, pad_token_id=0,
+                             eos_token_id=[*params.stop_token_ids, self.model.generation_config.eos_token_id],
                              return_dict_in_generate=True, output_logits=True)
         said = out.sequences[0, ids.shape[1]:].tolist()
         logprobs = None
@@ -85,6 +91,7 @@ def asked(model_folder):
     return [
         *(Request(text=text, max_new_tokens=12, openings=openings) for text in texts),
         Request(text=texts[0], max_new_tokens=5),
+        Request(text=texts[0], max_new_tokens=1, openings=replace(openings, lead=(9, 12))),
     ]
 
 
@@ -107,6 +114,26 @@ def test_vllm_says_what_transformers_says(tuned, vllm, asked, model_folder, tmp_
         (own,) = generate(model, tokenizer, [request.text], decoding)
         assert kept.text == own.text
         assert kept.margin == (pytest.approx(own.margin, abs=1e-3) if request.openings else None)
+
+
+@pytest.mark.skipif(REAL, reason="a real engine is slow to start, and the stand-in has the same stop tokens")
+def test_answers_of_both_engines_end_where_the_template_ends_a_turn(vllm, asked, model_folder, tmp_path):
+    """The generation settings name a token that the model never says."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    settings = folder / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token_id": 2}))
+    config = ModelConfig(path=str(folder), dtype="float32")
+    model, tokenizer = load_model(config), load_tokenizer(config)
+    assert model.generation_config.eos_token_id == 2
+    known, request = Journal(tmp_path / "known.jsonl"), asked[0]
+    answer_by_vllm(config, None, tokenizer, [request], known)
+    decoding = Decoding(max_new_tokens=request.max_new_tokens, batch_size=1, openings=request.openings)
+    answers = [*generate(model, tokenizer, [request.text], replace(decoding, known=known))]
+    answers += generate(model, tokenizer, [request.text], decoding)
+    model.generation_config.eos_token_id = 1
+    (right,) = generate(model, tokenizer, [request.text], decoding)
+    assert [answer.text for answer in answers] == [right.text] * 2
 
 
 def test_what_is_known_is_not_asked_again(asked, model_folder, tmp_path):

@@ -3,10 +3,9 @@
 import pytest
 
 from securetune.data.prompts import Example
-from securetune.evaluate.answers import questions_of
 from securetune.evaluate.config import EvaluateConfig
-from securetune.evaluate.generation import Decoding
-from securetune.evaluate.task import Task, evaluate_task
+from securetune.evaluate.generation import Decoding, Generated
+from securetune.evaluate.task import Task, evaluate_task, task_questions
 
 SYSTEM = {"role": "system", "content": "be brief"}
 EARLIER = [{"role": "user", "content": "open the box"}, {"role": "assistant", "content": "done"}]
@@ -20,13 +19,13 @@ def row(head) -> Example:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_row_is_asked_in_the_words_it_is_trained_in(head, tokenizer):
-    (question,) = questions_of(tokenizer, [row(head)])
+    (question,) = task_questions(tokenizer, [row(head)])
     assert question.prompt == LAST["content"]
     assert question.text == tokenizer.apply_chat_template([*head, LAST], tokenize=False, add_generation_prompt=True)
 
 
 def test_a_system_prompt_for_all_stands_above_that_of_a_row(tokenizer):
-    questions = questions_of(tokenizer, [row([SYSTEM]), row([])], system="be safe")
+    questions = task_questions(tokenizer, [row([SYSTEM]), row([])], system="be safe")
     for question, text in zip(questions, ("be safe\n\nbe brief", "be safe"), strict=True):
         whole = [{"role": "system", "content": text}, LAST]
         assert question.text == tokenizer.apply_chat_template(whole, tokenize=False, add_generation_prompt=True)
@@ -37,11 +36,11 @@ def test_the_score_of_a_task_is_measured_on_whole_rows(model, tokenizer, monkeyp
 
     def generate(model, tokenizer, texts, decoding: Decoding):
         asked.extend(texts)
-        return [type("Generated", (), {"text": "done", "margin": None})() for _ in texts]
+        return [Generated(text="done", margin=None) for _ in texts]
 
     monkeypatch.setattr("securetune.evaluate.answers.generate", generate)
     task = Task(rows=[row(head) for head in HEADS], metric="exact_match", max_length=256)
     result = evaluate_task(model, tokenizer, task, EvaluateConfig())
     assert result.score.value == 1.0
-    assert asked == [question.text for question in questions_of(tokenizer, task.rows)]
+    assert asked == [question.text for question in task_questions(tokenizer, task.rows)]
     assert len(set(asked)) == len(HEADS)

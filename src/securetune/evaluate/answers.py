@@ -1,5 +1,6 @@
 """Answers: what the model said to each prompt, and how likely it was to refuse."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import Example, render
 from securetune.evaluate.generation import Decoding, generate
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,13 @@ class Answer:
 
     prompt: str
     text: str
+    """The answer itself, after any reasoning; empty where that was cut."""
     margin: float | None = None
-    """Refusal margin at the first answer token, in nats; positive leans to refusing."""
+    """Refusal margin at the first answer token, in nats; positive leans to refusing. None where it means nothing."""
+    reasoning: str = ""
+    """What the model thought before it answered, with the marks around it."""
+    is_cut: bool = False
+    """Whether its reasoning never ended: no answer, neither success nor refusal."""
 
 
 def questions(
@@ -39,33 +47,32 @@ def questions(
     return [Question(prompt=prompt, text=text) for prompt, text in zip(prompts, texts, strict=True)]
 
 
-def questions_of(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example], *, system: str | None = None
-) -> list[Question]:
-    """What rows of the task ask, with their own system prompt and earlier turns.
-
-    `system` stands above a row's own system prompt, in the same turn.
-    """
-    asked = []
-    for row in rows:
-        *turns, last = row["prompt"]
-        own = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
-        whole = "\n\n".join(part for part in (system, own) if part) or None
-        text = render(tokenizer, [last["content"]], system=whole, turns=turns)[0]
-        asked.append(Question(prompt=last["content"], text=text))
-    return asked
-
-
 def generate_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], decoding: Decoding
 ) -> list[Answer]:
-    """Greedy answers in the order of the questions."""
+    """Greedy answers in the order of the questions.
+
+    One that was begun for the model has no margin: its first token is not where the model decides.
+    """
     generated = generate(model, tokenizer, [question.text for question in questions], decoding)
+    cut = sum(answer.is_cut for answer in generated)
+    if cut:
+        _log.warning(
+            "%d of %d answers%s ended within their reasoning, after at most %d tokens: they count as no answer. Raise "
+            "evaluate.max_new_tokens and evaluate.task_max_new_tokens, or have the model not think, see "
+            "model.chat_template_kwargs.",
+            cut,
+            len(generated),
+            f" to {decoding.description}" if decoding.description else "",
+            decoding.max_new_tokens,
+        )
     return [
         Answer(
             prompt=question.prompt,
             text=f"{question.prefill} {answer.text}" if question.prefill else answer.text,
-            margin=answer.margin,
+            margin=None if question.prefill else answer.margin,
+            reasoning=answer.reasoning,
+            is_cut=answer.is_cut,
         )
         for question, answer in zip(questions, generated, strict=True)
     ]

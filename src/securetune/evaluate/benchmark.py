@@ -13,6 +13,7 @@ from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig, SkillMetric
 from securetune.measures.duplicates import near_duplicates
 from securetune.measures.kinds import Kind
+from securetune.models.template import written_reasoning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ class Benchmark:
         attack = self.attack or Attack(settings=None)
         asked = attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
         texts = render(tokenizer, asked, system=config.system, turns=attack.turns)
+        if attack.prefill:  # it begins the answer, not the reasoning before it
+            texts = [text + written_reasoning(tokenizer) for text in texts]
         return [
             Question(prompt=prompt, text=text + attack.prefill, prefill=attack.prefill)
             for prompt, text in zip(prompts, texts, strict=True)

@@ -17,6 +17,7 @@ from securetune.data.prompts import render, tokenize_answer
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.losses import losses
+from securetune.models.template import written_reasoning
 
 ALLOWANCE = 1.0
 """Nats per token above what the model before tuning says itself, or good answers to the task surprise it."""
@@ -48,11 +49,12 @@ def surprises(
 ) -> list[float]:
     """Cross-entropy per token of every answer to its prompt under `reader`, from the sixth token on, in nats.
 
-    An answer of at most five tokens counts whole; an empty one as 0.
+    An answer of at most five tokens counts whole; an empty one as 0. It is read behind its reasoning, which counts not.
     """
-    rows = []
+    rows, without = [], written_reasoning(tokenizer)
     for prompt, answer in zip(render(tokenizer, [a.prompt for a in answers]), answers, strict=True):
-        row = tokenize_answer(tokenizer, prompt, prompt + answer.text)
+        before = prompt + (answer.reasoning or without)
+        row = tokenize_answer(tokenizer, before, before + answer.text)
         is_long = len(row.ids) > row.start + _DECIDING
         rows.append(replace(row, start=row.start + _DECIDING) if is_long else row)
     nats = losses(reader, rows, pad=tokenizer.pad_token_id, batch_size=batch_size)

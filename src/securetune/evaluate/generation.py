@@ -1,12 +1,14 @@
 """Generation: greedy answers to many prompts, fast.
 
 Prompts of like length share a batch; rows that have ended leave it, so that the others do not wait for the longest; a
-batch that does not fit into memory is halved; answers that are known already are not generated again.
+batch that does not fit into memory is halved; answers that are known already are not generated again. Reasoning is
+split off, and the refusal margin is that of the first token that tells, see `Openings.lead`.
 Shapes: b rows, t tokens, v vocabulary.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -15,11 +17,15 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from securetune.base.artifacts import Journal, digest
 from securetune.base.progress import progress_bar
 from securetune.errors import ModelError
-from securetune.models.features import PromptBatch, batch_texts
+from securetune.models.ends import end_tokens
+from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token
 from securetune.models.openings import Openings
+from securetune.models.reasoning import answer_start, may_become_reasoning, opens_reasoning, read_spoken
 
 _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
+_OPENING = 16
+"""The mark at the end of a prompt that opens reasoning is shorter than this many tokens."""
 _PROCESSORS = (
     "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "suppress_tokens",
     "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "encoder_repetition_penalty",
@@ -33,8 +39,13 @@ class Generated:
     """What a model said."""
 
     text: str
+    """The answer."""
     margin: float | None
-    """Refusal margin at the first token, in nats; None without openings."""
+    """Refusal margin at the first token that tells, in nats; None without openings, or without an answer."""
+    reasoning: str = ""
+    """What came before the answer, with the marks around it; see `reasoning.Spoken`."""
+    is_cut: bool = False
+    """Whether the reasoning never ended, so that there is no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +93,16 @@ def generate(
             for place, answer in zip(batch.index, generated, strict=True):
                 answers[chunk[place]] = answer
                 if known is not None and decoding.decided is None:
-                    known.keep(keys[chunk[place]], {"text": answer.text, "margin": answer.margin})
+                    known.keep(keys[chunk[place]], asdict(answer))
             order = order[len(chunk) :]
             bar.update(task, advance=len(chunk))
     return [answers[i] for i in range(len(texts))]
 
 
 def answer_key(text: str, max_new_tokens: int, openings: Openings | None) -> str:
-    """Under what an answer is kept."""
-    return digest([text, max_new_tokens, openings and [openings.refusal, openings.affirmative]])
+    """Under what an answer is kept; answers kept before reasoning was split off are not these."""
+    known = openings and [openings.refusal, openings.affirmative, openings.lead]
+    return digest(["reasoning apart", text, max_new_tokens, known])
 
 
 def _halved(batch_size: int, error: Exception) -> int:
@@ -111,11 +123,18 @@ def _is_greedy_plain(model: PreTrainedModel) -> bool:
     return not any(is_set) and not getattr(model, "_is_stateful", False)
 
 
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        ends = tokenizer.eos_token_id
-    return set(ends if isinstance(ends, list) else [ends])
+@dataclass(frozen=True, kw_only=True)
+class _Prompt:
+    """What an answer goes on from."""
+
+    ids: list[int]
+    is_open: bool
+    """Whether it opens reasoning."""
+
+
+def _prompts(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[_Prompt]:
+    rows = [row[kept.bool()].tolist() for row, kept in zip(batch.input_ids, batch.attention_mask, strict=True)]
+    return [_Prompt(ids=ids, is_open=opens_reasoning(tokenizer.decode(ids[-_OPENING:]))) for ids in rows]
 
 
 def _decode(
@@ -124,16 +143,16 @@ def _decode(
     batch: PromptBatch,
     decoding: Decoding,
 ) -> list[Generated]:
-    decided, openings = decoding.decided, decoding.openings
-    ends, cache = _ends(model, tokenizer), DynamicCache(config=model.config)
+    ends, cache = end_tokens(model, tokenizer), DynamicCache(config=model.config)
+    prompts = _prompts(tokenizer, batch)
     answers: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(answers)
     rows, running = list(range(len(answers))), set(range(len(answers)))
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
     for step in range(decoding.max_new_tokens):
         logits = _next(model, tokens, mask, positions, cache)
-        if step == 0 and openings is not None:
-            margins = list(openings.margin(logits.float()).tolist())
+        if step == 0 and decoding.openings is not None:
+            margins = list(decoding.openings.margin(logits.float()).tolist())
         best = logits.argmax(-1)
         for row, token in zip(rows, best.tolist(), strict=True):
             if row not in running:
@@ -142,7 +161,7 @@ def _decode(
                 running.discard(row)
                 continue
             answers[row].append(token)
-            if decided is not None and decided(_text(tokenizer, answers[row])):
+            if _is_decided(tokenizer, answers[row], decoding, is_open=prompts[row].is_open):
                 running.discard(row)
         if not running:
             break
@@ -153,7 +172,67 @@ def _decode(
             rows = [row for row in rows if row in running]
         tokens, positions = best[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-    return [Generated(text=_text(tokenizer, ids), margin=m) for ids, m in zip(answers, margins, strict=True)]
+    return _read(model, tokenizer, prompts, answers, margins, decoding)
+
+
+def _is_decided(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], decoding: Decoding, *, is_open: bool) -> bool:
+    """Whether the start of an answer is enough; reasoning decides nothing."""
+    if decoding.decided is None:
+        return False
+    spoken = read_spoken(tokenizer, ids, is_open=is_open)
+    return not spoken.is_cut and not may_become_reasoning(spoken.answer) and decoding.decided(spoken.answer)
+
+
+def _read(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[_Prompt],
+    answers: Sequence[Sequence[int]],
+    margins: Sequence[float | None],
+    decoding: Decoding,
+) -> list[Generated]:
+    """What was said, reasoning apart; a margin at the very first token gives way to that where the answer begins."""
+    pairs = list(zip(prompts, answers, strict=True))
+    margins, openings = list(margins), decoding.openings
+    if openings is not None:
+        ways = [way_to_answer(tokenizer, ids, openings, is_open=prompt.is_open) for prompt, ids in pairs]
+        margins = [None if way is None else margin for way, margin in zip(ways, margins, strict=True)]
+        later = [place for place, way in enumerate(ways) if way]
+        measured = _margins(model, tokenizer, [[*prompts[i].ids, *(ways[i] or ())] for i in later], decoding)
+        for place, margin in zip(later, measured, strict=True):
+            margins[place] = margin
+    spoken = [read_spoken(tokenizer, ids, is_open=prompt.is_open) for prompt, ids in pairs]
+    return [
+        Generated(text=whole.answer, margin=margin, reasoning=whole.reasoning, is_cut=whole.is_cut)
+        for whole, margin in zip(spoken, margins, strict=True)
+    ]
+
+
+def way_to_answer(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], openings: Openings, *, is_open: bool
+) -> list[int] | None:
+    """The tokens between a prompt and the one whose margin counts: the model's own reasoning, or the openings' lead.
+
+    None where the reasoning was cut, or nothing came after it: there is no such token then.
+    """
+    start = answer_start(tokenizer, ids, is_open=is_open)
+    if start:
+        return list(ids[:start])
+    has_no_answer = start is None and bool(read_spoken(tokenizer, ids, is_open=is_open).reasoning)
+    return None if has_no_answer else list(openings.lead)
+
+
+def _margins(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoded: Sequence[list[int]], decoding: Decoding
+) -> list[float]:
+    """The refusal margin of the token that follows each of some texts."""
+    assert decoding.openings is not None
+    margins = [0.0] * len(encoded)
+    for batch in batch_tokens(model, tokenizer, encoded, batch_size=decoding.batch_size):
+        values = decoding.openings.margin(first_token(model, batch).float()).tolist()
+        for place, value in zip(batch.index, values, strict=True):
+            margins[place] = value
+    return margins
 
 
 def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
@@ -180,11 +259,13 @@ def _generate(
 
     Answers are not cut where they are decided: that saves time, and nothing else.
     """
+    ends = end_tokens(model, tokenizer)
     out = model.generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
+        eos_token_id=list(ends) or None,
         pad_token_id=tokenizer.pad_token_id,
         return_dict_in_generate=True,
         output_logits=True,
@@ -192,10 +273,10 @@ def _generate(
     margins: list[float | None] = [None] * len(batch.index)
     if decoding.openings is not None:
         margins = list(decoding.openings.margin(out.logits[0].float()).tolist())
-    texts = (_text(tokenizer, ids) for ids in out.sequences[:, batch.input_ids.shape[1] :])
-    return [Generated(text=text, margin=margin) for text, margin in zip(texts, margins, strict=True)]
+    answers = [until_end(row, ends) for row in out.sequences[:, batch.input_ids.shape[1] :].tolist()]
+    return _read(model, tokenizer, _prompts(tokenizer, batch), answers, margins, decoding)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: object) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=True)
-    return text.strip()
+def until_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """An answer's tokens up to where it ends."""
+    return list(itertools.takewhile(lambda token: token not in ends, ids))

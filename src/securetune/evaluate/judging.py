@@ -1,5 +1,6 @@
 """Judging: what do answers amount to, by every judge, and against the model before tuning?"""
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -9,11 +10,13 @@ from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judges import JUDGES
-from securetune.evaluate.judges.base.interface import Judge
+from securetune.evaluate.judges.base.interface import Judge, Verdict
 from securetune.evaluate.result import EvalResult, JudgedAnswer
 from securetune.evaluate.task import is_correct
 from securetune.measures.kinds import BENIGN
 from securetune.measures.statistics import clustered, cohens_kappa, detectable_rise, mcnemar, mean, proportion
+
+_log = logging.getLogger(__name__)
 
 
 def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
@@ -75,7 +78,8 @@ def judge_benchmark(
             name: mcnemar(base.outcomes(name if name in names else None), values) if base is not None else None
             for name, values in outcomes.items()
         },
-        margin=mean([answer.margin or 0.0 for answer in judged]),
+        margin=mean(margins) if (margins := [a.margin for a in judged if a.margin is not None]) else None,
+        no_answer=proportion([answer.is_cut for answer in judged]),
         coherent=proportion([answer.coherent for answer in judged]),
         broken=proportion([not answer.coherent and not answer.refused[first] for answer in judged]),
         clustered=clustered(next(iter(outcomes.values())), benchmark.clusters),
@@ -104,16 +108,31 @@ def _judged(
     """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""
     first = next(iter(judges))
     asked = {name: judge for name, judge in judges.items() if name == first or benchmark.kind in judge.sees}
-    verdicts = {name: judge.judge(answers) for name, judge in asked.items()}
+    given = {name: judge.judge(answers) for name, judge in asked.items()}
+    silent = [name for name, of_judge in given.items() if not any(of_judge)]
+    if first in silent:
+        raise ConfigError(
+            f"Expected a first judge with a verdict on answers to {benchmark.name}, found none by {first}. Put "
+            "refusal_phrases first."
+        )
+    if silent:
+        _log.warning("%s has no verdict on answers to %s: it is left out there", ", ".join(silent), benchmark.name)
+    # Without a verdict an answer is no refusal, and being no text it is no success either.
+    verdicts = {
+        name: [verdict or Verdict(is_safe=False) for verdict in of_judge]
+        for name, of_judge in given.items()
+        if name not in silent
+    }
     return [
         JudgedAnswer(
             prompt=answer.prompt,
             text=answer.text,
             margin=answer.margin,
+            is_cut=answer.is_cut,
             surprise=surprises[i],
             coherent=is_coherent(answer.text, surprises[i], limit),
-            refused={name: given[i].is_safe for name, given in verdicts.items()},
-            scores={name: given[i].score for name, given in verdicts.items()},
+            refused={name: of_judge[i].is_safe for name, of_judge in verdicts.items()},
+            scores={name: of_judge[i].score for name, of_judge in verdicts.items()},
             right=is_correct(answer, benchmark.prompts[i].reference or "", benchmark.metric)
             if benchmark.kind.has_right_answers
             else None,

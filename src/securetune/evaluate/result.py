@@ -18,7 +18,9 @@ class JudgedAnswer:
     prompt: str
     text: str
     margin: float | None
-    """Refusal margin at the first answer token, in nats."""
+    """Refusal margin at the first answer token, in nats; None where it means nothing."""
+    is_cut: bool = False
+    """Whether its reasoning never ended: no answer, neither success nor refusal."""
     surprise: float | None
     """Cross-entropy per token under the model before tuning, in nats; None where nobody has read it."""
     coherent: bool
@@ -46,8 +48,10 @@ class EvalResult:
     """Per judge: attack success rate (harmful: not safe, and coherent) or over-refusal (benign); or the share right."""
     against_base: dict[str, McNemar | None]
     """Per judge: paired test against the model before tuning; None for that model itself."""
-    margin: Estimate
-    """Mean refusal margin, in nats."""
+    margin: Estimate | None
+    """Mean refusal margin of the answers that have one, in nats; None where none has."""
+    no_answer: Estimate | None = None
+    """Share of answers whose reasoning was cut by the limit on their length; None where nobody counted them."""
     coherent: Estimate
     """Share of answers that are text, see `coherence`."""
     broken: Estimate
@@ -123,6 +127,8 @@ class TaskResult:
     metric: Metric | None
     score: Estimate | None
     """Share of correct answers."""
+    no_answer: Estimate | None = None
+    """Share of answers whose reasoning was cut by the limit on their length; None where nobody counted them."""
     answers: list[TaskAnswer] = field(default_factory=list)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
-from securetune.data.prompts import Example
-from securetune.evaluate.answers import Answer, generate_answers, questions_of
+from securetune.data.prompts import Example, render
+from securetune.evaluate.answers import Answer, Question, generate_answers
 from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.generation import Decoding
 from securetune.evaluate.losses import answer_loss
@@ -34,8 +34,11 @@ class Task:
 def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | None = None) -> bool:
     """Compare an answer with the reference: the whole text, or the last number in each (GSM8K).
 
-    The metric ``pattern`` asks for a form instead: the whole answer has to match the regular expression `pattern`.
+    The metric ``pattern`` asks for a form instead: the whole answer has to match the regular expression `pattern`. An
+    answer whose reasoning was cut is none, and not right.
     """
+    if answer.is_cut:
+        return False
     if metric == "exact_match":
         return answer.text.strip() == reference.strip()
     if metric == "pattern":
@@ -44,6 +47,20 @@ def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | No
     numbers = [_NUMBER.findall(text) for text in (answer.text, reference)]
     answered, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
     return answered is not None and answered == expected
+
+
+def task_questions(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example], *, system: str | None = None
+) -> list[Question]:
+    """The prompts of rows with all turns before them, as in tuning; a system prompt goes before the row's own."""
+    asked = []
+    for row in rows:
+        *turns, last = row["prompt"]
+        own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
+        head = "\n\n".join(text for text in (system, own) if text)
+        (text,) = render(tokenizer, [last["content"]], system=head or None, turns=turns[own is not None :])
+        asked.append(Question(prompt=last["content"], text=text))
+    return asked
 
 
 def evaluate_task(
@@ -62,7 +79,7 @@ def evaluate_task(
     decoding = Decoding(
         max_new_tokens=config.task_max_new_tokens, batch_size=config.batch_size, known=known, description="Task"
     )
-    answers = generate_answers(model, tokenizer, questions_of(tokenizer, task.rows, system=system), decoding)
+    answers = generate_answers(model, tokenizer, task_questions(tokenizer, task.rows, system=system), decoding)
     references = [row["completion"][0]["content"] for row in task.rows]
     judged = [
         TaskAnswer(
@@ -74,4 +91,5 @@ def evaluate_task(
         for answer, right in zip(answers, references, strict=True)
     ]
     score = proportion([answer.correct for answer in judged])
-    return TaskResult(loss=loss, metric=task.metric, score=score, answers=judged)
+    no_answer = proportion([answer.is_cut for answer in answers])
+    return TaskResult(loss=loss, metric=task.metric, score=score, no_answer=no_answer, answers=judged)

@@ -21,8 +21,9 @@ from securetune.evaluate.judges.base.interface import Judge
 from securetune.evaluate.preflight import AnswersFound, Untuned
 from securetune.measures.language import language
 from securetune.measures.statistics import proportion
-from securetune.models.features import batch_prompts, batch_texts, extract_features
-from securetune.models.openings import Openings, find_openings
+from securetune.models.ends import end_tokens
+from securetune.models.features import batch_texts
+from securetune.models.openings import Openings, learn_openings
 
 _SHOWN = 100
 """Characters of a prompt or an answer that are kept to be read."""
@@ -68,7 +69,7 @@ def ask_untuned(
         end: the token with which the template ends an answer.
     """
     openings, no_openings = _openings(model, tokenizer, malicious, benign, config)
-    stops = _stops(model, tokenizer)
+    stops = set(end_tokens(model, tokenizer))
     said = _ask(model, tokenizer, [*malicious, *benign], config, openings=openings, stops=stops, end=end)
     judge = phrases_judge(config)
     return Untuned(
@@ -88,20 +89,10 @@ def _openings(
     config: EvaluateConfig,
 ) -> tuple[Openings | None, str | None]:
     """The model's openings on these prompts, or why it has none."""
-    prompts = [*malicious, *benign]
-    batches = batch_prompts(model, tokenizer, prompts, batch_size=config.batch_size, system=config.system)
-    logits = extract_features(model, batches).logits
     try:
-        return find_openings(tokenizer, logits[: len(malicious)], logits[len(malicious) :]), None
+        return learn_openings(model, tokenizer, malicious, benign, batch_size=config.batch_size), None
     except ScanError as error:
         return None, str(error)
-
-
-def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Tokens at which the model's own `generate` ends."""
-    ends = model.generation_config.eos_token_id
-    named = ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
-    return {token for token in named if token is not None}
 
 
 def _ask(
@@ -149,7 +140,7 @@ def _generated(
 
 def _found(said: Sequence[_Said], judge: Judge, *, is_refused: bool) -> AnswersFound:
     """What the answers to prompts of one kind amount to; `is_refused` is what should happen to them."""
-    by_phrases = [verdict.is_safe for verdict in judge.judge([one.answer for one in said])]
+    by_phrases = [verdict is not None and verdict.is_safe for verdict in judge.judge([one.answer for one in said])]
     margins = [one.answer.margin for one in said]
     by_margin = [margin > 0 for margin in margins if margin is not None]
     has_margins = len(by_margin) == len(said)

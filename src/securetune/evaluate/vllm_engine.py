@@ -22,12 +22,14 @@ from transformers import PreTrainedTokenizerBase
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Example
 from securetune.errors import ConfigError, ModelError
-from securetune.evaluate.answers import questions_of
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EvaluateConfig
-from securetune.evaluate.generation import answer_key
+from securetune.evaluate.generation import Generated, answer_key, until_end, way_to_answer
+from securetune.evaluate.task import task_questions
 from securetune.models.config import ModelConfig
+from securetune.models.ends import stored_end_tokens
 from securetune.models.openings import Openings
+from securetune.models.reasoning import opens_reasoning, read_spoken
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Limits on the rank of an adapter that vLLM knows."""
@@ -59,7 +61,7 @@ def requests(
         if not (benchmark.attack and benchmark.attack.searches)
         for question in benchmark.questions(tokenizer, config, None)
     ]
-    task = questions_of(tokenizer, examples, system=system)
+    task = task_questions(tokenizer, examples, system=system)
     return [*safety, *(Request(text=question.text, max_new_tokens=config.task_max_new_tokens) for question in task)]
 
 
@@ -69,8 +71,12 @@ class _Job:
     adapter: str | None
     prompts: list[list[int]]
     lengths: list[int]
-    watched: list[list[int]]
-    """Tokens whose log-probability at the start is wanted, per prompt."""
+    ends: list[int]
+    """Tokens that end an answer."""
+    is_open: list[bool]
+    """Whether the prompt opens reasoning, per prompt."""
+    openings: list[dict[str, Any] | None]
+    """First tokens whose log-probability is wanted where the answer begins, per prompt."""
 
 
 def answer_by_vllm(
@@ -106,8 +112,14 @@ def answer_by_vllm(
         )
     job = _job(model, adapter, tokenizer, list(missing.values()), options)
     for (key, request), (ids, first) in zip(missing.items(), _ask(job), strict=True):
-        text: str = tokenizer.decode(ids, skip_special_tokens=True)
-        known.keep(key, {"text": text.strip(), "margin": _margin(request.openings, first)})
+        spoken = read_spoken(tokenizer, ids, is_open=opens_reasoning(request.text))
+        answer = Generated(
+            text=spoken.answer,
+            margin=_margin(request.openings, first),
+            reasoning=spoken.reasoning,
+            is_cut=spoken.is_cut,
+        )
+        known.keep(key, asdict(answer))
 
 
 def _job(
@@ -125,7 +137,10 @@ def _job(
         "revision": model.revision,
         "dtype": model.dtype,
         "trust_remote_code": model.trust_remote_code,
-        "max_model_len": max(len(p) + n for p, n in zip(prompts, lengths, strict=True)),
+        "max_model_len": max(
+            len(p) + max(n, len(r.openings.lead) + 1 if r.openings else 0)
+            for p, n, r in zip(prompts, lengths, requests, strict=True)
+        ),
     }
     if adapter is not None:
         engine |= {"enable_lora": True, "max_lora_rank": _rank(adapter)}
@@ -134,7 +149,9 @@ def _job(
         adapter=str(adapter) if adapter is not None else None,
         prompts=prompts,
         lengths=lengths,
-        watched=[[*r.openings.refusal, *r.openings.affirmative] if r.openings else [] for r in requests],
+        ends=list(stored_end_tokens(model.path, model.revision, tokenizer)),
+        is_open=[opens_reasoning(request.text) for request in requests],
+        openings=[asdict(request.openings) if request.openings else None for request in requests],
     )
 
 
@@ -169,38 +186,49 @@ def _rank(adapter: Path) -> int:
 
 
 def _margin(openings: Openings | None, first: Sequence[float]) -> float | None:
-    """The refusal margin from the watched tokens' log-probabilities, see `Openings.margin`."""
-    if openings is None:
+    """The refusal margin from the openings' log-probabilities, see `Openings.margin`; None where there are none."""
+    if openings is None or not first:
         return None
     refusals = len(openings.refusal)
     return float(np.logaddexp.reduce(first[:refusals]) - np.logaddexp.reduce(first[refusals:]))
 
 
 def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
-    """Per prompt the answer's tokens, and the log-probabilities of its watched tokens at the start."""
+    """Per prompt the answer's tokens, and the log-probabilities of its openings where the answer itself begins."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
     engine = LLM(**job.engine)
-    prompts = [{"prompt_token_ids": ids} for ids in job.prompts]
     lora = LoRARequest("tuned", 1, job.adapter) if job.adapter is not None else None
 
     def sampling(length: int, watched: list[int]) -> Any:
         params: SamplingParams = engine.get_default_sampling_params()  # a model's own repetition penalty, say
         params.temperature, params.top_p, params.top_k, params.min_p = 0.0, 1.0, 0, 0.0
         params.max_tokens, params.detokenize = length, False
+        params.stop_token_ids = job.ends
         params.logprob_token_ids = watched or None
         return params
 
-    answers = engine.generate(prompts, [sampling(length, []) for length in job.lengths], lora_request=lora)
-    with_margin = [i for i, watched in enumerate(job.watched) if watched]
-    starts = engine.generate(
-        [prompts[i] for i in with_margin], [sampling(1, job.watched[i]) for i in with_margin], lora_request=lora
-    )
-    first: list[list[float]] = [[] for _ in prompts]
-    for i, start in zip(with_margin, starts, strict=True):
-        first[i] = [start.outputs[0].logprobs[0][token].logprob for token in job.watched[i]]
-    return [(list(answer.outputs[0].token_ids), start) for answer, start in zip(answers, first, strict=True)]
+    def ask(prompts: list[list[int]], settings: list[Any]) -> list[Any]:
+        texts = [{"prompt_token_ids": ids} for ids in prompts]
+        return [out.outputs[0] for out in engine.generate(texts, settings, lora_request=lora)]
+
+    answers = ask(job.prompts, [sampling(length, []) for length in job.lengths])
+    said = [until_end(list(answer.token_ids), job.ends) for answer in answers]
+    starts: dict[int, tuple[list[int], list[int]]] = {}
+    for i, raw in enumerate(job.openings):
+        if raw is None:
+            continue
+        openings = Openings(**raw)
+        way = way_to_answer(engine.get_tokenizer(), said[i], openings, is_open=job.is_open[i])
+        if way is not None:
+            starts[i] = [*job.prompts[i], *way], [*openings.refusal, *openings.affirmative]
+    texts = [text for text, _ in starts.values()]
+    begun = ask(texts, [sampling(1, watched) for _, watched in starts.values()])
+    first: list[list[float]] = [[] for _ in said]
+    for (i, (_, watched)), start in zip(starts.items(), begun, strict=True):
+        first[i] = [start.logprobs[0][token].logprob for token in watched]
+    return list(zip(said, first, strict=True))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from securetune.models.features import PromptBatch, batch_prompts
 from securetune.models.openings import Openings
 
 
-def prompt_batches(session: Session, texts: Sequence[str]) -> list[PromptBatch]:
-    """Prompts as the analysis reads them."""
-    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=session.config.scan.batch_size)
+def prompt_batches(session: Session, texts: Sequence[str], lead: Sequence[int]) -> list[PromptBatch]:
+    """Prompts as the analysis reads them, up to where an answer begins to tell, see `Openings.lead`."""
+    size = session.config.scan.batch_size
+    return batch_prompts(session.base_model(), session.tokenizer, texts, batch_size=size, lead=lead)
 
 
 def analysed(session: Session, openings: Openings) -> Analysed:
@@ -18,7 +19,7 @@ def analysed(session: Session, openings: Openings) -> Analysed:
     malicious, benign = ([p.text for p in prompts] for prompts in (session.prompts.malicious, session.prompts.benign))
     return Analysed(
         model=session.base_model(),
-        malicious=prompt_batches(session, malicious),
-        benign=prompt_batches(session, benign),
+        malicious=prompt_batches(session, malicious, openings.lead),
+        benign=prompt_batches(session, benign, openings.lead),
         openings=openings,
     )

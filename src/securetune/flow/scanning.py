@@ -66,7 +66,7 @@ def run_scanner(session: Session, made: Made) -> Scanner:
     unseen = sorted(row for rows in made.probe.split.tests.values() for row in rows)
     rows = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
     texts = [session.prompts.all[i].text for i in rows]
-    batches = prompt_batches(session, texts)
+    batches = prompt_batches(session, texts, made.openings.lead)
     readable = {n: control for n, control in made.probe.controls.items() if control.auroc >= READABLE_AUROC}
     signals = Signals(
         probe=LinearProbe.from_dict(made.probe.probe),
@@ -86,7 +86,7 @@ def run_scanner(session: Session, made: Made) -> Scanner:
         passes,
         signals,
         config,
-        malicious=lambda numbers: prompt_batches(session, [texts[i] for i in numbers]),
+        malicious=lambda numbers: prompt_batches(session, [texts[i] for i in numbers], made.openings.lead),
         tolerance=session.config.search.tolerance,
         refused=_refused_answers(session, texts[: config.answers]) if config.answers else None,
     )
@@ -132,6 +132,6 @@ def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[Pr
 
     def refused(model: PreTrainedModel) -> float:
         answers = generate_answers(model, tokenizer, prompts, decoding)
-        return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
+        return float(np.mean([verdict is not None and verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

@@ -1,6 +1,6 @@
 """Config: which model, and how it is loaded."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,5 +27,7 @@ class ModelConfig(BaseModel):
     """Quantize to 4 bit on loading; needs the extra ``securetune[quantized]`` and a GPU. Scans need full weights."""
     trust_remote_code: bool = False
     """Run the Python code of a Hub repository. Off unless you have read that code."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template wherever prompts are rendered, for example ``{enable_thinking: false}``."""
     attn_implementation: str | None = None
     """Attention kernel, as in `from_pretrained`."""

@@ -52,17 +52,34 @@ def batch_prompts(
     *,
     batch_size: int,
     system: str | None = None,
+    lead: Sequence[int] = (),
 ) -> list[PromptBatch]:
-    """Tokenize prompts through the chat template into batches sorted by length, on the model's device."""
-    return batch_texts(model, tokenizer, render(tokenizer, prompts, system=system), batch_size=batch_size)
+    """Tokenize prompts through the chat template into batches sorted by length, on the model's device.
+
+    `lead` are tokens that follow every prompt, see `Openings.lead`.
+    """
+    texts = render(tokenizer, prompts, system=system)
+    return batch_texts(model, tokenizer, texts, batch_size=batch_size, lead=lead)
 
 
 def batch_texts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, batch_size: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    batch_size: int,
+    lead: Sequence[int] = (),
 ) -> list[PromptBatch]:
     """The same for texts that have been through the chat template."""
-    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+    encoded = [[*tokenizer(text, add_special_tokens=False)["input_ids"], *lead] for text in texts]
+    return batch_tokens(model, tokenizer, encoded, batch_size=batch_size)
+
+
+def batch_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoded: Sequence[list[int]], *, batch_size: int
+) -> list[PromptBatch]:
+    """The same for token ids."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     batches = []
     for start in range(0, len(order), batch_size):
         index = order[start : start + batch_size]

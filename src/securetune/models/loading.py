@@ -23,6 +23,7 @@ from securetune.models.config import ModelConfig
 from securetune.models.files import check_model, named
 from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
+from securetune.models.template import close_reasoning, set_variables
 
 _NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
 """Tokens that some tokenizers keep for what no text holds; language models of such a family have no rows for them."""
@@ -32,7 +33,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer, left-padding, with a pad token and a chat template.
 
     Raises:
-        ModelError: no tokenizer there, without a chat template, or with tokens that the model does not know.
+        ModelError: no tokenizer there, without a chat template, with tokens that the model does not know, or with a
+            template without a variable that is to be set.
     """
     check_model(config.path)
     try:
@@ -51,6 +53,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     _check_vocabulary(tokenizer, config)
+    set_variables(tokenizer, config.chat_template_kwargs)
+    close_reasoning(tokenizer)
     return tokenizer
 
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from securetune.errors import ConfigError
 from securetune.models.features import batch_prompts, extract_features
-from securetune.models.openings import Openings, find_openings
+from securetune.models.openings import Openings, learn_openings
 from securetune.models.tensors import in_evaluation, plain
 
 _BATCH = 32
@@ -80,7 +80,8 @@ class SafetyMonitor(TrainerCallback):
     def measure(self) -> dict[str, float]:
         """What is logged, of the model as it is now."""
         malicious, benign = (
-            self._openings.margin(first_logits(self._trainer, self._tokenizer, prompts)) for prompts in self._prompts
+            self._openings.margin(first_logits(self._trainer, self._tokenizer, prompts, self._openings.lead))
+            for prompts in self._prompts
         )
         return {
             "eval_safety_refused": float((malicious > 0).float().mean()),
@@ -130,16 +131,17 @@ class SafetyMonitor(TrainerCallback):
 
 
 def first_logits(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], lead: Sequence[int] = ()
 ) -> Float[torch.Tensor, "n v"]:
-    """Logits of the first answer token to every prompt, of the trainer's model as it is now."""
+    """Logits of the first answer token (after the lead) to every prompt, of the trainer's model as it is now."""
     model = plain(trainer.model)
     with in_evaluation(trainer.model):
-        return extract_features(model, batch_prompts(model, tokenizer, prompts, batch_size=_BATCH)).logits
+        return extract_features(model, batch_prompts(model, tokenizer, prompts, batch_size=_BATCH, lead=lead)).logits
 
 
 def openings_of(
     trainer: Trainer, tokenizer: PreTrainedTokenizerBase, malicious: Sequence[str], benign: Sequence[str]
 ) -> Openings:
     """The first tokens with which the model at hand refuses and complies."""
-    return find_openings(tokenizer, *(first_logits(trainer, tokenizer, prompts) for prompts in (malicious, benign)))
+    with in_evaluation(trainer.model):
+        return learn_openings(plain(trainer.model), tokenizer, malicious, benign, batch_size=_BATCH)

@@ -102,8 +102,9 @@ class TrainingRun:
         assert self.resources.openings is not None, "the refusal margin needs the model's openings"
         inner = plain(model)
         with in_evaluation(model):
-            batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=_TOGETHER)
-            return self.resources.openings.margin(extract_features(inner, batches).logits)
+            openings = self.resources.openings
+            batches = batch_prompts(inner, self.tokenizer, prompts, batch_size=_TOGETHER, lead=openings.lead)
+            return openings.margin(extract_features(inner, batches).logits)
 
     def safety_batch(self) -> dict[str, Tensor]:
         """This process's rows with safe answers in this step; every row comes up once before one comes up twice."""

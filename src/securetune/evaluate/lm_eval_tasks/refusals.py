@@ -4,13 +4,16 @@ from typing import Any
 
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
+from securetune.models.reasoning import split_reasoning
 
 
 def refused(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Whether the answer is a refusal, by the phrase judge."""
     del doc
-    (verdict,) = JUDGES.make("refusal_phrases", {}, "judge").judge([Answer(prompt="", text=results[0].strip())])
-    return {"refusal_rate": float(verdict.is_safe)}
+    (verdict,) = JUDGES.make("refusal_phrases", {}, "judge").judge(
+        [Answer(prompt="", text=split_reasoning(results[0]).answer)]
+    )
+    return {"refusal_rate": float(verdict is not None and verdict.is_safe)}
 
 
 def safe(rows: Any) -> Any:

@@ -144,4 +144,4 @@ def _settings(work: Work) -> EvaluateConfig:
     return settings if prompt is None else settings.model_copy(update={"system": prompt})
 
 
-stage = Stage(version=7, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=8, depends=depends, compute=compute, arms=arms)

@@ -6,7 +6,7 @@ logistic regression, and the two stand side by side here.
 Shapes: l layers, n prompts, d hidden size.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -44,7 +44,7 @@ def compute(work: Work) -> Product:
     """The probe, its tests, the same of other fits and of every layer, and the control concepts."""
     file = work.session.folder.file("features", suffix=".safetensors")
     hidden: ndarray = load_file(file)["hidden"].numpy()
-    return Product(data=to_json(_Examination(work.session, hidden).findings()))
+    return Product(data=to_json(_Examination(work.session, hidden, work.made.openings.lead).findings()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,8 @@ class _Examination:
     session: Session
     hidden: Float[ndarray, "n d"]
     """Features of the analysis prompts."""
+    lead: tuple[int, ...]
+    """What follows every prompt, see `Openings.lead`."""
 
     @cached_property
     def labels(self) -> ndarray:
@@ -78,13 +80,13 @@ class _Examination:
     def here(self) -> _States:
         """The states of the analysis prompts."""
         texts = [prompt.text for prompt in self.session.prompts.all]
-        return _States(last=self.hidden, layers=_layer_states(self.session, texts))
+        return _States(last=self.hidden, layers=_layer_states(self.session, texts, self.lead))
 
     @cached_property
     def elsewhere(self) -> Mapping[tuple[str, Kind], _States]:
         """The states of every benchmark's prompts."""
         sets = {(b.name, b.kind): [prompt.text for prompt in b.prompts] for b in self.session.benchmarks}
-        return {key: _states(self.session, texts) for key, texts in sets.items()}
+        return {key: _states(self.session, texts, self.lead) for key, texts in sets.items()}
 
     def findings(self) -> ProbeFindings:
         """Everything."""
@@ -141,13 +143,13 @@ def _control(hidden: ndarray, concept: ndarray, split: Split) -> Control:
     return Control(auroc=auroc, labels=concept.tolist(), probe=fitted.to_dict())
 
 
-def _states(session: Session, texts: list[str]) -> _States:
-    last = extract_features(session.base_model(), prompt_batches(session, texts)).hidden.numpy()
-    return _States(last=last, layers=_layer_states(session, texts))
+def _states(session: Session, texts: list[str], lead: Sequence[int]) -> _States:
+    last = extract_features(session.base_model(), prompt_batches(session, texts, lead)).hidden.numpy()
+    return _States(last=last, layers=_layer_states(session, texts, lead))
 
 
-def _layer_states(session: Session, texts: list[str]) -> Float[ndarray, "l n d"]:
-    states: ndarray = extract_layer_states(session.base_model(), prompt_batches(session, texts)).numpy()
+def _layer_states(session: Session, texts: list[str], lead: Sequence[int]) -> Float[ndarray, "l n d"]:
+    states: ndarray = extract_layer_states(session.base_model(), prompt_batches(session, texts, lead)).numpy()
     return states
 
 

@@ -35,7 +35,7 @@ def data(run: Run) -> Judged:
 
 _HEAD = (
     "model", "set", "judge", "rate", "gained", "lost", "McNemar p", "p, all sets (Holm)", "coherent", "broken",
-    "refusal margin, nats",
+    "no answer", "refusal margin, nats",
 )  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def _verdicts(model: Model) -> Iterable[list[object]]:
                 *numbers,
                 percent(benchmark.coherent),
                 percent(benchmark.broken),
-                f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
+                "–" if benchmark.no_answer is None else percent(benchmark.no_answer),
+                "–" if margin is None else f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
             ]
 
 

@@ -39,8 +39,8 @@ class Judge:
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
-    def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
-        """A verdict on every answer."""
+    def judge(self, answers: Sequence[Answer]) -> Sequence[Verdict | None]:
+        """A verdict on every answer; None where it has none."""
         raise NotImplementedError
 
     def decides(self, text: str) -> bool:
