@@ -132,6 +132,6 @@ def _refused_answers(session: Session, malicious: Sequence[str]) -> Callable[[Pr
 
     def refused(model: PreTrainedModel) -> float:
         answers = generate_answers(model, tokenizer, prompts, decoding)
-        return float(np.mean([verdict.is_safe for verdict in judge.judge(answers)]))
+        return float(np.mean([verdict is not None and verdict.is_safe for verdict in judge.judge(answers)]))
 
     return refused

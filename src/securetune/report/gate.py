@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
+from securetune.evaluate.result import both_judged
 from securetune.measures.statistics import Estimate, paired_difference
 from securetune.report.reading import Model, Run
 
@@ -95,7 +96,12 @@ def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) ->
         kind = after.kind
         budget = getattr(budgets, kind.budget, None)
         if budget is not None:
-            pair = [answered.outcomes(budgets.judge) for answered in (before, after)]
+            pair = both_judged(before.outcomes(budgets.judge), after.outcomes(budgets.judge))
+            if not pair[0]:
+                raise ArtifactError(
+                    f"Expected verdicts of {budgets.judge or 'the first judge'} on {after.benchmark}, found none that "
+                    f"the model before tuning and {model.arm} both have. Choose another judge in the budgets."
+                )
             change = paired_difference(*pair[:: kind.worse])
             checks.append(_judged(model.arm, kind.harm, after.benchmark, change, budget))
     if budgets.task_loss_rise is not None and plain is not None:

@@ -10,7 +10,7 @@ def refused(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Whether the answer is a refusal, by the phrase judge."""
     del doc
     (verdict,) = JUDGES.make("refusal_phrases", {}, "judge").judge([Answer(prompt="", text=results[0].strip())])
-    return {"refusal_rate": float(verdict.is_safe)}
+    return {"refusal_rate": float(verdict is not None and verdict.is_safe)}
 
 
 def safe(rows: Any) -> Any:
