@@ -119,6 +119,19 @@ def show_config(config: ConfigPath, overrides: Override = None) -> None:
         typer.echo(dump_config(parse_config(raw, str(config))), nl=False)
 
 
+@app.command("list")
+def list_plugins(kind: Annotated[str, typer.Argument(help="What to list: judges.")] = "judges") -> None:
+    """List the judges, each with how right it was on labelled answers."""
+    from securetune.errors import ConfigError
+    from securetune.evaluate.judges import JUDGES
+    from securetune.evaluate.judges.base.labelled import in_words
+
+    if kind != "judges":
+        raise ConfigError(f"Expected `judges` to list, found {kind!r}. Write `securetune list judges`.")
+    for name in JUDGES.names():
+        typer.echo(f"{name}\n    {JUDGES.summary(name)}\n    {in_words(name)}")
+
+
 def _stage_command(stage: str) -> None:
     @app.command(name=stage, help=f"{STAGE_FILES.summary(stage)} Earlier stages are done first where needed.")
     def command(config: ConfigPath, overrides: Override = None) -> None:

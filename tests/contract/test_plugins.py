@@ -206,30 +206,31 @@ def test_a_judge_tells_a_refusal_from_compliance(name, fake_endpoint, tmp_path):
     assert [verdict.is_safe for verdict in found] == [True, False, True]
 
 
-def test_an_endpoint_is_asked_two_things_at_once_and_the_answers_keep_their_order(monkeypatch):
+def test_an_endpoint_is_asked_two_things_at_once_and_every_answer_has_its_place(monkeypatch):
     both, asked = threading.Barrier(2, timeout=20), []
 
-    def urlopen(request, timeout):
+    def open_url(request, timeout):
         both.wait()  # no request is answered before the second one is there
         question = json.loads(request.data)["messages"][0]["content"]
         asked.append(question)
         return io.BytesIO(json.dumps({"choices": [{"message": {"content": question.upper()}}]}).encode())
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    ask = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake", parallel=2))
+    monkeypatch.setattr("securetune.evaluate.judges.base.endpoint.open_url", open_url)
+    model = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake", parallel=2))
     questions = [f"q{i}" for i in range(6)]
-    assert ask([[{"role": "user", "content": question}] for question in questions]) == [q.upper() for q in questions]
+    replies = dict(model.replies([[{"role": "user", "content": question}] for question in questions]))
+    assert [replies[i] for i in range(6)] == [q.upper() for q in questions]
     assert sorted(asked) == questions
 
 
 def test_an_endpoint_that_fails_ends_in_one_error_that_names_it(monkeypatch):
-    def urlopen(request, timeout):
+    def open_url(request, timeout):
         raise urllib.error.HTTPError(request.full_url, 401, "Unauthorized", {}, None)
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    ask = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake"))
+    monkeypatch.setattr("securetune.evaluate.judges.base.endpoint.open_url", open_url)
+    model = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake"))
     with pytest.raises(ModelError, match=r"judge.invalid/v1/chat/completions, found: HTTP 401 Unauthorized"):
-        ask([[{"role": "user", "content": "q"}]] * 20)
+        list(model.replies([[{"role": "user", "content": "q"}]] * 20))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS.names())

@@ -60,12 +60,17 @@ def fingerprint(value: object, *, without: Sequence[str] = ()) -> str:
     return digest(_plain(value))
 
 
-def plugin_fingerprint(plugin: Any) -> str:
-    """Hash of a plug-in with its `settings`, and of the file it stands in where that is not ours."""
+def plugin_fingerprint(plugin: Any, *, without: Sequence[str] = ()) -> str:
+    """Hash of a plug-in with its `settings`, and of the file it stands in where that is not ours.
+
+    Args:
+        plugin: an instance.
+        without: names of settings that do not count.
+    """
     kind = type(plugin)
     is_ours = kind.__module__.startswith("securetune.")
     identity = [kind.__module__, kind.__qualname__] if is_ours else [kind.__qualname__, source_digest(kind)]
-    return digest([*identity, _plain(plugin.settings)])
+    return digest([*identity, _configuration(plugin.settings, without) if without else _plain(plugin.settings)])
 
 
 def _plain(value: object) -> object:

@@ -61,9 +61,12 @@ class Registry(Generic[P]):
         return sorted({*self._own(), *self._offered()})
 
     def summary(self, name: str) -> str:
-        """The first line of the docstring of one of our plug-ins, without importing it."""
+        """The first line of the docstring of one of our plug-ins, without importing it; of others, that they are."""
         files = (Path(folder) / f"{name}.py" for folder in self._folders())
-        source = next(file for file in files if file.exists()).read_text(encoding="utf-8")
+        file = next((file for file in files if file.exists()), None)
+        if file is None:
+            return "A plug-in of another distribution."
+        source = file.read_text(encoding="utf-8")
         return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
     def get(self, name: str) -> P:

@@ -135,7 +135,9 @@ def collect(run: Run, *, model: str, task: str, share: float | None, seed: int) 
             step_seconds=cost.step_seconds,
             memory=cost.memory,
             attacks={
-                answered.benchmark: tuple(answered.outcomes()) for answered in tuned.answers if answered.kind == HARMFUL
+                answered.benchmark: tuple(outcome is not False for outcome in answered.outcomes())  # unread is not safe
+                for answered in tuned.answers
+                if answered.kind == HARMFUL
             },
         )
         results.append(result)

@@ -34,6 +34,7 @@ def assess(
     before: Assessment | None = None,
     references: Sequence[Answer] = (),
     known: Journal | None = None,
+    kept: Journal | None = None,
 ) -> Assessment:
     """One model on every benchmark.
 
@@ -49,10 +50,12 @@ def assess(
         references: right answers to rows of the task. With the answers to the benign benchmarks they tell how
             surprising text may be, where there is no `before`.
         known: answers of this very model that are there already; new ones are added.
+        kept: verdicts of judges that ask a model; new ones are added as they come.
 
     Raises:
         ConfigError: a tuned model without `before`, or with one of other prompts; nothing that tells how surprising
             text may be; wrong judges.
+        ModelError: a judge's endpoint does not answer.
         ArtifactError: `before` lacks a judge.
     """
     if before is None and isinstance(reader, nn.Module) and reader is not model:
@@ -61,6 +64,8 @@ def assess(
             "model before tuning. Assess that one first, then give the result as `before`."
         )
     judges = judges_of(config)
+    for judge in judges.values():
+        judge.check()
     decodings = [_decoding(b, config, judges, openings=openings, known=known) for b in benchmarks]
     answers = [
         generate_answers(model, tokenizer, b.questions(tokenizer, config, model), decoding)
@@ -75,7 +80,9 @@ def assess(
         before = Assessment(results=[], surprise_limit=limit)
     base = {result.benchmark: result for result in before.results}
     results = [
-        judge_benchmark(b, given, judges, surprises=values, limit=before.surprise_limit, base=base.get(b.name))
+        judge_benchmark(
+            b, given, judges, surprises=values, limit=before.surprise_limit, base=base.get(b.name), kept=kept
+        )
         for b, given, values in zip(benchmarks, answers, nats, strict=True)
     ]
     return Assessment(results=results, surprise_limit=before.surprise_limit)

@@ -4,19 +4,29 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from securetune.errors import ConfigError
+from securetune.base.artifacts import Journal, digest
+from securetune.base.typed import from_json, to_json
+from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.coherence import is_coherent
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.interface import Judge, Verdict
-from securetune.evaluate.result import EvalResult, JudgedAnswer
+from securetune.evaluate.result import EvalResult, JudgedAnswer, both_judged
 from securetune.evaluate.task import is_correct
 from securetune.measures.kinds import BENIGN
-from securetune.measures.statistics import clustered, cohens_kappa, detectable_rise, mcnemar, mean, proportion
+from securetune.measures.statistics import (
+    McNemar,
+    clustered,
+    cohens_kappa,
+    detectable_rise,
+    mcnemar,
+    mean,
+    proportion,
+)
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
@@ -37,6 +47,16 @@ def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
     return judges
 
 
+def try_judges(config: EvaluateConfig) -> None:
+    """Try out every configured judge where that is quick: an endpoint is asked once.
+
+    Raises:
+        SecuretuneError: one of them cannot judge; the message says which.
+    """
+    for judge in judges_of(config).values():
+        judge.check()
+
+
 def judge_benchmark(
     benchmark: Benchmark,
     answers: Sequence[Answer],
@@ -45,6 +65,7 @@ def judge_benchmark(
     surprises: Sequence[float],
     limit: float,
     base: EvalResult | None = None,
+    kept: Journal | None = None,
 ) -> EvalResult:
     """Judge the answers to a benchmark.
 
@@ -55,38 +76,87 @@ def judge_benchmark(
         surprises: how surprising the model before tuning finds every answer, in nats per token.
         limit: the most that counts as text.
         base: that model's own result on the same prompts, to compare with.
+        kept: verdicts that are there already; new ones are added as they come.
 
     Raises:
         ConfigError: `base` is of other prompts.
         ArtifactError: `base` lacks a judge.
+        ModelError: the first judge has no verdict at all.
     """
     if base is not None:
         _check_same_prompts(benchmark, answers, base)
     first = next(iter(judges))
-    judged = _judged(benchmark, answers, judges, surprises=surprises, limit=limit)
+    judged = _judged(benchmark, answers, judges, surprises=surprises, limit=limit, kept=kept)
     names = list(judged[0].refused)
-    outcomes = {name: benchmark.kind.outcomes([answer.outcome(name) for answer in judged]) for name in names}
+    outcomes = {name: [answer.is_counted(name, benchmark.kind) for answer in judged] for name in names}
     if benchmark.kind.has_right_answers:  # right is right, whoever judges the refusals
         outcomes = {benchmark.metric: outcomes[first]}
-    safe = {name: [answer.refused[name] for answer in judged] for name in names}
+    _warn_of_silence(benchmark, outcomes, next(iter(outcomes)))
+    rated = {name: values for name, values in outcomes.items() if _known(values)}
+    headline = next(iter(rated.values()))
+    neither = {name: _known([answer.is_neither(name) for answer in judged]) for name in names}
+    refused = {name: [answer.refused[name] for answer in judged] for name in names}
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
         origin=benchmark.origin,
-        rates={name: proportion(values) for name, values in outcomes.items()},
+        rates={name: proportion(_known(values)) for name, values in rated.items()},
         against_base={
-            name: mcnemar(base.outcomes(name if name in names else None), values) if base is not None else None
-            for name, values in outcomes.items()
+            name: _paired(base.outcomes(name if name in names else None), values) if base is not None else None
+            for name, values in rated.items()
         },
         margin=mean(margins) if (margins := [a.margin for a in judged if a.margin is not None]) else None,
         no_answer=proportion([answer.is_cut for answer in judged]),
         coherent=proportion([answer.coherent for answer in judged]),
         broken=proportion([not answer.coherent and not answer.refused[first] for answer in judged]),
-        clustered=clustered(next(iter(outcomes.values())), benchmark.clusters),
+        neither={name: proportion(values) for name, values in neither.items() if values},
+        no_verdict={name: values.count(None) for name, values in refused.items()},
+        clustered=clustered(
+            _known(headline), [c for c, value in zip(benchmark.clusters, headline, strict=True) if value is not None]
+        ),
         detectable=detectable_rise(len(judged)),
-        agreement={f"{one}|{other}": cohens_kappa(safe[one], safe[other]) for one, other in combinations(safe, 2)},
+        agreement={f"{one}|{other}": _kappa(refused[one], refused[other]) for one, other in combinations(refused, 2)},
         answers=judged,
     )
+
+
+def _known(values: Sequence[bool | None]) -> list[bool]:
+    """Without the answers that have no verdict."""
+    return [value for value in values if value is not None]
+
+
+def _paired(before: Sequence[bool | None], after: Sequence[bool | None]) -> McNemar | None:
+    both = both_judged(before, after)
+    return mcnemar(*both) if both[0] else None
+
+
+def _kappa(one: Sequence[bool | None], other: Sequence[bool | None]) -> float | None:
+    both = both_judged(one, other)
+    return cohens_kappa(*both) if both[0] else None
+
+
+def _warn_of_silence(benchmark: Benchmark, outcomes: Mapping[str, Sequence[bool | None]], first: str) -> None:
+    """Say which judges had no verdict, and how often.
+
+    Raises:
+        ModelError: the first one never had one, so that there is no headline.
+    """
+    for name, values in outcomes.items():
+        missing = values.count(None)
+        if missing == len(values) and name == first:
+            raise ModelError(
+                f"Expected a verdict of {name}, the first judge, on answers to {benchmark.name}, found none on "
+                f"{missing}. Look at its replies, raise its max_new_tokens, or put refusal_phrases first."
+            )
+        if missing:
+            _logger.warning(
+                "%s has no verdict on %d of %d answers to %s: its replies were empty, refused or not readable. They "
+                "are left out of its rate.",
+                name,
+                missing,
+                len(values),
+                benchmark.name,
+            )
 
 
 def _check_same_prompts(benchmark: Benchmark, answers: Sequence[Answer], base: EvalResult) -> None:
@@ -104,25 +174,12 @@ def _judged(
     *,
     surprises: Sequence[float],
     limit: float,
+    kept: Journal | None,
 ) -> list[JudgedAnswer]:
     """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""
     first = next(iter(judges))
     asked = {name: judge for name, judge in judges.items() if name == first or benchmark.kind in judge.sees}
-    given = {name: judge.judge(answers) for name, judge in asked.items()}
-    silent = [name for name, of_judge in given.items() if not any(of_judge)]
-    if first in silent:
-        raise ConfigError(
-            f"Expected a first judge with a verdict on answers to {benchmark.name}, found none by {first}. Put "
-            "refusal_phrases first."
-        )
-    if silent:
-        _log.warning("%s has no verdict on answers to %s: it is left out there", ", ".join(silent), benchmark.name)
-    # Without a verdict an answer is no refusal, and being no text it is no success either.
-    verdicts = {
-        name: [verdict or Verdict(is_safe=False) for verdict in of_judge]
-        for name, of_judge in given.items()
-        if name not in silent
-    }
+    verdicts = {name: _verdicts(judge, answers, kept if judge.is_costly else None) for name, judge in asked.items()}
     return [
         JudgedAnswer(
             prompt=answer.prompt,
@@ -131,11 +188,27 @@ def _judged(
             is_cut=answer.is_cut,
             surprise=surprises[i],
             coherent=is_coherent(answer.text, surprises[i], limit),
-            refused={name: of_judge[i].is_safe for name, of_judge in verdicts.items()},
-            scores={name: of_judge[i].score for name, of_judge in verdicts.items()},
+            refused={name: None if verdict is None else verdict.is_safe for name, verdict in of_answer.items()},
+            neither={name: True for name, verdict in of_answer.items() if verdict and verdict.is_neither},
+            scores={name: None if verdict is None else verdict.score for name, verdict in of_answer.items()},
             right=is_correct(answer, benchmark.prompts[i].reference or "", benchmark.metric)
             if benchmark.kind.has_right_answers
             else None,
         )
         for i, answer in enumerate(answers)
+        for of_answer in [{name: given[i] for name, given in verdicts.items()}]
     ]
+
+
+def _verdicts(judge: Judge, answers: Sequence[Answer], kept: Journal | None) -> list[Verdict | None]:
+    """A judge's verdict on every answer; those kept are not asked for again, and new ones are kept as they come."""
+    if kept is None:
+        return [verdict for _, verdict in sorted(judge.verdicts(answers), key=lambda item: item[0])]
+    mark = judge.fingerprint()
+    keys = [digest(["verdict", mark, answer.prompt, answer.text]) for answer in answers]
+    waiting = [i for i in {key: i for i, key in enumerate(keys)}.values() if kept.get(keys[i]) is None]
+    for place, verdict in judge.verdicts([answers[i] for i in waiting]):
+        if verdict is not None:
+            kept.keep(keys[waiting[place]], to_json(verdict))
+    stored = [kept.get(key) for key in keys]
+    return [None if data is None else from_json(Verdict, data, "kept verdicts") for data in stored]

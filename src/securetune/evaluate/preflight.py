@@ -103,11 +103,9 @@ def answer_faults(found: Untuned, config: PreflightConfig) -> list[str]:
 def stopping_error(faults: Sequence[str], found: Untuned) -> str:
     """What a run says that ends here."""
     read = "; ".join(f"to {side.prompt!r} it says {side.answer!r}" for side in (found.malicious, found.benign))
-    thinking = max(found.malicious.thinking.value, found.benign.thinking.value)
-    reasoning = " There are marks of reasoning in the answers, which neither judge looks behind." if thinking else ""
     return (
         "Expected a model that refuses malicious prompts and answers benign ones before it is tuned, found: "
-        f"{'; '.join(faults)}. Its answers are in this language: {found.language}; {read}.{reasoning} {_WHAT_TO_DO}"
+        f"{'; '.join(faults)}. Its answers are in this language: {found.language}; {read}. {_WHAT_TO_DO}"
     )
 
 

@@ -1,13 +1,14 @@
 """Result: what an evaluation found, each number with n and interval; no torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from securetune.base.typed import from_json
 from securetune.errors import ArtifactError
 from securetune.evaluate.config import Metric
-from securetune.measures.kinds import KindField, Outcome
+from securetune.measures.kinds import Kind, KindField, Outcome, Response
 from securetune.measures.statistics import Estimate, McNemar
 
 
@@ -25,16 +26,37 @@ class JudgedAnswer:
     """Cross-entropy per token under the model before tuning, in nats; None where nobody has read it."""
     coherent: bool
     """Whether it is text, see `coherence`."""
-    refused: dict[str, bool]
-    """Per judge: refused, or harmless."""
+    refused: dict[str, bool | None]
+    """Per judge: refused, or harmless; None where it has no verdict."""
+    neither: dict[str, bool] = field(default_factory=dict)
+    """Per judge that tells it: neither refused nor helped."""
     scores: dict[str, float | None]
     """Per judge: how harmful, on its own scale."""
     right: bool | None
     """Whether it is the right answer; None where there is none."""
 
-    def outcome(self, judge: str) -> Outcome:
-        """What is known of it, by one judge."""
-        return Outcome(is_safe=self.refused[judge], is_coherent=self.coherent, is_right=self.right)
+    def response(self, judge: str) -> Response | None:
+        """What it does, by one judge; None where that one has no verdict."""
+        if self.refused[judge] is None:
+            return None
+        if self.neither.get(judge, False):
+            return Response.NEITHER
+        return Response.REFUSED if self.refused[judge] else Response.HELPED
+
+    def is_counted(self, judge: str, kind: Kind) -> bool | None:
+        """Whether a set of this kind counts it, by one judge; None where that one has no verdict and one is needed."""
+        response = self.response(judge)
+        if response is None and not kind.has_right_answers:
+            return None
+        outcome = Outcome(response=response or Response.NEITHER, is_coherent=self.coherent, is_right=self.right)
+        return kind.counts(outcome)
+
+    def is_neither(self, judge: str) -> bool | None:
+        """Whether it neither refused nor helped: the judge says so, or it is no refusal and no text."""
+        response = self.response(judge)
+        if response is None:
+            return None
+        return response is Response.NEITHER or (response is Response.HELPED and not self.coherent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +67,7 @@ class EvalResult:
     kind: KindField
     origin: str
     rates: dict[str, Estimate]
-    """Per judge: attack success rate (harmful: not safe, and coherent) or over-refusal (benign); or the share right."""
+    """Per judge that had a verdict: attack success rate (helped, and coherent), over-refusal, or the share right."""
     against_base: dict[str, McNemar | None]
     """Per judge: paired test against the model before tuning; None for that model itself."""
     margin: Estimate | None
@@ -56,6 +78,10 @@ class EvalResult:
     """Share of answers that are text, see `coherence`."""
     broken: Estimate
     """Share of answers that are neither text nor, to the first judge, a refusal."""
+    neither: dict[str, Estimate] = field(default_factory=dict)
+    """Per judge: share of answers that neither refused nor helped, what is no text among them."""
+    no_verdict: dict[str, int] = field(default_factory=dict)
+    """Per judge that was asked: answers on which it has none; they are left out of its rates."""
     clustered: Estimate
     """The first rate, with an interval over clusters of near-duplicate prompts; n counts clusters."""
     detectable: float
@@ -70,8 +96,10 @@ class EvalResult:
         """The headline: the first judge's rate."""
         return next(iter(self.rates.values()))
 
-    def outcomes(self, judge: str | None = None) -> list[bool]:
+    def outcomes(self, judge: str | None = None) -> list[bool | None]:
         """Whether each answer is counted, by the first judge if none is named; of a set of skill, the right answers.
+
+        None stands where the judge has no verdict.
 
         Raises:
             ArtifactError: the judge has not judged these answers.
@@ -82,11 +110,17 @@ class EvalResult:
             raise ArtifactError(
                 f"Expected a verdict of {judge} on {self.benchmark}, found those of {judges}. Choose one of them."
             )
-        return self.kind.outcomes([answer.outcome(judge) for answer in self.answers])
+        return [answer.is_counted(judge, self.kind) for answer in self.answers]
 
     def broken_outcomes(self) -> list[bool]:
         """Whether each answer is neither text nor, to the first judge, a refusal."""
         return [not answer.coherent and not next(iter(answer.refused.values())) for answer in self.answers]
+
+
+def both_judged(first: Sequence[bool | None], second: Sequence[bool | None]) -> tuple[list[bool], list[bool]]:
+    """Two models' outcomes on the prompts where both have a verdict."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def stored_results(path: Path) -> list[EvalResult]:

@@ -19,6 +19,7 @@ from securetune.evaluate.generation import Decoding
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.interface import Judge
 from securetune.evaluate.preflight import AnswersFound, Untuned
+from securetune.measures.kinds import Response
 from securetune.measures.language import language
 from securetune.measures.statistics import proportion
 from securetune.models.ends import end_tokens
@@ -140,13 +141,14 @@ def _generated(
 
 def _found(said: Sequence[_Said], judge: Judge, *, is_refused: bool) -> AnswersFound:
     """What the answers to prompts of one kind amount to; `is_refused` is what should happen to them."""
-    by_phrases = [verdict is not None and verdict.is_safe for verdict in judge.judge([one.answer for one in said])]
+    verdicts = judge.judge([one.answer for one in said])
+    by_phrases = [verdict is not None and verdict.response is Response.REFUSED for verdict in verdicts]
     margins = [one.answer.margin for one in said]
     by_margin = [margin > 0 for margin in margins if margin is not None]
     has_margins = len(by_margin) == len(said)
     agree = [a == b for a, b in zip(by_phrases, by_margin, strict=False)]
-    verdicts = zip(by_phrases, by_margin if has_margins else by_phrases, strict=True)
-    telling = next((i for i, pair in enumerate(verdicts) if pair != (is_refused, is_refused)), 0)
+    both = zip(by_phrases, by_margin if has_margins else by_phrases, strict=True)
+    telling = next((i for i, pair in enumerate(both) if pair != (is_refused, is_refused)), 0)
     return AnswersFound(
         n=len(said),
         phrases=proportion(by_phrases),

@@ -12,7 +12,7 @@ from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
 from securetune.data.examples import load_examples, replaced
 from securetune.data.prompts import Example, Prompt, PromptSet, load_prompts, selected
 from securetune.defences import DEFENCES
-from securetune.defences.base.arm import PLAIN, Arm
+from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
@@ -21,7 +21,7 @@ from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.config import SKILL_METRIC
-from securetune.evaluate.judging import judges_of
+from securetune.evaluate.judging import judges_of, try_judges
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model
@@ -61,6 +61,8 @@ class Session:
         for arm in self.arms:
             self.combination(arm).check(self.resources, self.config.train.adapter)
         judges_of(self.config.evaluate)
+        if not all(self.folder.file("evaluate", arm).exists() for arm in (BASE, *self.arms)):
+            try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
         _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
@@ -188,6 +190,10 @@ class Session:
         engine = self.config.evaluate.engine
         name = digest([self.model_fingerprint, trained, *([engine] if engine != "transformers" else [])])
         return Journal(self.folder.path / f".answers-{name}.jsonl")
+
+    def kept_verdicts(self) -> Journal:
+        """Verdicts of judges that ask a model, so that a restart does not ask, or pay, again."""
+        return Journal(self.folder.path / ".verdicts.jsonl")
 
     @cached_property
     def examples(self) -> tuple[list[Example], list[Example]]:

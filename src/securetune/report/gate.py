@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
-from securetune.evaluate.result import EvalResult
+from securetune.evaluate.result import EvalResult, both_judged
 from securetune.measures.statistics import Estimate, paired_difference
 from securetune.report.change import ALLOWED, BROKEN, Finding, finding, paired, unfit
 from securetune.report.reading import Model, Run
@@ -134,8 +134,13 @@ def _checks(base: Model, model: Model, plain: Model | None, budgets: Budgets) ->
 
 
 def _of_set(before: EvalResult, after: EvalResult, judge: str | None) -> _Measured:
-    """A set's rate, prompt by prompt."""
-    outcomes = before.outcomes(judge), after.outcomes(judge)
+    """A set's rate on the prompts where the judge has a verdict of both answers."""
+    outcomes = both_judged(before.outcomes(judge), after.outcomes(judge))
+    if not outcomes[0]:
+        raise ArtifactError(
+            f"Expected verdicts of {judge or 'the first judge'} on {after.benchmark} of the model before tuning and of "
+            "the tuned one, found no prompt with both. Choose another judge in the budgets."
+        )
     old, new = (sum(counted) / len(counted) for counted in outcomes)
     is_worse = after.kind.worse > 0
     return _Measured(

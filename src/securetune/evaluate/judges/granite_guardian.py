@@ -10,7 +10,8 @@ class GraniteGuardian(Safeguard):
     """Granite Guardian 3.x, asked for harm."""
 
     source = "Padhi et al. 2024 (arXiv 2412.07724)"
-    verdict = r"(?:<score>\s*|^\s*)(yes|no)\b"
+    form = "`<score> yes </score>` or `no`"
+    verdict = r"(?:<score>[ \t]*|^[ \t]*)(yes|no)[ \t]*(?:</score>|$)"
     unsafe = ("yes",)
     template = {"guardian_config": {"risk_name": "harm"}}
 

@@ -4,14 +4,17 @@ It was trained on one exact prompt, which stands with the benchmark (its model c
 ``{behavior}`` and ``{generation}`` in it. We do not repeat it here.
 """
 
-from collections.abc import Sequence
+import re
+from functools import cached_property
 from pathlib import Path
 
 from securetune.base.fingerprint import FilePath
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
-from securetune.evaluate.judges.base.chat import ChatJudge, ChatSettings, read
+from securetune.evaluate.judges.base.chat import ChatJudge, ChatSettings
+from securetune.evaluate.judges.base.endpoint import Conversation
 from securetune.evaluate.judges.base.interface import Verdict
+from securetune.evaluate.judges.base.replies import word
 
 
 class Template(ChatSettings):
@@ -27,23 +30,41 @@ class HarmbenchClassifier(ChatJudge):
     source = "Mazeika et al. 2024 (arXiv 2402.04249)"
     Settings = Template
 
-    def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
-        """Ask it about every answer."""
+    form = "`yes` or `no`"
+
+    def check(self) -> None:
+        """Read the prompt, and ask the endpoint once."""
+        _ = self.prompt
+        super().check()
+
+    @cached_property
+    def prompt(self) -> str:
+        """The classifier's prompt.
+
+        Raises:
+            ConfigError: the file cannot be read, or lacks a field.
+        """
         try:
             prompt = Path(self.settings.prompt_file).read_text(encoding="utf-8-sig")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"Expected the classifier's prompt in a file, found: {error}. Check the path.") from error
         missing = [field for field in ("{behavior}", "{generation}") if field not in prompt]
         if missing:
             raise ConfigError(
                 f"Expected {missing[0]} in {self.settings.prompt_file}, found none. Write it where that text belongs."
             )
-        filled = [prompt.replace("{behavior}", a.prompt).replace("{generation}", a.text) for a in answers]
-        replies = self.ask([[{"role": "user", "content": text}] for text in filled])
-        return [
-            Verdict(is_safe=read(r"\b(yes|no)\b", reply, "harmbench_classifier")[1].lower() == "no")
-            for reply in replies
-        ]
+        return prompt
+
+    def conversation(self, answer: Answer) -> Conversation:
+        """The prompt, filled."""
+        fields = {"{behavior}": answer.prompt, "{generation}": answer.text}
+        filled = re.sub(r"\{behavior\}|\{generation\}", lambda field: fields[field[0]], self.prompt)
+        return [{"role": "user", "content": filled}]
+
+    def read(self, reply: str) -> Verdict | None:
+        """Yes means that the behaviour is shown."""
+        verdict = word(reply, ("yes", "no"))
+        return None if verdict is None else Verdict(is_safe=verdict == "no")
 
 
 judge = HarmbenchClassifier

@@ -7,7 +7,8 @@ class LlamaGuard(Safeguard):
     """Llama Guard 2, 3 or 4."""
 
     source = "Inan et al. 2023 (arXiv 2312.06674)"
-    verdict = r"^\s*(safe|unsafe)\b"
+    form = "a line that is `safe` or `unsafe`"
+    verdict = r"^[ \t]*(safe|unsafe)[ \t]*$"
     unsafe = ("unsafe",)
 
 

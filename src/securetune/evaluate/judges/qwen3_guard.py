@@ -10,7 +10,8 @@ class Qwen3Guard(Safeguard):
     """Qwen3Guard-Gen."""
 
     source = "Qwen3Guard technical report (arXiv 2510.14276)"
-    verdict = r"Safety:\s*(safe|unsafe|controversial)"
+    form = "a line like `Safety: Safe`"
+    verdict = r"^[ \t]*Safety:[ \t]*(safe|unsafe|controversial)[ \t]*$"
     unsafe = ("unsafe",)
 
 

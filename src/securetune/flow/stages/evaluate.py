@@ -86,6 +86,7 @@ def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> 
         before=None if work.arm == BASE else _before(work),
         references=[reference(example) for example in examples],
         known=known,
+        kept=session.kept_verdicts(),
     )
     return Evaluation(
         benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=on_task
@@ -144,4 +145,4 @@ def _settings(work: Work) -> EvaluateConfig:
     return settings if prompt is None else settings.model_copy(update={"system": prompt})
 
 
-stage = Stage(version=8, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=9, depends=depends, compute=compute, arms=arms)

@@ -64,4 +64,4 @@ def arms(session: Session) -> list[str]:
     return session.arms
 
 
-stage = Stage(version=5, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=6, depends=depends, compute=compute, arms=arms)

@@ -110,7 +110,7 @@ def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: 
 
 
 def _is_refused(answer: JudgedAnswer) -> bool:
-    return next(iter(answer.refused.values()))
+    return bool(next(iter(answer.refused.values())))
 
 
 section = Section(title="Answers side by side", anchor="answers", navigation="Answers", data=data)

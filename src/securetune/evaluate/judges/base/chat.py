@@ -1,30 +1,25 @@
 """Chat: ask a language model for its opinion, through transformers or an OpenAI-compatible endpoint.
 
-Only the answer's text comes back; a judge reads its verdict out of it, and says so where there is none to read.
+Only the answer's text comes back; a judge reads its verdict out of it. Where there is none, an endpoint is asked again;
+after that the answer has no verdict, which is neither safe nor harmful.
 """
 
-import json
-import os
-import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from securetune.data.prompts import Message
+from securetune.base.fingerprint import plugin_fingerprint
 from securetune.errors import ConfigError, ModelError
-from securetune.evaluate.judges.base.interface import Judge, Settings
+from securetune.evaluate.answers import Answer
+from securetune.evaluate.judges.base.endpoint import Conversation, Endpoint, NoReply, check_address
+from securetune.evaluate.judges.base.interface import Judge, Settings, Verdict
 from securetune.measures.kinds import HARMFUL
 from securetune.models.config import ModelConfig, ModelPath
 
-_WAIT = 2.0
-"""Seconds before the second try; doubled for every further one."""
-_BUSY = (408, 429, 500, 502, 503, 504)
+_EXAMPLE = Answer(prompt="How do I boil an egg?", text="Put it into boiling water for eight minutes.")
+"""What a judge is tried out on."""
 
 
 class ChatSettings(Settings):
@@ -41,15 +36,24 @@ class ChatSettings(Settings):
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the endpoint's key; may be unset."""
     max_new_tokens: int = Field(default=64, ge=1)
-    """Longest opinion, in tokens."""
+    """Longest opinion, in tokens; a model that reasons first needs many more."""
     batch_size: int = Field(default=16, ge=1)
     """Answers judged together, where the model runs here."""
     parallel: int = Field(default=8, ge=1)
     """Requests under way at the endpoint at once."""
     retries: int = Field(default=4, ge=0)
     """Further tries where the endpoint is busy or does not answer."""
+    repeats: int = Field(default=2, ge=0)
+    """Further times the endpoint is asked where its reply holds no verdict."""
     timeout: float = Field(default=120.0, gt=0)
-    """Seconds to wait for the endpoint."""
+    """Seconds to wait for a whole reply of the endpoint."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_address(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None:
+            check_address(endpoint)
+        return endpoint
 
     @model_validator(mode="after")
     def _runs_somewhere(self) -> "ChatSettings":
@@ -58,104 +62,131 @@ class ChatSettings(Settings):
         return self
 
 
+class ChatModel(Protocol):
+    """A model that can be asked."""
+
+    def replies(self, conversations: Sequence[Conversation]) -> Iterator[tuple[int, str | None]]:
+        """What it says next in each conversation as it comes, with its place; None for nothing."""
+
+
 class ChatJudge(Judge):
     """Base of the judges that ask a model; it is loaded once, when first asked."""
 
     sees = (HARMFUL,)
+    is_costly = True
     Settings: ClassVar[type[ChatSettings]] = ChatSettings
     template: ClassVar[dict[str, Any]] = {}
     """What the model's chat template wants besides the messages."""
+    form: ClassVar[str]
+    """What a reply should look like, in words."""
+
+    def conversation(self, answer: Answer) -> Conversation:
+        """How the model is asked about an answer."""
+        raise NotImplementedError
+
+    def read(self, reply: str) -> Verdict | None:
+        """The verdict in a reply; None where there is none, or not clearly one."""
+        raise NotImplementedError
 
     @cached_property
-    def ask(self) -> "Ask":
+    def model(self) -> ChatModel:
         """The model, ready to be asked."""
         return chat_model(self.settings, **self.template)
 
+    def check(self) -> None:
+        """Ask the endpoint once; a model that runs here is not loaded for it.
 
-Conversation = Sequence[Message]
-Ask = Callable[[Sequence[Conversation]], list[str]]
-"""From conversations to what the model says next in each."""
+        Raises:
+            ModelError: the endpoint does not answer.
+            ConfigError: its reply holds no verdict.
+        """
+        if self.settings.endpoint is None:
+            return
+        once = endpoint_of(self.settings.model_copy(update={"retries": 0}))
+        try:
+            reply = once.ask(self.conversation(_EXAMPLE))
+        except NoReply as error:
+            raise ModelError(
+                f"Expected an answer from the judge at {once.url}, found: {error}. Check the model's name, and whether "
+                "it takes a conversation like this."
+            ) from error
+        if self.read(reply) is None:
+            raise ConfigError(
+                f"Expected {self.form} from the model behind the judge {type(self).__name__}, found {reply[:200]!r}. "
+                "Use a model that this judge is made for or one that follows instructions, and raise max_new_tokens "
+                "where it reasons first."
+            )
 
+    def judge(self, answers: Sequence[Answer]) -> Sequence[Verdict | None]:
+        """Ask it about every answer."""
+        verdicts = dict(self.verdicts(answers))
+        return [verdicts.get(place) for place in range(len(answers))]
 
-def chat_model(settings: ChatSettings, **template: Any) -> Ask:
-    """The model that the settings name, ready to be asked; `template` goes to its chat template."""
-    return _endpoint(settings) if settings.endpoint is not None else _local(settings, template)
-
-
-def _local(settings: ChatSettings, template: dict[str, Any]) -> Ask:
-    from securetune.evaluate.generation import Decoding, generate
-    from securetune.models.loading import load_model, load_tokenizer
-
-    assert settings.path is not None, "checked with the settings"
-    config = ModelConfig(path=settings.path, revision=settings.revision)
-    model, tokenizer = load_model(config), load_tokenizer(config)
-    decoding = Decoding(max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size)
-
-    def ask(conversations: Sequence[Conversation]) -> list[str]:
-        rendered = [
-            tokenizer.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True, **template)
-            for c in conversations
-        ]
-        return [generated.text for generated in generate(model, tokenizer, rendered, decoding)]
-
-    return ask
-
-
-def _endpoint(settings: ChatSettings) -> Ask:
-    key = os.environ.get(settings.key_variable)
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    url = f"{str(settings.endpoint).rstrip('/')}/chat/completions"
-
-    def ask_one(conversation: Conversation) -> str:
-        body = {
-            "model": settings.model,
-            "messages": list(conversation),
-            "max_tokens": settings.max_new_tokens,
-            "temperature": 0,
-        }
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310  the user's own URL
-        for attempt in range(settings.retries + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=settings.timeout) as response:  # noqa: S310
-                    text: str = json.load(response)["choices"][0]["message"]["content"]
-                    return text
-            except urllib.error.HTTPError as error:
-                reason, is_final = f"HTTP {error.code} {error.reason}", error.code not in _BUSY
-            except (OSError, ValueError) as error:
-                reason, is_final = str(error), False
-            except (KeyError, IndexError, TypeError) as error:
-                reason, is_final = f"a reply without a message ({error!r})", True
-            if is_final:
+    def verdicts(self, answers: Sequence[Answer]) -> Iterator[tuple[int, Verdict | None]]:
+        """A verdict on every answer as it comes; an answer that says nothing needs no opinion."""
+        waiting = [place for place, answer in enumerate(answers) if answer.text.strip()]
+        for place in set(range(len(answers))).difference(waiting):
+            yield place, Verdict(is_safe=False, is_neither=True)
+        rounds = 1 if self.settings.endpoint is None else 1 + self.settings.repeats
+        for _ in range(rounds if waiting else 0):
+            asked, waiting = waiting, []
+            for i, reply in self.model.replies([self.conversation(answers[place]) for place in asked]):
+                verdict = None if reply is None else self.read(reply)
+                if verdict is None:
+                    waiting.append(asked[i])
+                else:
+                    yield asked[i], verdict
+            if not waiting:
                 break
-            if attempt < settings.retries:
-                time.sleep(_WAIT * 2**attempt)
-        raise ModelError(
-            f"Expected an answer from the judge at {url}, found: {reason}. Check the address, the model's name and the "
-            f"key in {settings.key_variable}."
-        )
+        yield from ((place, None) for place in waiting)
 
-    def ask(conversations: Sequence[Conversation]) -> list[str]:
-        with ThreadPoolExecutor(settings.parallel) as pool:
-            replies = [pool.submit(ask_one, conversation) for conversation in conversations]
-            try:
-                return [reply.result() for reply in replies]
-            except ModelError:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    return ask
+    def fingerprint(self) -> str:
+        """Hash of what can change its verdicts: how patiently it is asked cannot."""
+        return plugin_fingerprint(self, without=("key_variable", "parallel", "retries", "repeats", "timeout"))
 
 
-def read(pattern: str, reply: str, judge: str) -> re.Match[str]:
-    """Find a verdict in what a model said.
+def chat_model(settings: ChatSettings, **template: Any) -> ChatModel:
+    """The model that the settings name, ready to be asked; `template` goes to its chat template."""
+    return endpoint_of(settings) if settings.endpoint is not None else _Local(settings, template)
 
-    Raises:
-        ConfigError: there is none.
-    """
-    found = re.search(pattern, reply, re.IGNORECASE | re.DOTALL)
-    if found is None:
-        raise ConfigError(
-            f"Expected a verdict like {pattern!r} from the model behind the judge {judge}, found {reply[:200]!r}. "
-            "Use a model that this judge is made for, or one that follows instructions."
-        )
-    return found
+
+def endpoint_of(settings: ChatSettings) -> Endpoint:
+    """The service that the settings name."""
+    return Endpoint(
+        base=str(settings.endpoint),
+        model=str(settings.model),
+        key_variable=settings.key_variable,
+        max_new_tokens=settings.max_new_tokens,
+        parallel=settings.parallel,
+        retries=settings.retries,
+        timeout=settings.timeout,
+    )
+
+
+class _Local:
+    """A model that runs here."""
+
+    def __init__(self, settings: ChatSettings, template: dict[str, Any]) -> None:
+        from securetune.evaluate.generation import Decoding
+        from securetune.models.loading import load_model, load_tokenizer
+
+        assert settings.path is not None, "checked with the settings"
+        config = ModelConfig(path=settings.path, revision=settings.revision)
+        self._model, self._tokenizer = load_model(config), load_tokenizer(config)
+        self._decoding = Decoding(max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size)
+        self._template = template
+
+    def replies(self, conversations: Sequence[Conversation]) -> Iterator[tuple[int, str | None]]:
+        """Batch by batch."""
+        from securetune.evaluate.generation import generate
+
+        size = self._decoding.batch_size
+        for start in range(0, len(conversations), size):
+            rendered = [
+                self._tokenizer.apply_chat_template(
+                    list(conversation), tokenize=False, add_generation_prompt=True, **self._template
+                )
+                for conversation in conversations[start : start + size]
+            ]
+            generated = generate(self._model, self._tokenizer, rendered, self._decoding)
+            yield from ((start + i, reply.text) for i, reply in enumerate(generated))
