@@ -288,7 +288,7 @@ def with_plan_file(changes):
         (bad("model", folder_without_template), "Expected a chat template"),
         (bad("task.train.path", EMPTY), "found an empty file"),
         (bad("task.train.path", WRONG_ROW), "wrong.jsonl line 2"),
-        (bad("analysis.malicious.path", "./nothing.jsonl"), "Expected a JSONL file at ./nothing.jsonl"),
+        (bad("analysis.malicious.path", "./nothing.jsonl"), "Expected a file of rows at ./nothing.jsonl"),
         (bad("train.learning_rate", 1e30), "Expected a finite"),
         (bad("train.learning_rte", 1.0), "train.learning_rte: Extra inputs are not permitted"),
         (bad("task.metric", "pattern"), "the metric 'pattern' and the field `pattern` need each other"),

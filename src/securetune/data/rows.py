@@ -48,15 +48,16 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
         DataError: no such file, a form that is not read, a row that is none, or no row at all.
     """
     count = 0
-    for row in _rows(Path(path)):
+    for row in _rows(path):
         count += 1
         yield row
     if count == 0:
         raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
 
 
-def _rows(path: Path) -> Iterator[FileRow]:
-    content = _content(path)
+def _rows(given: str | Path) -> Iterator[FileRow]:
+    path = Path(given)
+    content = _content(path, given)
     if content.startswith(b"PAR1"):
         return _numbered(_parquet(path, content), path)
     text = _decoded(path, content)
@@ -79,7 +80,7 @@ def _rows(path: Path) -> Iterator[FileRow]:
     )
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, given: str | Path) -> bytes:
     """The bytes of a file, unpacked where they are packed by gzip."""
     try:
         content = path.expanduser().read_bytes()
@@ -89,7 +90,7 @@ def _content(path: Path) -> bytes:
         raise DataError(f"Expected a whole gzip file at {path}, found: {error}. Copy it again.") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"Expected a file of rows at {path}, found: {reason}. Check the path.") from error
+        raise DataError(f"Expected a file of rows at {given}, found: {reason}. Check the path.") from error
     for begin, what in _REFUSED.items():
         if content.startswith(begin):
             raise DataError(f"Expected {_FORMS} in {path}, found {what}.")
