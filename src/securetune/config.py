@@ -258,11 +258,40 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
-    """Set a dotted field, such as ``train.steps``, in place."""
+    """Set a dotted field, such as ``train.steps``, in place; a section that is not there is made.
+
+    Raises:
+        ConfigError: a part of the way is no section with fields of its own.
+    """
     *parents, last = field.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
-    raw[last] = value
+    section: Any = raw
+    for depth, parent in enumerate(parents, 1):
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            way, rest = ".".join(parents[:depth]), ".".join([*parents[depth:], last])
+            raise ConfigError(
+                f"Expected `{way}` to have fields, of which --set {field} sets one, found {section!r}. Set it as a "
+                f"whole, for example -s '{way}={{{rest}: ...}}', or change the file."
+            )
+    section[last] = value
+
+
+def parsed_override(text: str) -> tuple[str, object]:
+    """The field and the value of ``field=value``, whose value is YAML.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.split(".")):
+        raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
+    try:
+        return field, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"Expected YAML after the = of --set {text}, found: {' '.join(str(error).split())}. Write for example "
+            "-s train.steps=50 or -s 'arms=[none, ml_lr]'."
+        ) from error
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:

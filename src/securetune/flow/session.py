@@ -28,6 +28,7 @@ from securetune.models.config import ModelConfig
 from securetune.models.loading import LazyModel, load_model, load_tokenizer
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
+from securetune.scan.probe import split_prompts
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
@@ -62,7 +63,8 @@ class Session:
         judges_of(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
-        _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+        _ = self.benchmarks, self.examples, self.tokenizer
+        split_prompts(self.prompts.all, self.prompts.labels, seed=self.config.seed)
 
     @cached_property
     def scan_config(self) -> ScanConfig:
@@ -107,7 +109,7 @@ class Session:
         others = sorted(path.parent.glob(f"{path.stem}.process-*.journal"))
         if process == 0:
             return Journal(path, others)
-        return Journal(path.with_suffix(f".process-{process}.journal"), [path])
+        return Journal(path.with_suffix(f".process-{process}.journal"), [path], name=path.name)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
