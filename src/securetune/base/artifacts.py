@@ -219,10 +219,19 @@ class RunFolder:
             raise ArtifactError(
                 f"Another securetune process is working in {self.path}. Wait for it or choose another output."
             ) from error
-        for left in self.path.rglob(f".*{_PARTIAL}"):  # by a kill
-            if left.is_file():
-                left.unlink(missing_ok=True)
+        try:
+            self._sweep()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
+
+    def _sweep(self) -> None:
+        """Remove what a kill has left under temporary names."""
+        with writing(self.path):
+            for left in self.path.rglob(f".*{_PARTIAL}"):
+                if left.is_file():
+                    left.unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()

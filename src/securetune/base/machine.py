@@ -55,11 +55,12 @@ def _refusal(error: BaseException) -> int | None:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in known:
             return seen.errno
-        written = _NUMBER.search(str(seen))
-        if written and int(written[1]) in known and not isinstance(seen, OSError):
-            return int(written[1])
-        if isinstance(seen, RuntimeError) and any(words in str(seen) for words in _TORCH_WRITER):
-            return errno.ENOSPC
+        if not isinstance(seen, OSError):
+            written = _NUMBER.search(str(seen))
+            if written and int(written[1]) in known:
+                return int(written[1])
+            if isinstance(seen, RuntimeError) and any(words in str(seen) for words in _TORCH_WRITER):
+                return next((number for number in known if os.strerror(number) in str(seen)), errno.ENOSPC)
         seen = seen.__cause__ or seen.__context__
     return None
 
