@@ -35,7 +35,9 @@ def writing(path: Path) -> Iterator[None]:
     except Exception as error:
         if (number := _refusal(error)) is None:
             raise
-        raise MachineError(_sentence(number, _place(error) or str(path))) from error
+        place = _place(error)
+        is_temporary = place is None or Path(place).name.startswith(f".{path.name}.")
+        raise MachineError(_sentence(number, str(path) if is_temporary else str(place))) from error
 
 
 def trouble(error: Exception) -> str | None:
