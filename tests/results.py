@@ -1,9 +1,9 @@
 """Results as a run leaves them, made by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from securetune.base.artifacts import Product, RunFolder, digest, write_atomic
+from securetune.base.artifacts import Artifact, Product, RunFolder, digest, sealed, write_atomic
 from securetune.base.typed import to_json
 from securetune.defences.base.arm import BASE
 from securetune.evaluate.result import EvalResult, Evaluation, JudgedAnswer, TaskResult
@@ -98,3 +98,10 @@ def store(path, arm, sets, loss, *, is_defence=False, cost=None):
     folder.produce("evaluate", {"sets": digest(whole)}, evaluate, variant=arm)
     if arm != BASE:
         folder.produce("train", {"cost": digest(cost)}, train, variant=arm)
+
+
+def rewrite(path, change):
+    """Change an artifact as another version would have written it: with a seal that fits."""
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(asdict(sealed(Artifact(**stored)))))

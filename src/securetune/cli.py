@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from securetune.base.artifacts import STAGES
+from securetune.base.machine import trouble
 from securetune.errors import SecuretuneError
 from securetune.flow.stages import STAGE_FILES
 
@@ -305,16 +306,11 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    from securetune.base.strict_yaml import parse_yaml
-    from securetune.config import override, read_yaml
-    from securetune.errors import ConfigError
+    from securetune.config import override, parsed_override, read_yaml
 
     raw = read_yaml(config)
     for text in overrides or []:
-        field, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
-        override(raw, field, parse_yaml(value, f"--set {field}"))
+        override(raw, *parsed_override(text))
     return raw
 
 
@@ -351,11 +347,14 @@ def _announce(artifact: "Artifact", stored: bool) -> None:
 
 
 def entry() -> None:
-    """Console entry point: expected errors become one message and the exit code of a wrong usage."""
+    """Console entry point: expected errors, and what the machine refuses, become one message and the exit code 2."""
     try:
         app()
-    except SecuretuneError as error:
+    except Exception as error:
+        text = str(error) if isinstance(error, SecuretuneError) else trouble(error)
+        if text is None:
+            raise
         if "--debug" in sys.argv:
             traceback.print_exc()
-        typer.secho(f"Error: {error}", fg="red", err=True)
+        typer.secho(f"Error: {text}", fg="red", err=True)
         sys.exit(NOT_DONE)

@@ -281,11 +281,34 @@ def _misread(raw: Any, read: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
-    """Set a dotted field, such as ``train.steps``, in place."""
+    """Set a dotted field, such as ``train.steps``, in place; a section that is not there is made.
+
+    Raises:
+        ConfigError: a part of the way is no section with fields of its own.
+    """
     *parents, last = field.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
-    raw[last] = value
+    section: Any = raw
+    for depth, parent in enumerate(parents, 1):
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            way, rest = ".".join(parents[:depth]), ".".join([*parents[depth:], last])
+            raise ConfigError(
+                f"Expected `{way}` to have fields, of which --set {field} sets one, found {section!r}. Set it as a "
+                f"whole, for example -s '{way}={{{rest}: ...}}', or change the file."
+            )
+    section[last] = value
+
+
+def parsed_override(text: str) -> tuple[str, object]:
+    """The field and the value of ``field=value``, whose value is YAML.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.split(".")):
+        raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
+    return field, parse_yaml(value, f"--set {field}")
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:

@@ -41,5 +41,9 @@ class ArtifactError(SecuretuneError):
     """A run folder holds something this version cannot read."""
 
 
+class MachineError(SecuretuneError):
+    """The machine refuses: its disk is full, a folder is missing or may not be written to, a file is in the way."""
+
+
 class RegistryError(SecuretuneError):
     """No plug-in has the requested name."""

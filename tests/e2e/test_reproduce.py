@@ -1,6 +1,5 @@
 """A run repeated from its folder gives the same results, and what does not is named."""
 
-import json
 import re
 
 import pytest
@@ -13,6 +12,7 @@ from securetune.errors import ArtifactError
 from securetune.flow.pipeline import run
 from securetune.flow.reproduce import reproduce
 from tests.conftest import settings
+from tests.results import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,14 @@ def test_a_run_repeated_in_another_folder_gives_the_same_results(repetition):
 def test_a_number_and_a_weight_that_were_changed_are_named(original, repetition):
     path = original / "08-evaluate-none.json"
     stored = path.read_text(encoding="utf-8")
-    changed = json.loads(stored)
-    changed["data"]["task"]["loss"], changed["inputs"]["seed"], changed["versions"]["torch"] = 99.5, "1", "1.0"
+
+    def change(artifact):
+        artifact["data"]["task"]["loss"], artifact["inputs"]["seed"], artifact["versions"]["torch"] = 99.5, "1", "1.0"
+
     weights = original / "07-train-ml_lr" / "adapter_model.safetensors"
     content = weights.read_bytes()
     try:
-        path.write_text(json.dumps(changed), encoding="utf-8")
+        rewrite(path, change)
         weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         result = CliRunner().invoke(app, ["reproduce", str(original), "--output", str(repetition.folder)])
     finally:

@@ -1,6 +1,5 @@
 """Reading a run: which models, in which order, and what is said where something is missing."""
 
-import json
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.report.card import render_card
 from securetune.report.reading import read_run
 from securetune.report.render import render_report
-from tests.results import answered, store
+from tests.results import answered, rewrite, store
 
 
 @pytest.fixture
@@ -44,9 +43,8 @@ def test_what_an_earlier_configuration_left_counts_for_nothing(folder):
 
 def test_an_evaluation_of_an_earlier_model_is_noticed(folder):
     path = folder / "08-evaluate-swat.json"
-    stored = json.loads(path.read_text())
     for name, of in (("trained", "the model that its training left"), ("base", "the model before tuning")):
-        path.write_text(json.dumps(stored | {"inputs": {name: "0123"}}))
+        rewrite(path, lambda stored, name=name: stored.update(inputs={name: "0123"}))
         with pytest.raises(ArtifactError, match=f"evaluation of swat in .* to belong to {of} .*earlier one .hash 0123"):
             read_run(folder)
 
@@ -100,9 +98,7 @@ def test_what_a_run_has_not_done_is_said_when_it_is_asked_for(folder, tmp_path):
 
 def test_a_training_of_an_older_version_is_an_error_that_says_what_to_do(folder):
     path = folder / "07-train-swat.json"
-    stored = json.loads(path.read_text())
-    del stored["data"]["title"]
-    path.write_text(json.dumps(stored))
+    rewrite(path, lambda stored: stored["data"].pop("title"))
     with pytest.raises(ArtifactError, match=r"07-train-swat.json, found a problem at title.*made again"):
         read_run(folder)
 

@@ -26,7 +26,7 @@ from securetune.report.reading import read_run
 from securetune.report.render import render_report
 from securetune.report.verdict import advice, verdict
 from tests.conftest import settings
-from tests.results import eval_result, exactly, model
+from tests.results import eval_result, exactly, model, rewrite
 
 PAYLOAD = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 
@@ -216,11 +216,12 @@ def test_a_section_that_is_half_there_is_named(wheel):
 
 def test_a_card_names_each_rate_as_its_kind_does(finished, tmp_path):
     shutil.copytree(finished[0].path, tmp_path / "run")
-    path = tmp_path / "run" / "08-evaluate-ml_lr.json"
-    stored = json.loads(path.read_text())
-    first = stored["data"]["benchmarks"][0]
-    stored["data"]["benchmarks"].append({**first, "benchmark": "GSM8K", "kind": "skill"})
-    path.write_text(json.dumps(stored))
+
+    def with_skill(stored):
+        first = stored["data"]["benchmarks"][0]
+        stored["data"]["benchmarks"].append({**first, "benchmark": "GSM8K", "kind": "skill"})
+
+    rewrite(tmp_path / "run" / "08-evaluate-ml_lr.json", with_skill)
     metadata = yaml.safe_load(render_card(read_run(tmp_path / "run"), "ml_lr").split("---")[1])
     types = {
         result["dataset"]["name"]: {metric["type"] for metric in result["metrics"]}

@@ -7,24 +7,32 @@ name first and renamed, the header last: a killed run leaves either the whole ar
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
+import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from securetune.errors import ArtifactError
+from securetune.base.machine import writing
+from securetune.errors import ArtifactError, MachineError
+
+log = logging.getLogger(__name__)
 
 STAGES = ("preflight", "topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 """The stages of a run in their order: names of files in `securetune.flow.stages`, and parts of file names here."""
 _UNFIT = re.compile(r"[^\w.+@%=-]+")
 """What no file name has."""
+_PARTIAL = ".partial"
+"""How the temporary name of a file ends."""
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
 
 
@@ -48,31 +56,67 @@ def digest_path(path: Path) -> str:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never half."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with writing(path), _beside(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+
+def copy_atomic(file: Path, folder: Path) -> None:
+    """Copy a file into a folder, whole or not at all."""
+    target = folder / file.name
+    with writing(target), _beside(target) as temporary:
+        shutil.copy2(file, temporary)
+        os.replace(temporary, target)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary name of this process alone, so that two that write the same file do not mix."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    try:
+        yield temporary
+    except Exception:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 class Journal:
-    """Finished measurements of a long stage, one JSON line each, so that a killed run repeats none of them."""
+    """Finished measurements of a long stage, one JSON line each, so that a killed run repeats none of them.
 
-    def __init__(self, path: Path, others: Iterable[Path] = ()) -> None:
-        """Go on with `path`; what other processes keep in `others` counts as done too."""
-        self._path = path
+    Every line ends with a hash of itself and of the journal's name: one that was cut short, changed or taken from
+    another journal does not count, and is measured again.
+    """
+
+    def __init__(self, path: Path, others: Iterable[Path] = (), *, name: str | None = None) -> None:
+        """Go on with `path`; what other processes keep in `others` counts as done too, if its `name` is the same."""
+        self._path, self._name = path, name or path.name
         self._done: dict[str, Any] = {}
-        lines = [line for file in (path, *others) if file.exists() for line in file.read_text("utf-8").split("\n")]
-        for line in lines:
-            try:
-                key, value = json.loads(line)
-            except ValueError:
-                continue  # the last line, cut short by a kill
-            self._done[key] = value
-        whole = "".join(json.dumps(item) + "\n" for item in self._done.items())
-        if whole != (path.read_text("utf-8") if path.exists() else ""):
+        with writing(path):
+            texts = [file.read_text("utf-8", errors="replace") for file in (path, *others) if file.exists()]
+        for line in "\n".join(texts).split("\n"):
+            self._take(line)
+        whole = "".join(self._line(key, value) for key, value in self._done.items())
+        if whole != (texts[0] if path.exists() else ""):
             write_atomic(path, whole)
+
+    def _line(self, key: str, value: Any) -> str:
+        return json.dumps([key, value, digest([self._name, key, value])]) + "\n"
+
+    def _take(self, line: str) -> None:
+        """Count a line that is as it was written."""
+        try:
+            key, value, check = json.loads(line)
+            is_intact = check == digest([self._name, key, value])
+        except (ValueError, TypeError, RecursionError):
+            is_intact = False
+        if is_intact:
+            self._done[key] = value
+        elif line:
+            log.warning("A line of %s is not as it was written: what it held is measured again", self._path)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The journalled value of `key`, or compute and keep it; JSON values only."""
@@ -86,10 +130,10 @@ class Journal:
 
     def keep(self, key: str, value: Any) -> None:
         """Journal a value; JSON values only."""
-        text = json.dumps([key, value])
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-        self._done[key] = json.loads(text)[1]
+        value = json.loads(json.dumps(value))
+        with writing(self._path), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(self._line(key, value))
+        self._done[key] = value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +156,27 @@ class Artifact:
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = 0
     """Version of its form, as the stage counts it."""
+    seal: str = ""
+    """Hash of everything else, so that a change by hand is noticed."""
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it is as it was written."""
+        return self.seal == _seal(self)
 
     @property
     def digest(self) -> str:
         """Hash of the result; equal results have equal hashes whenever they were made."""
         return digest({"data": self.data, "files": self.files})
+
+
+def sealed(artifact: Artifact) -> Artifact:
+    """The artifact with the hash that vouches for it."""
+    return replace(artifact, seal=_seal(artifact))
+
+
+def _seal(artifact: Artifact) -> str:
+    return digest({name: value for name, value in vars(artifact).items() if name != "seal"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +201,37 @@ class RunFolder:
         self.path, self._locks = Path(path), locks
         self._announce = announce or (lambda artifact, stored: None)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ArtifactError(f"Expected a folder at {path}, found a file. Choose another output.") from error
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+        except MachineError as error:
+            if isinstance(error.__cause__, FileExistsError | NotADirectoryError):
+                raise ArtifactError(f"Expected a folder at {path}, found a file. Choose another output.") from error
+            raise
         self._lock = FileLock(self.path / ".lock")
 
     def __enter__(self) -> "RunFolder":
         if not self._locks:
             return self
         try:
-            self._lock.acquire(timeout=0)
+            with writing(self.path):
+                self._lock.acquire(timeout=0)
         except Timeout as error:
             raise ArtifactError(
                 f"Another securetune process is working in {self.path}. Wait for it or choose another output."
             ) from error
+        try:
+            self._sweep()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
+
+    def _sweep(self) -> None:
+        """Remove what a kill has left under temporary names."""
+        with writing(self.path):
+            for left in self.path.rglob(f".*{_PARTIAL}"):
+                if left.is_file():
+                    left.unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -170,24 +246,47 @@ class RunFolder:
         """The stored artifact, or None where there is none.
 
         Raises:
-            ArtifactError: the file is damaged, or of another variant.
+            ArtifactError: the file is damaged or was changed, or it is another artifact's.
         """
         path = self.file(stage, variant)
         if not path.exists():
             return None
+        artifact = self._parsed(path)
+        if not artifact.is_sealed:
+            change = "that it was changed" if artifact.seal else "no seal: it was changed, or an old version wrote it"
+            raise ArtifactError(
+                f"Expected {path} as securetune wrote it, found {change}. Put the original back, or delete the file "
+                "to redo it."
+            )
+        if artifact.stage != stage:
+            raise ArtifactError(
+                f"Expected {stage} in {path}, found {artifact.stage}. Put the original back, or delete the file to "
+                "redo it."
+            )
+        if artifact.variant != variant:
+            raise ArtifactError(
+                f"Expected {stage} {variant} in {path}, found {artifact.variant}. If both have this file name, give "
+                "them outputs of their own; if the file was moved here, delete it to redo it."
+            )
+        return artifact
+
+    def _parsed(self, path: Path) -> Artifact:
+        """The artifact in a file, whatever it is."""
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            artifact = Artifact(**raw)
-        except (ValueError, TypeError) as error:
+            with writing(path):
+                text = path.read_text(encoding="utf-8")
+            artifact = Artifact(**json.loads(text))
+        except (ValueError, TypeError, RecursionError, MachineError) as error:
             raise ArtifactError(
                 f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
             ) from error
-        if artifact.variant != variant:
-            raise ArtifactError(
-                f"Expected {stage} {variant} in {path}, found {artifact.variant}: both have this file name. Give "
-                "them outputs of their own."
-            )
         return artifact
+
+    def _reusable(self, stage: str, variant: str | None) -> Artifact | None:
+        """The stored artifact; None as well where a version wrote it that knew no seals."""
+        path = self.file(stage, variant)
+        is_old = path.is_file() and not self._parsed(path).seal
+        return None if is_old else self.read(stage, variant)
 
     def needed(self, stage: str, variant: str | None = None) -> Artifact:
         """The stored artifact.
@@ -207,8 +306,15 @@ class RunFolder:
     def variants(self, stage: str) -> list[str]:
         """Variants of a stage that are stored, sorted."""
         paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
-        stored = (json.loads(path.read_text("utf-8")) for path in paths if ".answers" not in path.name)
-        return sorted(artifact["variant"] for artifact in stored)
+        stored = (self._parsed(path) for path in paths if ".answers" not in path.name)
+        return sorted(artifact.variant for artifact in stored if isinstance(artifact.variant, str))
+
+    def intact(self, artifact: Artifact) -> bool:
+        """Whether the companions of an artifact are as it left them."""
+        return all(
+            (self.path / name).exists() and digest_path(self.path / name) == value
+            for name, value in artifact.files.items()
+        )
 
     def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str], version: int) -> bool:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
@@ -216,10 +322,7 @@ class RunFolder:
             artifact is not None
             and artifact.schema == version
             and artifact.inputs == dict(inputs)
-            and all(
-                (self.path / name).exists() and digest_path(self.path / name) == value
-                for name, value in artifact.files.items()
-            )
+            and self.intact(artifact)
         )
 
     def produce(
@@ -239,8 +342,9 @@ class RunFolder:
         Raises:
             ArtifactError: a newer version of securetune has made the stored one.
         """
-        with FileLock(self.path / f".{self.file(stage, variant).stem}.lock"):
-            stored = self.read(stage, variant)
+        path = self.file(stage, variant)
+        with writing(path), FileLock(self.path / f".{path.stem}.lock"):
+            stored = self._reusable(stage, variant)
             if stored is not None and stored.schema > version:
                 raise ArtifactError(
                     f"Expected version {version} or older of {stage} in {self.path}, found {stored.schema}. Update "
@@ -270,12 +374,13 @@ class RunFolder:
             data=json.loads(json.dumps(product.data)),
             files={path.relative_to(self.path).as_posix(): digest_path(path) for path in product.files},
             seed=seed,
-            cost=dict(product.cost),
+            cost=json.loads(json.dumps(product.cost)),
             seconds=round(time.monotonic() - start, 2),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=installed_versions(),
             schema=version,
         )
+        artifact = sealed(artifact)
         write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
         self._announce(artifact, False)
         return artifact

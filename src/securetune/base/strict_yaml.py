@@ -22,7 +22,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_OneOfEachKey)  # noqa: S506  built on the safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"Expected YAML in {source}, found: {' '.join(str(error).split())}. Correct it.") from error
     except _EqualKeysError as error:
         raise ConfigError(f"Expected every key once in {source}, found {error}. Take one of them out.") from error

@@ -5,7 +5,6 @@ What is finished is not repeated; arms run side by side in processes of their ow
 
 import multiprocessing
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, RunFolder, write_atomic
+from securetune.base.artifacts import STAGES, RunFolder, copy_atomic, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates, run_configs
 from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
 from securetune.config import RunConfig, dump_config, parse_config
@@ -169,11 +168,11 @@ def _of_the_analysis(folder: Path) -> Iterator[Path]:
 
 
 def _adopt(folder: Path, files: Iterable[Path]) -> None:
-    """Copy the files that a run folder does not have yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    """Copy the files that a run folder does not have yet, artifacts after their companions."""
+    RunFolder(folder)
+    for file in sorted(files, key=lambda file: file.suffix == ".json"):
         if file.is_file() and not (folder / file.name).exists():
-            shutil.copy2(file, folder)
+            copy_atomic(file, folder)
 
 
 def _configuration(cell: Cell, output: Path, arms: Sequence[str]) -> RunConfig:

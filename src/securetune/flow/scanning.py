@@ -30,6 +30,7 @@ from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.measurer import Signals
 from securetune.search.base.problem import SearchProblem
+from securetune.train.checkpoints import finished_result, work_folder
 from securetune.train.sft import Tuning, fine_tune
 
 
@@ -113,10 +114,10 @@ def _short_run(session: Session, draw: int) -> AdapterChange:
     seed = (session.scan_config.seed or 0) * 1000 + draw
     key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
-    if not output.exists():
+    if finished_result(work_folder(output, key), output, key) is None:
         rows, held_out = session.examples
         tuning = Tuning(rows=rows, held_out=held_out, seed=seed)
-        fine_tune(session.model_to_tune(), session.tokenizer, tuning, settings, output=output)
+        fine_tune(session.model_to_tune(), session.tokenizer, tuning, settings, output=output, run_key=key)
     return AdapterChange(output)
 
 

@@ -28,6 +28,7 @@ from securetune.models.files import check_model
 from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
+from securetune.scan.probe import split_prompts
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
@@ -65,7 +66,8 @@ class Session:
             try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
-        _ = self.prompts, self.benchmarks, self.examples, self.tokenizer
+        _ = self.benchmarks, self.examples, self.tokenizer
+        split_prompts(self.prompts.all, self.prompts.labels, seed=self.config.seed)
         if self.config.unaligned is not None:
             check_model(self.config.unaligned.path)
 
@@ -113,7 +115,7 @@ class Session:
         others = sorted(path.parent.glob(f"{path.stem}.process-*.journal"))
         if process == 0:
             return Journal(path, others)
-        return Journal(path.with_suffix(f".process-{process}.journal"), [path])
+        return Journal(path.with_suffix(f".process-{process}.journal"), [path], name=path.name)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -143,7 +143,7 @@ def split_prompts(prompts: Sequence[Prompt], labels: Sequence[int], *, seed: int
         for label in (0, 1):
             held_out |= _pick({i for i, own in enumerate(labels) if own == label}, rng)
         names = ["random" if i in held_out else "train" for i in range(len(prompts))]
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {"train": []}
     for i, name in enumerate(names):
         groups.setdefault(name, []).append(i)
     for name, rows in groups.items():

@@ -4,10 +4,8 @@ Arms are compared at matched task loss: plain tuning sets a target on held-out r
 reaches it. The rate stays constant after warm-up, so stopping early is not stopping half-way down a schedule.
 """
 
-import json
 import logging
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +31,9 @@ from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Plan
 from securetune.train.attach import attach_plan
 from securetune.train.callbacks import Cost, NoCheckpointAtTheEnd, ShowProgress, StopAtLoss, StopAtNaN
+from securetune.train.checkpoints import SealCheckpoints, drop_unsealed, finished_result, save_finished, work_folder
 from securetune.train.config import TrainConfig
-from securetune.train.hooks import STATE_FILE, connect
+from securetune.train.hooks import connect
 from securetune.train.monitor import monitor
 from securetune.train.result import TrainResult
 
@@ -82,7 +81,8 @@ def fine_tune(
 
     A whole model is tuned, and saved, in float32: in 16 bits the small steps of held modules round away.
     Checkpoints lie in a folder beside `output` until the run is finished; a killed run goes on from the last one.
-    `run_key` names that folder: give runs with different inputs different keys.
+    `run_key` names that folder: give runs with different inputs different keys. Under a key, a finished run whose
+    model still lies in `output` as it left it is not repeated; `model` then stays as it is.
 
     Raises:
         TrainingError: the loss stops being finite.
@@ -92,13 +92,16 @@ def fine_tune(
     """
     tuning.defences.check(tuning.resources, config.adapter)
     config = _in_float32(model, config)
-    work = output.with_name(f".{output.name}{run_key}.partial")
-    _drop_half_checkpoints(work, STATE_FILE if tuning.defences.with_hook("state") else "trainer_state.json")
+    work = work_folder(output, run_key)
+    if (finished := finished_result(work, output, run_key)) is not None:
+        return finished
+    drop_unsealed(work)
     trainer = _trainer(model, tokenizer, tuning, config, work, [StopAtNaN(), *callbacks])
     trainer.add_callback(ShowProgress(f"Tune {output.name}"))
     _put_in_force(trainer, tuning, config)
     meter = Cost()
-    trainer.add_callback(meter)  # the last one, so that what the defences do counts
+    trainer.add_callback(meter)  # after the defences, so that what they do counts
+    trainer.add_callback(SealCheckpoints())  # the last one, when all have written
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     start_loss = tuning.target.start if tuning.target is not None else trainer.evaluate()["eval_loss"]
@@ -113,7 +116,7 @@ def fine_tune(
         log=[_of_the_training(entry) for entry in trainer.state.log_history if _LOGGED & entry.keys()],
         cost=cost,
     )
-    _save(trainer, work, output)
+    save_finished(lambda folder: trainer.save_model(str(folder)), result, work, output, run_key)
     return result
 
 
@@ -193,16 +196,6 @@ def _put_in_force(trainer: SFTTrainer, tuning: Tuning, config: TrainConfig) -> N
         monitor(trainer, *prompts, every=tuning.monitor_every, openings=resources.openings)
 
 
-def _save(trainer: SFTTrainer, work: Path, output: Path) -> None:
-    """The model in `output`, whole or not at all; what was needed to resume goes."""
-    finished = work / "finished"
-    trainer.save_model(str(finished))
-    if output.exists():
-        shutil.rmtree(output)
-    finished.replace(output)
-    shutil.rmtree(work)
-
-
 def _arguments(config: TrainConfig, work: Path, seed: int, *, matching: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=str(work),
@@ -221,7 +214,6 @@ def _arguments(config: TrainConfig, work: Path, seed: int, *, matching: bool) ->
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.save_every,
-        save_total_limit=1,
         seed=seed,
         data_seed=seed,
         report_to="none",
@@ -237,14 +229,3 @@ def _lora(config: TrainConfig) -> LoraConfig:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-
-
-def _drop_half_checkpoints(work: Path, last: str) -> None:
-    """Remove checkpoints that a kill left without their last-written file."""
-    for checkpoint in work.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-            (checkpoint / last).stat()
-        except (OSError, ValueError):
-            log.warning("Dropping the unfinished checkpoint %s", checkpoint)
-            shutil.rmtree(checkpoint)

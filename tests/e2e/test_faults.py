@@ -1,0 +1,193 @@
+"""Faults of the machine: killed or out of room at every write, a run goes on to the same results."""
+
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from securetune.base.artifacts import digest_path
+from securetune.cli import entry
+from securetune.compare.grid import CompareConfig
+from securetune.compare.run import compare_runs
+from securetune.config import parse_config, validated
+from securetune.flow.pipeline import run
+from tests.conftest import settings
+from tests.faults import Faults, Killed, full, watch_native_writers
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    watch_native_writers(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def raw(model_folder, data_folder):
+    """A run that keeps a checkpoint of its training."""
+    small = settings(model_folder, data_folder, Path("unset")) | {"arms": ["none"], "monitor_every": 0}
+    small["train"] |= {"save_every": 2}
+    for benchmark in small["benchmarks"]:
+        benchmark["limit"] = 4
+    return small
+
+
+@pytest.fixture(scope="module")
+def whole(raw, tmp_path_factory):
+    """The folder of a run that nothing happened to."""
+    return run(parse_config(raw | {"output": str(tmp_path_factory.mktemp("whole") / "run")}, "test"))
+
+
+def results(folder: Path) -> dict[str, object]:
+    """All that a run has found, by file: the results, the answers and the tuned weights."""
+    found = {}
+    for path in sorted(folder.rglob("0*")):
+        if path.suffix == ".json" and not path.name.startswith("09"):
+            content = json.loads(path.read_text())
+            found[str(path.relative_to(folder))] = content.get("data", content)
+    weights = {
+        str(path.relative_to(folder)): digest_path(path)
+        for path in folder.rglob("07-train-*/*.safetensors")
+        if "partial" not in str(path)
+    }
+    return found | weights
+
+
+def struck_in_turn(start, root: Path, error, *, among=lambda point: True) -> list[str]:
+    """Start again and again, each time struck at the first point that was not yet struck, until it comes through."""
+    points: list[str] = []
+    while True:
+        with Faults(root, lambda point: error() if among(point) and point not in points else None) as faults:
+            with suppress(Killed):
+                start()
+            if faults.struck is None:
+                return points
+        points.append(faults.struck)
+
+
+def cheap(point: str) -> bool:
+    """The renames of every stage, one file cut in half, and the first removals at the end of training."""
+    what, path = point.split()
+    if ".partial/" in path:
+        return "checkpoint" in path and path.endswith(("model.safetensors", "README.md")) and what in ("half", "remove")
+    return what in ("rename", "half") and not path.endswith((".html", ".md", ".csv", ".tex"))
+
+
+EVERY = pytest.param(lambda point: True, id="all", marks=pytest.mark.slow)
+SOME = pytest.param(cheap, id="cheap")
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_run_that_is_killed_at_each_of_its_writes_in_turn_finds_the_same(among, raw, whole, watched, tmp_path):
+    config = parse_config(raw | {"output": str(tmp_path / "run")}, "test")
+    points = struck_in_turn(lambda: run(config), tmp_path, Killed, among=among)
+    assert results(tmp_path / "run") == results(whole)
+    assert len(points) > 12 and {"rename", "remove", "half"} <= {point.split()[0] for point in points}
+    print(f"{len(points)} kills")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a command in this process; its exit code and what it said."""
+
+    def run_here(*words):
+        monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
+        try:
+            entry()
+        except SystemExit as ended:
+            return ended.code or 0, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run_here
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_disk_that_is_full_is_one_clear_line_and_costs_nothing(among, raw, whole, watched, command, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(raw | {"output": str(tmp_path / "run")}))
+    said: list[tuple[int, str]] = []
+    points = struck_in_turn(lambda: said.append(command("run", file)), tmp_path / "run", full, among=among)
+    for point, (code, text) in zip(points, said, strict=False):
+        lines = [line for line in text.splitlines() if line.startswith("Error")]
+        assert code == 1 and len(lines) == 1 and "Traceback" not in text, (point, text)
+        assert "Expected room on the disk for" in lines[0] and "what is finished is kept" in lines[0], (point, text)
+    assert len(said) == len(points) + 1 and said[-1][0] == 0
+    assert results(tmp_path / "run") == results(whole)
+    print(f"{len(points)} times full")
+
+
+class Here:
+    """A pool that does its jobs at once, in this process."""
+
+    def submit(self, work, *arguments):
+        future: Future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_):
+        pass
+
+
+@contextmanager
+def _here(_config):
+    yield Here()
+
+
+@pytest.fixture
+def comparison(raw, monkeypatch):
+    monkeypatch.setattr("securetune.compare.run._pool", _here)
+    shared = {name: value for name, value in raw.items() if name not in ("output", "arms", "task")}
+
+    def config(output):
+        grid = {"output": str(output), "run": shared, "tasks": {"letters": {"task": raw["task"]}},
+                "arms": ["early_stop"], "seeds": [0]}  # fmt: skip
+        return validated(CompareConfig, grid, "test")
+
+    return config
+
+
+def of_the_grid(point: str) -> bool:
+    """Every point but those inside a training or a single measurement, which a run has tried."""
+    return ".partial/" not in point and ".answers-" not in point
+
+
+def table(folder: Path) -> list[dict]:
+    rows = json.loads((folder / "compare.json").read_text())
+    return [{name: value for name, value in row.items() if name != "step_seconds"} for row in rows]
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_at_its_writes_in_turn_finds_the_same(comparison, watched, tmp_path):
+    expected = compare_runs(comparison(tmp_path / "whole"))
+    grid = comparison(tmp_path / "grid")
+    points = struck_in_turn(lambda: compare_runs(grid), tmp_path / "grid", Killed, among=of_the_grid)
+    assert table(tmp_path / "grid") == table(expected)
+    cell = "cells/model-letters-0"
+    assert results(tmp_path / "grid" / cell) == results(expected / cell)
+    assert len(points) > 60
+    print(f"{len(points)} kills of a comparison")
+
+
+@pytest.mark.parametrize("moment", ["rename 07-train-none", "checkpoint-2/optimizer.pt"])
+def test_a_true_kill_9_in_the_middle_of_training_costs_nothing(moment, raw, whole, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(raw | {"output": str(tmp_path / "run")}))
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from securetune.cli import entry; from tests.faults import Faults\n"
+        f"strike = lambda point: os.kill(os.getpid(), signal.SIGKILL) if {moment!r} in point else None\n"
+        f"sys.argv = ['securetune', 'train', {str(file)!r}]\n"
+        f"with Faults(Path({str(tmp_path / 'run')!r}), strike): entry()"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert results(run(parse_config(yaml.safe_load(file.read_text()), "test"))) == results(whole)

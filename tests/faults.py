@@ -1,0 +1,136 @@
+"""Faults: every write, rename and removal of this process as a point where it can be killed or the disk can be full."""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_PASSING = re.compile(r"\.\d+\.partial$")
+
+
+def full() -> OSError:
+    """What the system raises where a disk is full."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Killed(BaseException):
+    """Stands in for kill -9: nothing is written after it."""
+
+
+class Faults:
+    """While it is entered, `strike(point)` is asked before every point; what it returns is raised there.
+
+    A point is ``what path``, such as ``rename 04-scan.json``. After a kill every later point is a kill, too, so that
+    nobody tidies up.
+    """
+
+    current: "Faults | None" = None
+
+    def __init__(self, root: Path, strike: Callable[[str], BaseException | None]) -> None:
+        self.root, self._strike = str(root.resolve()), strike
+        self.points: list[str] = []
+        self.struck: str | None = None
+        self._dead: BaseException | None = None
+
+    def __enter__(self) -> "Faults":
+        Faults.current = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Faults.current = None
+
+    def at(self, what: str, path: object) -> None:
+        text = os.path.realpath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
+        if not text.startswith(self.root + os.sep) or text.endswith(".lock"):
+            return
+        point = f"{what} {_PASSING.sub('.partial', os.path.relpath(text, self.root))}"
+        self.points.append(point)
+        if self._dead is None:
+            self._dead = self._strike(point)
+            if self._dead is not None:
+                self.struck = point
+        if self._dead is not None and not (isinstance(self._dead, OSError) and what in ("remove", "rmdir")):
+            raise self._dead
+
+
+def _audit(event: str, args: tuple) -> None:
+    faults = Faults.current
+    if faults is None:
+        return
+    if event == "open" and isinstance(args[2], int) and args[2] & _WRITES:
+        faults.at("open", args[0])
+    elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir"):
+        place, folder = args[1] if event == "os.rename" else args[0], args[-1]
+        if event in ("os.remove", "os.rmdir") and folder not in (-1, None):
+            place = Path(f"/proc/self/fd/{folder}").resolve() / os.fsdecode(place)
+        faults.at(event.removeprefix("os."), place)
+
+
+sys.addaudithook(_audit)
+
+
+def _in_halves(write: Callable[..., object], place: Callable[..., object], says: type[Exception], text: str):
+    """A native writer with three points: before, half-way and after."""
+
+    def written(*args, **kwargs):
+        faults, path = Faults.current, place(*args, **kwargs)
+        if faults is None or not isinstance(path, str | Path):
+            return write(*args, **kwargs)
+        for moment in ("begin", "half", "end"):
+            if moment == "half":
+                write(*args, **kwargs)
+                os.truncate(path, os.path.getsize(path) // 2)
+            elif moment == "end":
+                write(*args, **kwargs)
+            try:
+                faults.at(moment, path)
+            except OSError:
+                raise says(text) from None
+        return None
+
+    return written
+
+
+def watch_native_writers(monkeypatch) -> None:
+    """Count what safetensors and torch write too, with the errors that they raise themselves."""
+    monkeypatch.setattr(
+        safetensors.torch,
+        "serialize_file",
+        _in_halves(
+            safetensors.torch.serialize_file,
+            lambda tensors, filename, *_, **__: filename,
+            safetensors.SafetensorError,
+            "Error while serializing: I/O error: No space left on device (os error 28)",
+        ),
+    )
+    monkeypatch.setattr(
+        torch,
+        "save",
+        _in_halves(
+            torch.save,
+            lambda value, f, *_, **__: f,
+            RuntimeError,
+            "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+        ),
+    )
+    sync = os.fsync
+
+    def synced(stream: int) -> None:
+        faults = Faults.current
+        if faults is not None:
+            path = os.readlink(f"/proc/self/fd/{stream}")
+            size = os.fstat(stream).st_size
+            try:
+                faults.at("sync", path)
+            except BaseException:
+                os.ftruncate(stream, size // 2)
+                raise
+        sync(stream)
+
+    monkeypatch.setattr(os, "fsync", synced)
