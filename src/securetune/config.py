@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
+from securetune.base.patterns import Regex
 from securetune.base.shipped import configs_folder, shipped_config
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
 from securetune.measures.kinds import KindField
 from securetune.models.config import ModelConfig
-from securetune.plans.plan import Regex
 from securetune.scan.config import ScanConfig
 from securetune.train.config import TrainConfig
 

@@ -43,3 +43,7 @@ class ArtifactError(SecuretuneError):
 
 class RegistryError(SecuretuneError):
     """No plug-in has the requested name."""
+
+
+class PatternError(SecuretuneError):
+    """A regular expression takes too long to match."""

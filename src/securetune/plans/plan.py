@@ -1,6 +1,6 @@
 """Plan: which parameters learn how fast, and when?
 
-A plan is a JSON file of ordered entries; the first pattern that `re.search` finds in a parameter's name decides.
+A plan is a JSON file of ordered entries; the first pattern found in a parameter's name decides.
 Phases override the entries for the first part of training (SWAT's warm-up). No torch here.
 Source: ML-LR, Du et al. 2024, arXiv 2410.04524 v1 (a far smaller rate outside Mods_Robust); SWAT, v2 (warm-up of
 Mods_Robust first). Neither paper's rates are public: the defaults are ours.
@@ -10,27 +10,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from securetune.base.artifacts import write_atomic
+from securetune.base.patterns import Regex, is_found
 from securetune.errors import PlanError
 from securetune.models.topology import ModuleSet, Topology, clean_name
 
 EVERYTHING = ".*"
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-    return pattern
-
-
-Regex = Annotated[str, AfterValidator(_compiles)]
-"""Text that is a regular expression."""
 
 
 class _Data(BaseModel):
@@ -41,7 +30,7 @@ class Entry(_Data):
     """Multipliers for the parameters a pattern finds."""
 
     pattern: Regex
-    """Regular expression for `re.search` on the parameter's name; the first entry that matches wins."""
+    """Regular expression, searched for in the parameter's name; the first entry that matches wins."""
     lr_mult: float = Field(default=1.0, ge=0)
     """Factor on the trainer's learning rate; 0 freezes."""
     wd_mult: float = Field(default=1.0, ge=0)
@@ -122,7 +111,7 @@ class Plan(_Data):
         names = [clean_name(name) for name in parameters]
         for stage in self.stages:
             for entry in stage:
-                if not any(re.search(entry.pattern, name) for name in names):
+                if not any(is_found(entry.pattern, name) for name in names):
                     raise PlanError(
                         f"Expected plan pattern {entry.pattern!r} to match a parameter, found none among "
                         f"{len(names)}, such as {names[:3]}. Correct the pattern or make a new plan for this model."
@@ -169,7 +158,7 @@ class Plan(_Data):
 
 def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
     name = clean_name(parameter)
-    return next((entry for entry in entries if re.search(entry.pattern, name)), None)
+    return next((entry for entry in entries if is_found(entry.pattern, name)), None)
 
 
 def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:
