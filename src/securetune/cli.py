@@ -3,22 +3,63 @@
 Nothing heavy is imported before a command runs, so `--help` answers at once.
 """
 
+import errno
 import logging
 import sys
+import traceback
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from securetune.base.artifacts import STAGES
-from securetune.errors import SecuretuneError
+from securetune.base.terminal import LogFormatter, for_terminal
+from securetune.errors import ConfigError, MachineError, SecuretuneError
 from securetune.flow.stages import STAGE_FILES
 
 if TYPE_CHECKING:
     from securetune.base.artifacts import Artifact
     from securetune.models.topology import Topology
 
+UNFORESEEN = 70
+"""Exit code of a fault of ours, as ``EX_SOFTWARE`` of sysexits.h."""
+
+
+class _Commands(TyperGroup):
+    """The commands, whose failures are all told as ours where a caller or the machine is the cause."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            SecuretuneError: what went wrong.
+        """
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # who reads our output has had enough
+            place = f" at {error.filename}" if error.filename else ""
+            raise MachineError(
+                f"Expected a file or folder that can be used{place}, found: {error.strerror or error}. Check the path, "
+                "its permissions and the room that is left."
+            ) from error
+        except ValueError as error:
+            from pydantic import ValidationError  # here, so that `--help` stays quick
+
+            if not isinstance(error, ValidationError):
+                raise
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the top"
+            raise ConfigError(
+                f"Expected values for {error.title}, found a problem at {place}: {first['msg']}. Correct it."
+            ) from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Tune on your benign data, keep your model's safety, see the proof.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,7 +79,9 @@ def main(
     """Set up logging before any command."""
     if not debug:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on machines without a GPU
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
 
 
 @app.command()
@@ -67,8 +110,8 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
     from securetune.config import validated
 
     folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
-    typer.echo((folder / "compare.md").read_text(encoding="utf-8"))
-    typer.echo(f"Tables and figures are in {folder}")
+    _say((folder / "compare.md").read_text(encoding="utf-8"))
+    _say(f"Tables and figures are in {folder}")
 
 
 @app.command()
@@ -82,11 +125,10 @@ def new(
     from securetune.base.artifacts import write_atomic
     from securetune.base.shipped import shipped_config, shipped_configs
     from securetune.config import starting_copy
-    from securetune.errors import ConfigError
 
     if name is None:
         for config in shipped_configs():
-            typer.echo(f"{config.name:28} {config.command}")
+            _say(f"{config.name:28} {config.command}")
         return
     if file is None:
         raise ConfigError(f"Expected a file to write, found none. Write for example `securetune new {name} run.yaml`.")
@@ -95,7 +137,7 @@ def new(
     if not file.parent.is_dir():
         raise ConfigError(f"Expected a folder at {file.parent}, found none. Make it first.")
     write_atomic(file, starting_copy(name, file))
-    typer.echo(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
+    _say(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
 
 
 @app.command("config")
@@ -108,9 +150,9 @@ def show_config(config: ConfigPath, overrides: Override = None) -> None:
     if is_comparison(raw):
         comparison = validated(CompareConfig, raw, str(config))
         run_configs(comparison)  # a mistake in a single cell shows here, too
-        typer.echo(dump_comparison(comparison), nl=False)
+        _say(dump_comparison(comparison), nl=False)
     else:
-        typer.echo(dump_config(parse_config(raw, str(config))), nl=False)
+        _say(dump_config(parse_config(raw, str(config))), nl=False)
 
 
 def _stage_command(stage: str) -> None:
@@ -136,7 +178,6 @@ def export(
     import yaml
 
     from securetune.base.artifacts import write_atomic
-    from securetune.errors import ConfigError
     from securetune.plans.export import FORMATS, adapter_names
     from securetune.plans.plan import Plan
 
@@ -153,10 +194,10 @@ def export(
         FORMATS[to](plan, topology, parameters, learning_rate=learning_rate), sort_keys=False, width=1000
     )
     if output is None:
-        typer.echo(text)
+        _say(text)
     else:
         write_atomic(output, text)
-        typer.echo(f"Wrote {output}")
+        _say(f"Wrote {output}")
 
 
 @app.command()
@@ -169,7 +210,6 @@ def publish(
     import shutil
 
     from securetune.base.artifacts import write_atomic
-    from securetune.errors import ConfigError
     from securetune.report.card import render_card
     from securetune.report.reading import read_run
 
@@ -179,7 +219,7 @@ def publish(
         raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")
     shutil.copytree(finished.folder.file("train", arm, ""), output)
     write_atomic(output / "README.md", card)
-    typer.echo(f"Wrote {output}")
+    _say(f"Wrote {output}")
 
 
 @app.command()
@@ -204,9 +244,9 @@ def gate(
         if path is not None:
             write_atomic(path, text)
     for check in checks:
-        typer.secho(check.sentence, fg=None if gates.passes(check, allowed) else "red")
+        _say(check.sentence, fg=None if gates.passes(check, allowed) else "red")
     failed = sum(not gates.passes(check, allowed) for check in checks)
-    typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
+    _say(f"{len(checks) - failed} of {len(checks)} checks passed.")
     if failed:
         raise typer.Exit(2)
 
@@ -221,22 +261,17 @@ def plan_from_list(
     lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
 ) -> None:
     """Make a plan that holds back a published list of layers or modules."""
-    import yaml
-
-    from securetune.errors import ConfigError
+    from securetune.base.texts import parse_yaml, read_text
     from securetune.plans import export as exchange
     from securetune.plans.plan import PlanModel
 
-    try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"Expected a YAML or JSON list in {file}, found: {error}. Check the file.") from error
+    entries = parse_yaml(read_text(file, "a YAML or JSON list", ConfigError), str(file), ConfigError)
     if not isinstance(entries, list):
         raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)
     made_for = PlanModel(id=model, fingerprint=topology.fingerprint())
     exchange.plan_from_list(entries, topology, made_for, lr_mult=lr_mult).save(output)
-    typer.echo(f"Wrote {output}")
+    _say(f"Wrote {output}")
 
 
 def _skeleton(model: str) -> "tuple[Topology, list[str]]":
@@ -262,7 +297,7 @@ def train_base(
     quiet_libraries()
     loaded = recipes.load_recipe(recipe)
     losses = recipes.train_base(loaded)
-    typer.echo(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
+    _say(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
 
 
 def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
@@ -271,17 +306,15 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    import yaml
-
+    from securetune.base.texts import parse_yaml
     from securetune.config import override, read_yaml
-    from securetune.errors import ConfigError
 
     raw = read_yaml(config)
     for text in overrides or []:
         field, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
-        override(raw, field, yaml.safe_load(value))
+        override(raw, field, parse_yaml(value, f"--set {field}", ConfigError))
     return raw
 
 
@@ -303,20 +336,39 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
 
         print_summary(read_run(folder, arms=config.arms))
     else:
-        typer.echo(f"Artifacts are in {folder}")
+        _say(f"Artifacts are in {folder}")
 
 
 def _announce(artifact: "Artifact", stored: bool) -> None:
     name = f"{artifact.stage} {artifact.variant or ''}".strip()
-    typer.echo(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
+    _say(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
+
+
+def _say(text: str, *, fg: str | None = None, err: bool = False, nl: bool = True) -> None:
+    """Write to the terminal; names and answers may hold anything."""
+    typer.secho(for_terminal(text), fg=fg, err=err, nl=nl)
 
 
 def entry() -> None:
-    """Console entry point: expected errors become one message and exit code 1."""
+    """Console entry point: failures become one message, exit code 1; faults of ours, too, with exit code 70."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know less than UTF-8
     try:
         app()
     except SecuretuneError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        _fail(f"Error: {error}", 1)
+    except Exception as error:
+        _fail(
+            f"Error: Expected this to work or to be refused, found {type(error).__name__}: {error}. This is a fault in "
+            "securetune or in a library below it: run it again with --debug, as `securetune --debug COMMAND`, and "
+            "report what it shows.",
+            UNFORESEEN,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if "--debug" in sys.argv:
+        _say(traceback.format_exc(), err=True)
+    _say(message, fg="red", err=True)
+    sys.exit(code)

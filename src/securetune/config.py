@@ -5,6 +5,7 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 
 import copy
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -16,15 +17,19 @@ from pydantic_core import to_jsonable_python
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.patterns import Regex
 from securetune.base.shipped import configs_folder, shipped_config
+from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, SkillMetric
+from securetune.keys import looks_like_key
 from securetune.measures.kinds import KindField
 from securetune.models.config import ModelConfig
 from securetune.scan.config import ScanConfig
 from securetune.train.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST_CHAIN = 20
+"""Files that build on one another."""
 SHIPPED = "securetune:"
 """What the name of a base begins with that comes with the package, for example ``securetune:base/hub.yaml``."""
 
@@ -177,7 +182,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not a YAML mapping, or a base that builds on itself.
     """
-    return _over_bases(_load(Path(path), str(path)), Path(path), (Path(path).resolve(),))
+    return _Bases().over(_load(Path(path), str(path)), Path(path), (_real(path),))
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,12 +196,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _load(path: Path, source: str) -> dict[str, Any]:
     """The mapping in one file, as it is written."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected a YAML file at {source}, found none ({error}). Check the path.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Expected YAML in {source}, found: {' '.join(str(error).split())}. Correct it.") from error
+    text = read_text(path, "a YAML file", ConfigError, source=source, largest=LARGEST_YAML)
+    raw = parse_yaml(text, source, ConfigError)
     if not isinstance(raw, dict):
         raise ConfigError(
             f"Expected a mapping in {source}, found {type(raw).__name__}. Start from one that `securetune new` writes."
@@ -204,22 +205,46 @@ def _load(path: Path, source: str) -> dict[str, Any]:
     return raw
 
 
-def _over_bases(raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+class _Bases:
+    """Files that others build on; each is read once, however many name it."""
 
-    def built(part: Any) -> Any:
-        return _over_bases(part, file, chain) if isinstance(part, dict) else part
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, Any]] = {}
 
-    above = {key: value for key, value in raw.items() if key != "base"}
-    if "run" in above:
-        above["run"] = built(above["run"])
-    for group in ("models", "tasks"):
-        if isinstance(above.get(group), dict):
-            above[group] = {name: built(part) for name, part in above[group].items()}
-    below: dict[str, Any] = {}
-    for name in _base_names(raw, file):
-        below = merged(below, _read_base(name, file, chain))
-    return merged(below, above)
+    def over(self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+        """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+
+        def built(part: Any) -> Any:
+            return self.over(part, file, chain) if isinstance(part, dict) else part
+
+        above = {key: value for key, value in raw.items() if key != "base"}
+        if "run" in above:
+            above["run"] = built(above["run"])
+        for group in ("models", "tasks"):
+            if isinstance(above.get(group), dict):
+                above[group] = {name: built(part) for name, part in above[group].items()}
+        below: dict[str, Any] = {}
+        for name in _base_names(raw, file):
+            below = merged(below, self._read(name, file, chain))
+        return merged(below, above)
+
+    def _read(self, name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+        path = _base_path(name, file)
+        place = _real(path)
+        if place in chain:
+            raise ConfigError(
+                f"Expected the bases of {chain[0]} to end, found that {file} names {name!r}, which builds on {file}. "
+                "Take one of these bases out."
+            )
+        if len(chain) > _LONGEST_CHAIN:
+            raise ConfigError(
+                f"Expected at most {_LONGEST_CHAIN} files that build on one another below {chain[0]}, found more: "
+                f"{file} names {name!r}. Put some of them together."
+            )
+        if place not in self._known:
+            raw = _load(path, f"{path}, the base {name!r} of {file}")
+            self._known[place] = self.over(raw, path, (*chain, place))
+        return self._known[place]
 
 
 def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
@@ -233,23 +258,32 @@ def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
     return names
 
 
-def _read_base(name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    is_shipped = name.startswith(SHIPPED)
-    path = configs_folder() / name.removeprefix(SHIPPED) if is_shipped else file.parent / name
-    if path.resolve() in chain:
+def _base_path(name: str, file: Path) -> Path:
+    """Where a base lies that `file` names."""
+    if not name.startswith(SHIPPED):
+        return file.parent / name
+    folder = configs_folder()
+    path = folder / name.removeprefix(SHIPPED)
+    if not _real(path).is_relative_to(_real(folder)):
         raise ConfigError(
-            f"Expected the bases of {chain[0]} to end, found that {file} names {name!r}, which builds on {file}. "
-            "Take one of these bases out."
+            f"Expected {name!r} in {file} to name a configuration that ships with securetune, found a path outside of "
+            f"them. Write the path of a file of your own without {SHIPPED!r}."
         )
-    return _over_bases(_load(path, f"{path}, the base {name!r} of {file}"), path, (*chain, path.resolve()))
+    return path
+
+
+def _real(path: str | Path) -> Path:
+    """The path without links; `Path.resolve` raises where links go round in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
     """Check a mapping against a configuration class.
 
     Raises:
-        ConfigError: a field is unknown, missing or out of range; all problems are named.
+        ConfigError: a field is unknown, missing or out of range; all problems are named. Or a key stands in it.
     """
+    _refuse_keys(raw, source)
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
@@ -258,11 +292,37 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
-    """Set a dotted field, such as ``train.steps``, in place."""
+    """Set a dotted field, such as ``train.steps``, in place.
+
+    Raises:
+        ConfigError: what a part of the name before the last stands for has no fields.
+    """
     *parents, last = field.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
+    for depth, parent in enumerate(parents, 1):
+        if raw.get(parent) is None:
+            raw[parent] = {}
+        raw = raw[parent]
+        if not isinstance(raw, dict):
+            raise ConfigError(
+                f"Expected fields in {'.'.join(parents[:depth])} to set {field}, found {type(raw).__name__}. Set it as "
+                "a whole, or write it into the file."
+            )
     raw[last] = value
+
+
+def _refuse_keys(raw: object, source: str, place: tuple[str, ...] = ()) -> None:
+    """A configuration is stored, printed and shared: no key may stand in it."""
+    if isinstance(raw, Mapping):
+        for name, part in raw.items():
+            _refuse_keys(part, source, (*place, str(name)))
+    elif isinstance(raw, list | tuple):
+        for part in raw:
+            _refuse_keys(part, source, place)
+    elif isinstance(raw, str) and looks_like_key(raw):
+        raise ConfigError(
+            f"Expected no key and no password in {source}, found one at {'.'.join(place)}. Take it out, and keep it in "
+            "an environment variable (for a judge, the one that `key_variable` names; for the Hub, HF_TOKEN)."
+        )
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:

@@ -6,7 +6,6 @@ Source: ML-LR, Du et al. 2024, arXiv 2410.04524 v1 (a far smaller rate outside M
 Mods_Robust first). Neither paper's rates are public: the defaults are ours.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from securetune.base.artifacts import write_atomic
 from securetune.base.patterns import Regex, is_found
+from securetune.base.texts import parse_json, read_text
 from securetune.errors import PlanError
 from securetune.models.topology import ModuleSet, Topology, clean_name
 
@@ -23,7 +23,7 @@ EVERYTHING = ".*"
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Entry(_Data):
@@ -140,20 +140,16 @@ class Plan(_Data):
         Raises:
             PlanError: no such file, or not a plan.
         """
+        raw = parse_json(read_text(path, "a plan file", PlanError), str(path), PlanError)
+        is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-            is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
-            return cls.model_validate(raw["data"] if is_artifact else raw)
-        except OSError as error:
-            raise PlanError(
-                f"Expected a plan file at {path}, found none ({error.strerror}). Check the path."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise PlanError(f"Expected JSON in {path}, found: {error}. Correct the file.") from error
+            return cls.model_validate(raw.get("data") if is_artifact else raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise PlanError(f"Expected a plan in {path}, found a problem at {where}: {first['msg']}.") from error
+            raise PlanError(
+                f"Expected a plan in {path}, found a problem at {where}: {first['msg']}. Correct it."
+            ) from error
 
 
 def _first(entries: Iterable[Entry], parameter: str) -> Entry | None:
