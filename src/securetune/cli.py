@@ -105,11 +105,14 @@ def demo(
 @app.command()
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
-    from securetune.compare.grid import CompareConfig
-    from securetune.compare.run import compare_runs
+    from securetune.compare.grid import CompareConfig, run_configs
     from securetune.config import validated
 
-    folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
+    comparison = validated(CompareConfig, _settings(config, overrides), str(config))
+    run_configs(comparison)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.compare.run import compare_runs
+
+    folder = compare_runs(comparison)
     _say((folder / "compare.md").read_text(encoding="utf-8"))
     _say(f"Tables and figures are in {folder}")
 
@@ -320,12 +323,13 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
+
+    config = parse_config(raw, source)  # before torch is loaded, so that a mistake is answered at once
     from securetune.flow.pipeline import run as run_pipeline
     from securetune.models.libraries import processes, quiet_libraries
     from securetune.testbed.build import resolve
 
     quiet_libraries()
-    config = parse_config(raw, source)
     config = parse_config(resolve(raw, config.seed), source)
     folder = run_pipeline(config, until=until, announce=_announce)
     if not processes().is_main_process:

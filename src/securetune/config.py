@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,8 +34,12 @@ SHIPPED = "securetune:"
 """What the name of a base begins with that comes with the package, for example ``securetune:base/hub.yaml``."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed as numpy and torch take it."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _PartConfig(_Section):
@@ -104,7 +108,7 @@ class TaskConfig(_Section):
 class AttackConfig(_Section):
     """An attack; its own settings stand beside its name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: str
     """A file name of `securetune.evaluate.attacks`."""
@@ -150,7 +154,7 @@ class RunConfig(_Section):
     model: ModelConfig
     output: str
     """Run folder; finished stages in it are not repeated."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of prompts, draws, data order and adapters."""
     analysis: AnalysisConfig
     scan: ScanConfig = ScanConfig()

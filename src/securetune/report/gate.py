@@ -23,7 +23,7 @@ Finding = Literal["within", "beyond", "unclear"]
 class Budgets(BaseModel):
     """What is allowed; a budget of None is not looked at."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     arms: tuple[str, ...] = ()
     """Arms that are looked at; by default all that are meant to protect."""
