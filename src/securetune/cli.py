@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so `--help` answers at once.
 
 import errno
 import logging
+import math
 import sys
 import traceback
 from io import TextIOWrapper
@@ -72,6 +73,18 @@ Override = Annotated[
 ]
 
 
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number.")
+    return number
+
+
+def _finite_above_0(number: float) -> float:
+    if not 0 < number < math.inf:
+        raise typer.BadParameter(f"{number} is not a finite number above 0.")
+    return number
+
+
 @app.callback()
 def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
@@ -94,7 +107,9 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
 def demo(
     task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the embedded model and of everything after it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the embedded model and of everything after it.")
+    ] = 0,
 ) -> None:
     """Run the whole flow on the embedded model; nothing is downloaded."""
     from securetune.testbed.demo import demo_settings
@@ -174,7 +189,7 @@ def export(
     to: Annotated[str, typer.Option(help="axolotl, nemo, torchtitan or lora (PEFT).")],
     model: Annotated[str | None, typer.Option(help="Model folder or Hub id; by default the plan's own.")] = None,
     adapter: Annotated[str, typer.Option(help="Tune lora adapters on the projections, or full weights.")] = "lora",
-    learning_rate: Annotated[float, typer.Option(help="Rate of multiplier 1.")] = 2e-4,
+    learning_rate: Annotated[float, typer.Option(callback=_finite_above_0, help="Rate of multiplier 1.")] = 2e-4,
     output: Annotated[Path | None, typer.Option(help="YAML file to write; by default to the terminal.")] = None,
 ) -> None:
     """Write a plan for another trainer, checked against that trainer's own rule of matching."""
@@ -261,14 +276,17 @@ def plan_from_list(
     ],
     model: Annotated[str, typer.Option(help="Model folder or Hub id.")],
     output: Annotated[Path, typer.Option(help="Plan file to write.")],
-    lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
+    lr_mult: Annotated[
+        float, typer.Option(min=0, callback=_finite, help="Multiplier of what is listed; 0 freezes it.")
+    ] = 0.0,
 ) -> None:
     """Make a plan that holds back a published list of layers or modules."""
-    from securetune.base.texts import parse_yaml, read_text
+    from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
     from securetune.plans import export as exchange
     from securetune.plans.plan import PlanModel
 
-    entries = parse_yaml(read_text(file, "a YAML or JSON list", ConfigError), str(file), ConfigError)
+    text = read_text(file, "a YAML or JSON list", ConfigError, largest=LARGEST_YAML)
+    entries = parse_yaml(text, str(file), ConfigError)
     if not isinstance(entries, list):
         raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)

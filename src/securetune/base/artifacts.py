@@ -175,13 +175,7 @@ class RunFolder:
         path = self.file(stage, variant)
         if not path.exists():
             return None
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            artifact = Artifact(**raw)
-        except (ValueError, TypeError) as error:
-            raise ArtifactError(
-                f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
-            ) from error
+        artifact = _stored(path)
         if artifact.variant != variant:
             raise ArtifactError(
                 f"Expected {stage} {variant} in {path}, found {artifact.variant}: both have this file name. Give "
@@ -207,8 +201,7 @@ class RunFolder:
     def variants(self, stage: str) -> list[str]:
         """Variants of a stage that are stored, sorted."""
         paths = self.path.glob(f"{self.file(stage, suffix='').name}-*.json")
-        stored = (json.loads(path.read_text("utf-8")) for path in paths if ".answers" not in path.name)
-        return sorted(artifact["variant"] for artifact in stored)
+        return sorted(_stored(path).variant or "" for path in paths if ".answers" not in path.name)
 
     def is_current(self, artifact: Artifact | None, inputs: Mapping[str, str], version: int) -> bool:
         """Whether the stored artifact was made from exactly these inputs and its companions are intact."""
@@ -279,6 +272,28 @@ class RunFolder:
         write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
         self._announce(artifact, False)
         return artifact
+
+
+def _stored(path: Path) -> Artifact:
+    """The artifact in a file.
+
+    Raises:
+        ArtifactError: it is damaged, or names companions outside of its folder.
+    """
+    from securetune.base.typed import from_json  # here, so that `--help` stays quick
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"Expected an artifact in {path}, found {error}. Delete the file to redo it.") from error
+    artifact = from_json(Artifact, raw, str(path))
+    outside = [name for name in artifact.files if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise ArtifactError(
+            f"Expected companions of {path} beside it, found a file outside of the run: {outside[0]!r}. Somebody "
+            "changed it: delete it to have it made again."
+        )
+    return artifact
 
 
 def installed_versions() -> dict[str, str]:

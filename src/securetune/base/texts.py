@@ -111,6 +111,17 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, unless it lies too deep: PyYAML's time grows with the square of the depth."""
+        if self._depth > _DEEPEST:
+            raise ValueError(f"nesting deeper than {_DEEPEST}")
+        self._depth += 1
+        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self._depth -= 1
+        return node
+
 
 def _check_node(node: Any, sizes: dict[int, int], depth: int) -> int:
     """How many values a node holds, once its aliases are filled in; every node is looked at once."""

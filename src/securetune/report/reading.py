@@ -307,7 +307,9 @@ def _evaluated(folder: RunFolder) -> list[str]:
     """Before tuning, plain tuning, the arms of the configuration in its order, then what else was evaluated."""
     path = folder.path / CONFIG
     # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
-    named = read_yaml(path).get("arms", ()) if path.exists() else ()
+    named = read_yaml(path).get("arms", []) if path.exists() else []
+    if not (isinstance(named, list) and all(isinstance(arm, str) for arm in named)):
+        raise ArtifactError(f"Expected `arms` in {path} to be a list of names, found {named!r}. Correct it.")
     variants = folder.variants("evaluate")
     order = dict.fromkeys((BASE, PLAIN, *(str(Arm.parse(arm)) for arm in named), *variants))
     return [arm for arm in order if arm in variants]
