@@ -5,14 +5,19 @@ import unicodedata
 
 from securetune.keys import without_keys
 
-_KEPT = "\n\t"
+_KEPT = "\n\t\u200c\u200d"
+"""Among them the joiners, which several scripts and many emoji need."""
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories: controls (escape sequences begin with one), what turns the direction round, half characters."""
 
 
 def for_terminal(text: str) -> str:
-    r"""The text with whatever would steer a terminal written out, as ``\x1b``, and without keys."""
-    text = without_keys(text)
+    """The text, `visible` and without keys."""
+    return visible(without_keys(text))
+
+
+def visible(text: str) -> str:
+    r"""The text with whatever steers a terminal or hides from a reader written out, as ``\x1b``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_seen(letter) for letter in text)
