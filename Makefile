@@ -1,9 +1,9 @@
-# make demo: set up and run the whole flow on the embedded model; make test: set up and test; make check: everything CI checks.
+# make demo: set up and run the whole flow on the embedded model; make test: set up and test; make check: everything CI checks, and audit.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint audit bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,7 +23,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: test lint
+audit: $(VENV)/.installed
+	.ci/audit $(BIN)
+
+check: test lint audit
 
 bench: $(VENV)/.installed
 	$(BIN)/python speed/training.py

@@ -3,24 +3,62 @@
 Nothing heavy is imported before a command runs, so `--help` answers at once.
 """
 
+import errno
 import logging
+import math
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from securetune.base.artifacts import STAGES
 from securetune.base.machine import trouble
-from securetune.errors import SecuretuneError
+from securetune.base.terminal import LogFormatter, for_terminal
+from securetune.errors import ConfigError, MachineError, SecuretuneError
 from securetune.flow.stages import STAGE_FILES
 
 if TYPE_CHECKING:
     from securetune.base.artifacts import Artifact
     from securetune.models.topology import Topology
 
+UNFORESEEN = 70
+"""Exit code of a fault of ours, as ``EX_SOFTWARE`` of sysexits.h."""
+
+
+class _Commands(TyperGroup):
+    """The commands, whose failures are all told as ours where a caller or the machine is the cause."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            SecuretuneError: what went wrong.
+        """
+        try:
+            return super().invoke(ctx)
+        except SecuretuneError:
+            raise
+        except Exception as error:
+            from pydantic import ValidationError  # here, so that `--help` stays quick
+
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"])) or "the top"
+                raise ConfigError(
+                    f"Expected values for {error.title}, found a problem at {place}: {first['msg']}. Correct it."
+                ) from error
+            is_closed = isinstance(error, OSError) and error.errno == errno.EPIPE  # who reads our output has enough
+            if is_closed or (text := trouble(error)) is None:
+                raise
+            raise MachineError(text) from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Tune on your benign data, keep your model's safety, see the proof.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,6 +76,18 @@ Override = Annotated[
 ]
 
 
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number.")
+    return number
+
+
+def _finite_above_0(number: float) -> float:
+    if not 0 < number < math.inf:
+        raise typer.BadParameter(f"{number} is not a finite number above 0.")
+    return number
+
+
 @app.callback()
 def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
@@ -45,7 +95,9 @@ def main(
     """Set up logging before any command."""
     if not debug:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on machines without a GPU
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
 
 
 @app.command()
@@ -58,7 +110,9 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
 def demo(
     task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the embedded model and of everything after it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the embedded model and of everything after it.")
+    ] = 0,
 ) -> None:
     """Run the whole flow on the embedded model; nothing is downloaded."""
     from securetune.testbed.demo import demo_settings
@@ -69,13 +123,16 @@ def demo(
 @app.command()
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
-    from securetune.compare.grid import CompareConfig
-    from securetune.compare.run import compare_runs
+    from securetune.compare.grid import CompareConfig, run_configs
     from securetune.config import validated
 
-    folder = compare_runs(validated(CompareConfig, _settings(config, overrides), str(config)))
-    typer.echo((folder / "compare.md").read_text(encoding="utf-8"))
-    typer.echo(f"Tables and figures are in {folder}")
+    comparison = validated(CompareConfig, _settings(config, overrides), str(config))
+    run_configs(comparison)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.compare.run import compare_runs
+
+    folder = compare_runs(comparison)
+    _say((folder / "compare.md").read_text(encoding="utf-8"))
+    _say(f"Tables and figures are in {folder}")
 
 
 @app.command()
@@ -89,11 +146,10 @@ def new(
     from securetune.base.artifacts import write_atomic
     from securetune.base.shipped import shipped_config, shipped_configs
     from securetune.config import starting_copy
-    from securetune.errors import ConfigError
 
     if name is None:
         for config in shipped_configs():
-            typer.echo(f"{config.name:28} {config.command}")
+            _say(f"{config.name:28} {config.command}")
         return
     if file is None:
         raise ConfigError(f"Expected a file to write, found none. Write for example `securetune new {name} run.yaml`.")
@@ -102,7 +158,7 @@ def new(
     if not file.parent.is_dir():
         raise ConfigError(f"Expected a folder at {file.parent}, found none. Make it first.")
     write_atomic(file, starting_copy(name, file))
-    typer.echo(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
+    _say(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
 
 
 @app.command("config")
@@ -115,22 +171,21 @@ def show_config(config: ConfigPath, overrides: Override = None) -> None:
     if is_comparison(raw):
         comparison = validated(CompareConfig, raw, str(config))
         run_configs(comparison)  # a mistake in a single cell shows here, too
-        typer.echo(dump_comparison(comparison), nl=False)
+        _say(dump_comparison(comparison), nl=False)
     else:
-        typer.echo(dump_config(parse_config(raw, str(config))), nl=False)
+        _say(dump_config(parse_config(raw, str(config))), nl=False)
 
 
 @app.command("list")
 def list_plugins(kind: Annotated[str, typer.Argument(help="What to list: judges.")] = "judges") -> None:
     """List the judges, each with how right it was on labelled answers."""
-    from securetune.errors import ConfigError
     from securetune.evaluate.judges import JUDGES
     from securetune.evaluate.judges.base.labelled import in_words
 
     if kind != "judges":
         raise ConfigError(f"Expected `judges` to list, found {kind!r}. Write `securetune list judges`.")
     for name in JUDGES.names():
-        typer.echo(f"{name}\n    {JUDGES.summary(name)}\n    {in_words(name)}")
+        _say(f"{name}\n    {JUDGES.summary(name)}\n    {in_words(name)}")
 
 
 def _stage_command(stage: str) -> None:
@@ -149,14 +204,13 @@ def export(
     to: Annotated[str, typer.Option(help="axolotl, nemo, torchtitan or lora (PEFT).")],
     model: Annotated[str | None, typer.Option(help="Model folder or Hub id; by default the plan's own.")] = None,
     adapter: Annotated[str, typer.Option(help="Tune lora adapters on the projections, or full weights.")] = "lora",
-    learning_rate: Annotated[float, typer.Option(help="Rate of multiplier 1.")] = 2e-4,
+    learning_rate: Annotated[float, typer.Option(callback=_finite_above_0, help="Rate of multiplier 1.")] = 2e-4,
     output: Annotated[Path | None, typer.Option(help="YAML file to write; by default to the terminal.")] = None,
 ) -> None:
     """Write a plan for another trainer, checked against that trainer's own rule of matching."""
     import yaml
 
     from securetune.base.artifacts import write_atomic
-    from securetune.errors import ConfigError
     from securetune.plans.export import FORMATS, adapter_names
     from securetune.plans.plan import Plan
 
@@ -173,10 +227,10 @@ def export(
         FORMATS[to](plan, topology, parameters, learning_rate=learning_rate), sort_keys=False, width=1000
     )
     if output is None:
-        typer.echo(text)
+        _say(text)
     else:
         write_atomic(output, text)
-        typer.echo(f"Wrote {output}")
+        _say(f"Wrote {output}")
 
 
 @app.command()
@@ -193,7 +247,7 @@ def publish(
     from securetune.report.reading import read_run
 
     publish_arm(read_run(run, arms=[arm]), arm, output, base_model)
-    typer.echo(f"Wrote {output}")
+    _say(f"Wrote {output}")
 
 
 @app.command()
@@ -218,9 +272,9 @@ def gate(
         if path is not None:
             write_atomic(path, text)
     for check in checks:
-        typer.secho(check.sentence, fg=None if gates.passes(check, allowed) else "red")
+        _say(check.sentence, fg=None if gates.passes(check, allowed) else "red")
     failed = sum(not gates.passes(check, allowed) for check in checks)
-    typer.echo(f"{len(checks) - failed} of {len(checks)} checks passed.")
+    _say(f"{len(checks) - failed} of {len(checks)} checks passed.")
     if failed:
         raise typer.Exit(BUDGET_NOT_KEPT)
 
@@ -237,11 +291,11 @@ def reproduce(
     quiet_libraries()
     repetition = repeat(run, output or run.with_name(f"{run.resolve().name}-again"), announce=_announce)
     for name, (before, now) in repetition.versions.items():
-        typer.echo(f"{name} was {before} and is {now}.")
+        _say(f"{name} was {before} and is {now}.")
     for difference in repetition.differences:
-        typer.secho(difference.sentence, fg="red")
+        _say(difference.sentence, fg="red")
     same = len(repetition.compared) - len(repetition.differences)
-    typer.echo(f"{same} of {len(repetition.compared)} results in {repetition.folder} are equal to those of {run}.")
+    _say(f"{same} of {len(repetition.compared)} results in {repetition.folder} are equal to those of {run}.")
     if repetition.differences:
         raise typer.Exit(1)
 
@@ -253,25 +307,23 @@ def plan_from_list(
     ],
     model: Annotated[str, typer.Option(help="Model folder or Hub id.")],
     output: Annotated[Path, typer.Option(help="Plan file to write.")],
-    lr_mult: Annotated[float, typer.Option(min=0, help="Multiplier of what is listed; 0 freezes it.")] = 0.0,
+    lr_mult: Annotated[
+        float, typer.Option(min=0, callback=_finite, help="Multiplier of what is listed; 0 freezes it.")
+    ] = 0.0,
 ) -> None:
     """Make a plan that holds back a published list of layers or modules."""
-    from securetune.base.strict_yaml import parse_yaml
-    from securetune.errors import ConfigError
+    from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
     from securetune.plans import export as exchange
     from securetune.plans.plan import PlanModel
 
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Expected a YAML or JSON list in {file}, found: {error}. Check the file.") from error
-    entries = parse_yaml(text, str(file))
+    text = read_text(file, "a YAML or JSON list", ConfigError, largest=LARGEST_YAML)
+    entries = parse_yaml(text, str(file), ConfigError)
     if not isinstance(entries, list):
         raise ConfigError(f"Expected a list in {file}, found {type(entries).__name__}. Write for example [6, 7, 8].")
     topology, _ = _skeleton(model)
     made_for = PlanModel(id=model, fingerprint=topology.fingerprint())
     exchange.plan_from_list(entries, topology, made_for, lr_mult=lr_mult).save(output)
-    typer.echo(f"Wrote {output}")
+    _say(f"Wrote {output}")
 
 
 def _skeleton(model: str) -> "tuple[Topology, list[str]]":
@@ -297,7 +349,7 @@ def train_base(
     quiet_libraries()
     loaded = recipes.load_recipe(recipe)
     losses = recipes.train_base(loaded)
-    typer.echo(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
+    _say(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
 
 
 def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
@@ -316,12 +368,13 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
+
+    config = parse_config(raw, source)  # before torch is loaded, so that a mistake is answered at once
     from securetune.flow.pipeline import run as run_pipeline
     from securetune.models.libraries import processes, quiet_libraries
     from securetune.testbed.build import resolve
 
     quiet_libraries()
-    config = parse_config(raw, source)
     config = parse_config(resolve(raw, config.seed), source)
     folder = run_pipeline(config, until=until, announce=_announce)
     if not processes().is_main_process:
@@ -332,12 +385,12 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
 
         print_summary(read_run(folder, arms=config.arms))
     else:
-        typer.echo(f"Artifacts are in {folder}")
+        _say(f"Artifacts are in {folder}")
 
 
 def _announce(artifact: "Artifact", stored: bool) -> None:
     name = f"{artifact.stage} {artifact.variant or ''}".strip()
-    typer.echo(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
+    _say(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
     if artifact.stage == "preflight":
         from securetune.base.typed import from_json
         from securetune.evaluate.preflight import Preflight
@@ -346,15 +399,31 @@ def _announce(artifact: "Artifact", stored: bool) -> None:
         print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
+def _say(text: str, *, fg: str | None = None, err: bool = False, nl: bool = True) -> None:
+    """Write to the terminal; names and answers may hold anything."""
+    typer.secho(for_terminal(text), fg=fg, err=err, nl=nl)
+
+
 def entry() -> None:
-    """Console entry point: expected errors, and what the machine refuses, become one message and the exit code 2."""
+    """Console entry point: every failure becomes one message; what a caller or the machine causes has exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know less than UTF-8
     try:
         app()
+    except SecuretuneError as error:
+        _fail(f"Error: {error}", NOT_DONE)
     except Exception as error:
-        text = str(error) if isinstance(error, SecuretuneError) else trouble(error)
-        if text is None:
-            raise
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        typer.secho(f"Error: {text}", fg="red", err=True)
-        sys.exit(NOT_DONE)
+        _fail(
+            f"Error: Expected this to work or to be refused, found {type(error).__name__}: {error}. This is a fault in "
+            "securetune or in a library below it: run it again with --debug, as `securetune --debug COMMAND`, and "
+            "report what it shows.",
+            UNFORESEEN,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if "--debug" in sys.argv:
+        _say(traceback.format_exc(), err=True)
+    _say(message, fg="red", err=True)
+    sys.exit(code)

@@ -5,33 +5,41 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 
 import copy
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
+from securetune.base.patterns import Regex
 from securetune.base.shipped import configs_folder, shipped_config
-from securetune.base.strict_yaml import parse_yaml
+from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, PreflightConfig, SkillMetric
+from securetune.keys import looks_like_key
 from securetune.measures.kinds import KindField
 from securetune.models.config import ModelConfig
-from securetune.plans.plan import Regex
 from securetune.scan.config import ScanConfig
 from securetune.train.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST_CHAIN = 20
+"""Files that build on one another."""
 SHIPPED = "securetune:"
 """What the name of a base begins with that comes with the package, for example ``securetune:base/hub.yaml``."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed as numpy and torch take it."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _PartConfig(_Section):
@@ -100,7 +108,7 @@ class TaskConfig(_Section):
 class AttackConfig(_Section):
     """An attack; its own settings stand beside its name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: str
     """A file name of `securetune.evaluate.attacks`."""
@@ -146,7 +154,7 @@ class RunConfig(_Section):
     model: ModelConfig
     output: str
     """Run folder; finished stages in it are not repeated."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of prompts, draws, data order and adapters."""
     preflight: PreflightConfig = PreflightConfig()
     analysis: AnalysisConfig
@@ -179,7 +187,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not a YAML mapping, or a base that builds on itself.
     """
-    return _over_bases(_load(Path(path), str(path)), Path(path), (Path(path).resolve(),))
+    return _Bases().over(_load(Path(path), str(path)), Path(path), (_real(path),))
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,11 +201,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _load(path: Path, source: str) -> dict[str, Any]:
     """The mapping in one file, as it is written."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected a YAML file at {source}, found none ({error}). Check the path.") from error
-    raw = parse_yaml(text, source)
+    text = read_text(path, "a YAML file", ConfigError, source=source, largest=LARGEST_YAML)
+    raw = parse_yaml(text, source, ConfigError)
     if not isinstance(raw, dict):
         raise ConfigError(
             f"Expected a mapping in {source}, found {type(raw).__name__}. Start from one that `securetune new` writes."
@@ -205,22 +210,46 @@ def _load(path: Path, source: str) -> dict[str, Any]:
     return raw
 
 
-def _over_bases(raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+class _Bases:
+    """Files that others build on; each is read once, however many name it."""
 
-    def built(part: Any) -> Any:
-        return _over_bases(part, file, chain) if isinstance(part, dict) else part
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, Any]] = {}
 
-    above = {key: value for key, value in raw.items() if key != "base"}
-    if "run" in above:
-        above["run"] = built(above["run"])
-    for group in ("models", "tasks"):
-        if isinstance(above.get(group), dict):
-            above[group] = {name: built(part) for name, part in above[group].items()}
-    below: dict[str, Any] = {}
-    for name in _base_names(raw, file):
-        below = merged(below, _read_base(name, file, chain))
-    return merged(below, above)
+    def over(self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+        """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+
+        def built(part: Any) -> Any:
+            return self.over(part, file, chain) if isinstance(part, dict) else part
+
+        above = {key: value for key, value in raw.items() if key != "base"}
+        if "run" in above:
+            above["run"] = built(above["run"])
+        for group in ("models", "tasks"):
+            if isinstance(above.get(group), dict):
+                above[group] = {name: built(part) for name, part in above[group].items()}
+        below: dict[str, Any] = {}
+        for name in _base_names(raw, file):
+            below = merged(below, self._read(name, file, chain))
+        return merged(below, above)
+
+    def _read(self, name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+        path = _base_path(name, file)
+        place = _real(path)
+        if place in chain:
+            raise ConfigError(
+                f"Expected the bases of {chain[0]} to end, found that {file} names {name!r}, which builds on {file}. "
+                "Take one of these bases out."
+            )
+        if len(chain) > _LONGEST_CHAIN:
+            raise ConfigError(
+                f"Expected at most {_LONGEST_CHAIN} files that build on one another below {chain[0]}, found more: "
+                f"{file} names {name!r}. Put some of them together."
+            )
+        if place not in self._known:
+            raw = _load(path, f"{path}, the base {name!r} of {file}")
+            self._known[place] = self.over(raw, path, (*chain, place))
+        return self._known[place]
 
 
 def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
@@ -234,15 +263,23 @@ def _base_names(raw: Mapping[str, Any], file: Path) -> list[str]:
     return names
 
 
-def _read_base(name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    is_shipped = name.startswith(SHIPPED)
-    path = configs_folder() / name.removeprefix(SHIPPED) if is_shipped else file.parent / name
-    if path.resolve() in chain:
+def _base_path(name: str, file: Path) -> Path:
+    """Where a base lies that `file` names."""
+    if not name.startswith(SHIPPED):
+        return file.parent / name
+    folder = configs_folder()
+    path = folder / name.removeprefix(SHIPPED)
+    if not _real(path).is_relative_to(_real(folder)):
         raise ConfigError(
-            f"Expected the bases of {chain[0]} to end, found that {file} names {name!r}, which builds on {file}. "
-            "Take one of these bases out."
+            f"Expected {name!r} in {file} to name a configuration that ships with securetune, found a path outside of "
+            f"them. Write the path of a file of your own without {SHIPPED!r}."
         )
-    return _over_bases(_load(path, f"{path}, the base {name!r} of {file}"), path, (*chain, path.resolve()))
+    return path
+
+
+def _real(path: str | Path) -> Path:
+    """The path without links; `Path.resolve` raises where links go round in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
@@ -250,8 +287,9 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
 
     Raises:
         ConfigError: a field is unknown, missing or out of range, or true or false stands for a number; all problems
-            are named.
+            are named. Or a key stands in it.
     """
+    _refuse_keys(raw, source)
     try:
         config = kind.model_validate(raw)
         problems = [f"{place}: expected a number, found {value}" for place, value in _misread(raw, config.model_dump())]
@@ -289,7 +327,9 @@ def override(raw: dict[str, Any], field: str, value: object) -> None:
     *parents, last = field.split(".")
     section: Any = raw
     for depth, parent in enumerate(parents, 1):
-        section = section.setdefault(parent, {})
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
         if not isinstance(section, dict):
             way, rest = ".".join(parents[:depth]), ".".join([*parents[depth:], last])
             raise ConfigError(
@@ -308,7 +348,22 @@ def parsed_override(text: str) -> tuple[str, object]:
     field, equals, value = text.partition("=")
     if not equals or not all(field.split(".")):
         raise ConfigError(f"Expected --set field=value, found {text!r}. Write for example -s train.steps=50.")
-    return field, parse_yaml(value, f"--set {field}")
+    return field, parse_yaml(value, f"--set {field}", ConfigError)
+
+
+def _refuse_keys(raw: object, source: str, place: tuple[str, ...] = ()) -> None:
+    """A configuration is stored, printed and shared: no key may stand in it."""
+    if isinstance(raw, Mapping):
+        for name, part in raw.items():
+            _refuse_keys(part, source, (*place, str(name)))
+    elif isinstance(raw, list | tuple):
+        for part in raw:
+            _refuse_keys(part, source, place)
+    elif isinstance(raw, str) and looks_like_key(raw):
+        raise ConfigError(
+            f"Expected no key and no password in {source}, found one at {'.'.join(place)}. Take it out, and keep it in "
+            "an environment variable (for a judge, the one that `key_variable` names; for the Hub, HF_TOKEN)."
+        )
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:

@@ -1,8 +1,16 @@
 """Errors: every failure a caller can cause, each saying what was expected, what was found and what to do."""
 
+from securetune.keys import without_keys
+
 
 class SecuretuneError(Exception):
-    """Base of all errors this package raises on purpose; the CLI prints them without a traceback."""
+    """Base of all errors this package raises on purpose; the CLI prints them without a traceback.
+
+    No key stands in its text, whatever it was made from.
+    """
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(without_keys(part) if isinstance(part, str) else part for part in parts))
 
 
 class ConfigError(SecuretuneError):
@@ -47,3 +55,7 @@ class MachineError(SecuretuneError):
 
 class RegistryError(SecuretuneError):
     """No plug-in has the requested name."""
+
+
+class PatternError(SecuretuneError):
+    """A regular expression takes too long to match."""

@@ -141,13 +141,9 @@ def test_model_output_and_prompts_are_escaped(finished, tmp_path):
                 answer["text"] = answer["prompt"] = PAYLOAD
         path.write_text(json.dumps(stored), encoding="utf-8")
         artifact = path.with_name(path.name.replace(".answers", ""))
-        signed = json.loads(artifact.read_text(encoding="utf-8"))
-        artifact.write_text(json.dumps(signed | {"files": {path.name: digest_path(path)}}), encoding="utf-8")
+        rewrite(artifact, lambda signed, path=path: signed.update(files={path.name: digest_path(path)}))
     for arm in folder.variants("evaluate"):  # the others belong to the base with its new answers
-        path = folder.file("evaluate", arm)
-        signed = json.loads(path.read_text(encoding="utf-8"))
-        signed["inputs"].pop("base", None)
-        path.write_text(json.dumps(signed), encoding="utf-8")
+        rewrite(folder.file("evaluate", arm), lambda signed: signed["inputs"].pop("base", None))
     html = render_report(read_run(folder))
     assert "<script" not in html and "<img" not in html
     assert "&lt;script&gt;alert(" in html

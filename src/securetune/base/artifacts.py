@@ -272,14 +272,23 @@ class RunFolder:
 
     def _parsed(self, path: Path) -> Artifact:
         """The artifact in a file, whatever it is."""
+        from securetune.base.typed import from_json  # here, so that `--help` stays quick
+
         try:
             with writing(path):
                 text = path.read_text(encoding="utf-8")
-            artifact = Artifact(**json.loads(text))
-        except (ValueError, TypeError, RecursionError, MachineError) as error:
+            raw = json.loads(text)
+        except (ValueError, RecursionError, MachineError) as error:
             raise ArtifactError(
                 f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
             ) from error
+        artifact = from_json(Artifact, raw, str(path))
+        outside = [name for name in artifact.files if Path(name).is_absolute() or ".." in Path(name).parts]
+        if outside:
+            raise ArtifactError(
+                f"Expected companions of {path} beside it, found a file outside of the run: {outside[0]!r}. Somebody "
+                "changed it: delete it to have it made again."
+            )
         return artifact
 
     def _reusable(self, stage: str, variant: str | None) -> Artifact | None:

@@ -7,12 +7,13 @@ and kept the lowest ASR there is its rate on the other seeds, where the results 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from securetune.config import RunConfig, merged, parse_config, run_defaults
+from securetune.base.names import FolderName
+from securetune.config import RunConfig, Seed, merged, parse_config, run_defaults
 from securetune.defences.base.arm import Arm
 from securetune.errors import ConfigError
 
@@ -23,25 +24,25 @@ if TYPE_CHECKING:  # results need scipy, of which a grid can do without
 class CompareConfig(BaseModel):
     """Everything `securetune compare` needs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     output: str
     """Folder of the grid; finished cells in it are not repeated."""
     run: dict[str, Any]
     """What all cells share: fields of a run's configuration."""
-    models: dict[str, dict[str, Any]] = {"model": {}}
+    models: dict[FolderName, dict[str, Any]] = Field(default={"model": {}}, min_length=1)
     """Per model, the fields in which its runs differ."""
-    tasks: dict[str, dict[str, Any]]
+    tasks: dict[FolderName, dict[str, Any]] = Field(min_length=1)
     """Per task, the fields in which its runs differ."""
     arms: tuple[str, ...]
     """What is compared with plain tuning, which is always there."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of the results."""
-    learning_rates: tuple[float, ...] = (1.0,)
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1)
     """Factors on the task's learning rate that every arm tries."""
-    sweep_seeds: tuple[int, ...] = (100,)
+    sweep_seeds: tuple[Seed, ...] = (100,)
     """Seeds on which the factor is chosen, if there are several; none of `seeds`."""
-    mixed_shares: tuple[float, ...] = ()
+    mixed_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """Shares of the training rows that rows of `task.mixed` replace; the rates are those of the first."""
     workers: int = Field(default=1, ge=1)
     """Processes that work side by side."""
@@ -57,6 +58,10 @@ class CompareConfig(BaseModel):
     def _keeps_seeds_apart(self) -> "CompareConfig":
         if len(self.learning_rates) > 1 and set(self.seeds) & set(self.sweep_seeds):
             raise ValueError("sweep_seeds and seeds must have none in common: a rate is not chosen where it is judged")
+        for name in ("seeds", "sweep_seeds", "learning_rates", "mixed_shares"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must be distinct: each has a folder of its own, and counts once")
         if any("@" in arm for arm in self.arms):
             raise ValueError("factors on the learning rate are the same for all arms: write them under learning_rates")
         return self

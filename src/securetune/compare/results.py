@@ -12,7 +12,7 @@ from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.pareto import Tradeoff, on_front
 from securetune.measures.statistics import Estimate, mean, paired_bootstrap
 from securetune.report.reading import Run
-from securetune.report.tables import markdown_table
+from securetune.report.tables import markdown_table, markdown_text, spreadsheet_cell
 
 Place = tuple[str, str, float | None]
 """Model, task and share of mixed-in rows."""
@@ -212,12 +212,12 @@ def to_markdown(by_place: Mapping[Place, Sequence[Summary]]) -> str:
             head += [f"ASR: {title}, % (by seed)", "change against IFT, points"]
         head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
         rows = [_fields(arm, [arm.worst] if are_many else list(arm.sets), front) for arm, front in ranked]
-        lines += [f"### {_name(place)}", "", *markdown_table([*head, "memory", "front"], rows)]
+        lines += [f"### {markdown_text(_name(place))}", "", *markdown_table([*head, "memory", "front"], rows)]
         if are_many:
             each = [[name, *("; ".join(_on(arm, name)) for arm, _ in ranked)] for name in sets]
             head = ["ASR, % (by seed); change against IFT, points", *(arm.title for arm, _ in ranked)]
             lines += ["", *markdown_table(head, each)]
-        sizes = ", ".join(f"{on_set.prompts} ({harmful})" for harmful, on_set in sets.items())
+        sizes = ", ".join(f"{on_set.prompts} ({markdown_text(harmful)})" for harmful, on_set in sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]
     return "\n".join(lines)
 
@@ -264,10 +264,11 @@ def to_csv(results: Sequence[Result]) -> str:
     names = [field.name for field in fields(Result) if field.name != "attacks"]
     sets = list(dict.fromkeys(harmful for result in results for harmful in result.attacks))
     writer = csv.DictWriter(stream, [*names, "asr", *(f"asr: {s}" for s in sets), "prompts"], lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({column: spreadsheet_cell(column) for column in writer.fieldnames})
     for result in results:
         values = {name: getattr(result, name) for name in names}
         each = {f"asr: {harmful}": result.asr_on(harmful) for harmful in result.attacks}
+        values = {name: spreadsheet_cell(value) for name, value in values.items()}
         writer.writerow({**values, "asr": result.asr, **each, "prompts": sum(map(len, result.attacks.values()))})
     return stream.getvalue()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
+from securetune.base.patterns import matches_whole
 from securetune.data.prompts import Example, render
 from securetune.evaluate.answers import Answer, Question, generate_answers
 from securetune.evaluate.config import EvaluateConfig, Metric
@@ -43,7 +44,7 @@ def is_correct(answer: Answer, reference: str, metric: Metric, pattern: str | No
         return answer.text.strip() == reference.strip()
     if metric == "pattern":
         assert pattern is not None, "checked with the configuration"
-        return re.fullmatch(pattern, answer.text.strip(), re.DOTALL) is not None
+        return matches_whole(pattern, answer.text.strip())
     numbers = [_NUMBER.findall(text) for text in (answer.text, reference)]
     answered, expected = (float(n[-1].replace(",", "")) if n else None for n in numbers)
     return answered is not None and answered == expected

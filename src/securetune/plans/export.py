@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from securetune.base.patterns import is_found
 from securetune.errors import PlanError
 from securetune.models.topology import ROLES, ModuleRef, ModuleSet, Topology, clean_name
 from securetune.plans.plan import EVERYTHING, Entry, Plan, PlanModel, module_entries, over_layers, rest
@@ -176,7 +177,7 @@ def _closing(plan: Plan) -> Entry:
 
 def _searched(entries: Sequence[Mapping[str, Any]], name: str, value: str) -> float:
     """The value of the first entry whose pattern is found in a name; 1 where none is."""
-    found: float = next((entry[value] for entry in entries if re.search(entry["pattern"], name)), 1.0)
+    found: float = next((entry[value] for entry in entries if is_found(entry["pattern"], name)), 1.0)
     return found
 
 

@@ -1,40 +1,29 @@
 """Plan: which parameters learn how fast, and when?
 
-A plan is a JSON file of ordered entries; the first pattern that `re.search` finds in a parameter's name decides.
+A plan is a JSON file of ordered entries; the first pattern found in a parameter's name decides.
 Phases override the entries for the first part of training (SWAT's warm-up). No torch here.
 Source: ML-LR, Du et al. 2024, arXiv 2410.04524 v1 (a far smaller rate outside Mods_Robust); SWAT, v2 (warm-up of
 Mods_Robust first). Neither paper's rates are public: the defaults are ours.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from securetune.base.artifacts import write_atomic
+from securetune.base.patterns import Regex, is_found
+from securetune.base.texts import parse_json, read_text
 from securetune.errors import PlanError
 from securetune.models.topology import ModuleSet, Topology, clean_name
 
 EVERYTHING = ".*"
 
 
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-    return pattern
-
-
-Regex = Annotated[str, AfterValidator(_compiles)]
-"""Text that is a regular expression."""
-
-
 class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Entry(_Data):
@@ -128,7 +117,7 @@ class Plan(_Data):
         names = [clean_name(name) for name in parameters]
         for stage in self.stages:
             for entry in stage:
-                if not any(re.search(entry.pattern, name) for name in names):
+                if not any(is_found(entry.pattern, name) for name in names):
                     raise PlanError(
                         f"Expected plan pattern {entry.pattern!r} to match a parameter, found none among "
                         f"{len(names)}, such as {names[:3]}. Correct the pattern or make a new plan for this model."
@@ -157,25 +146,21 @@ class Plan(_Data):
         Raises:
             PlanError: no such file, or not a plan.
         """
+        raw = parse_json(read_text(path, "a plan file", PlanError), str(path), PlanError)
+        is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-            is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
-            return cls.model_validate(raw["data"] if is_artifact else raw)
-        except OSError as error:
-            raise PlanError(
-                f"Expected a plan file at {path}, found none ({error.strerror}). Check the path."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise PlanError(f"Expected JSON in {path}, found: {error}. Correct the file.") from error
+            return cls.model_validate(raw.get("data") if is_artifact else raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise PlanError(f"Expected a plan in {path}, found a problem at {where}: {first['msg']}.") from error
+            raise PlanError(
+                f"Expected a plan in {path}, found a problem at {where}: {first['msg']}. Correct it."
+            ) from error
 
 
 def _first(entries: Iterable[Entry], names: Iterable[str]) -> Entry | None:
     cleaned = [clean_name(name) for name in names]
-    return next((entry for entry in entries if any(re.search(entry.pattern, name) for name in cleaned)), None)
+    return next((entry for entry in entries if any(is_found(entry.pattern, name) for name in cleaned)), None)
 
 
 def module_entries(modules: ModuleSet, topology: Topology, *, lr_mult: float) -> tuple[Entry, ...]:

@@ -8,14 +8,14 @@ import yaml
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
 from securetune.report.reading import Model, Run, named_arms
-from securetune.report.tables import markdown
+from securetune.report.tables import markdown, markdown_text
 
 _TEXT = """---
 {metadata}---
 
 # {title}
 
-Tuned from {base} with securetune on `{task}`: {arm}.
+Tuned from {base} with securetune on {task}: {arm}.
 
 ## Safety before and after
 
@@ -70,13 +70,13 @@ def render_card(run: Run, arm: str, base_model: str | None = None) -> str:
     prompt, origin = model.evaluation.system, model.training.provenance
     return _TEXT.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
-        title=f"{task}, {model.title}",
+        title=markdown_text(f"{task}, {model.title}"),
         base="a model that is not on the Hub" if base is None else f"`{base}`",
-        task=task,
-        arm=model.title,
+        task=markdown_text(task),
+        arm=markdown_text(model.title),
         seed=origin.seed,
         table=markdown(models),
-        use="" if prompt is None else f"\n## Use\n\nWith this system prompt:\n\n> {prompt}\n",
+        use="" if prompt is None else f"\n## Use\n\nWith this system prompt:\n\n{_quoted(prompt)}\n",
         provenance="\n".join(f"- {name} {version}" for name, version in origin.versions.items())
         + f"\n- trained {origin.created}, inputs {origin.digest}",
     )
@@ -86,6 +86,11 @@ def hub_id(path: str) -> str | None:
     """A model's id on the Hub; None where it names a folder of this machine."""
     is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path) is not None
     return path if is_id and not Path(path).exists() else None
+
+
+def _quoted(text: str) -> str:
+    """A text of several lines as a quotation."""
+    return "\n".join(f"> {markdown_text(line)}" for line in text.splitlines())
 
 
 def _results(model: Model) -> list[dict[str, object]]:

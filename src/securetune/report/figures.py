@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from securetune.base.terminal import for_terminal
 from securetune.measures.pareto import Tradeoff, on_front
 from securetune.models.topology import ROLES, ModuleSet
 
@@ -102,6 +104,7 @@ def pareto(models: Sequence[Tradeoff]) -> Figure:
 def png(figure: Figure) -> bytes:
     """The figure as a picture, 200 dots per inch."""
     stream = io.BytesIO()
+    _spell_out(figure)
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key
         figure.savefig(stream, format="png", dpi=200, bbox_inches="tight")
     return stream.getvalue()
@@ -123,7 +126,15 @@ def themed(figure: Figure) -> str:
 def svg(figure: Figure) -> str:
     """The figure as an SVG element, without the XML head that HTML does not take."""
     stream = io.StringIO()
+    _spell_out(figure)
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # the stub lists every key
         figure.savefig(stream, format="svg", bbox_inches="tight", transparent=False, metadata={"Date": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return for_terminal(text[text.index("<svg") :])
+
+
+def _spell_out(figure: Figure) -> None:
+    """Names may hold anything: no formula comes of a dollar sign."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)

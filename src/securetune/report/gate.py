@@ -6,6 +6,7 @@ prompts were too few to tell, and the owner says what that means. Where the mode
 check is *void*: it never passes.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from securetune.base.terminal import for_terminal
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
 from securetune.evaluate.result import EvalResult, both_judged
@@ -20,11 +22,13 @@ from securetune.measures.statistics import Estimate, paired_difference
 from securetune.report.change import ALLOWED, BROKEN, Finding, finding, paired, unfit
 from securetune.report.reading import Model, Run
 
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 class Budgets(BaseModel):
     """What is allowed; a budget of None is not looked at."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     arms: tuple[str, ...] = ()
     """Arms that are looked at; by default all that are meant to protect."""
@@ -201,15 +205,21 @@ def to_dict(checks: Sequence[Check], budgets: Budgets) -> dict[str, Any]:
     }
 
 
+def xml_text(text: str) -> str:
+    """A text that somebody else wrote, without the characters that no XML file may hold, not even escaped."""
+    return _NO_XML.sub(lambda letter: "�", for_terminal(text))
+
+
 def to_junit(checks: Sequence[Check], budgets: Budgets) -> str:
     """One test case per check, in the JUnit form that CI services read."""
     failed = [result for result in checks if not passes(result, budgets)]
     suite = ElementTree.Element("testsuite", name="securetune gate", tests=str(len(checks)), failures=str(len(failed)))
     for result in checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=result.arm, name=f"{result.what} on {result.on}")
+        case = ElementTree.SubElement(suite, "testcase", classname=xml_text(result.arm))
+        case.set("name", xml_text(f"{result.what} on {result.on}"))
         if result in failed:
-            ElementTree.SubElement(case, "failure", message=result.sentence, type=result.finding)
+            ElementTree.SubElement(case, "failure", message=xml_text(result.sentence), type=result.finding)
         else:
-            ElementTree.SubElement(case, "system-out").text = result.sentence
+            ElementTree.SubElement(case, "system-out").text = xml_text(result.sentence)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

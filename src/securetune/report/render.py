@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from securetune.base.terminal import visible
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.report.figures import themed
 from securetune.report.reading import ModelShape, Run
@@ -63,7 +64,7 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
     svgs = {name: Markup(themed(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
         loader=FileSystemLoader(folders()), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=html_text,
     )  # fmt: skip
     parts = []
     for name in in_order():
@@ -79,6 +80,11 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
         parts=parts,
     )
     return environment.get_template("base/base.html").render(page=page)
+
+
+def html_text(value: object) -> object:
+    """What a template shows, before it is escaped: no control character hides in it or turns its direction round."""
+    return visible(value) if type(value) is str else value
 
 
 def report_figures(run: Run) -> dict[str, Figure]:

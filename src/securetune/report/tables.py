@@ -5,9 +5,19 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from securetune.base.terminal import for_terminal
 from securetune.evaluate.result import EvalResult
 from securetune.measures.statistics import Estimate
 from securetune.report.reading import Model, Run
+
+_MARKS = re.compile(r"[\\`|<>@*~]|(?<!\w)_|_(?!\w)|!(?=\[)|\](?=[(\[:])|(?<=\w)://|(?<=\bwww)\.")
+"""What begins markup in Markdown, or a link or mention by itself."""
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "@": "@<!-- -->", "://": ":\\//", ".": "&#46;"}
+_FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "%&_#${}"},
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+}  # fmt: skip
 
 
 def render_tables(run: Run) -> dict[str, str]:
@@ -54,8 +64,23 @@ def markdown(models: Sequence[Model]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    """Lines of a Markdown table; its cells are `markdown_text`."""
+    lines = [f"| {' | '.join(map(markdown_text, row))} |" for row in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]
+
+
+def markdown_text(text: str) -> str:
+    """A text that somebody else wrote, on one line of Markdown: no markup, link, picture or mention comes of it."""
+    line = for_terminal(" ".join(text.split()))
+    return _MARKS.sub(lambda mark: _ENTITIES.get(mark[0]) or f"\\{mark[0]}", line)
+
+
+def spreadsheet_cell(value: object) -> object:
+    """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = for_terminal(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULAS) else text
 
 
 def csv_text(models: Sequence[Model]) -> str:
@@ -67,18 +92,19 @@ def csv_text(models: Sequence[Model]) -> str:
         for benchmark in model.benchmarks:
             for judge, rate in benchmark.rates.items():
                 numbers = (rate.value, rate.low, rate.high, rate.n, model.loss, model.steps)
-                writer.writerow((model.arm, model.title, benchmark.benchmark, benchmark.kind, judge, *numbers))
+                names = (model.arm, model.title, benchmark.benchmark, benchmark.kind.name, judge)
+                writer.writerow((*map(spreadsheet_cell, names), *numbers))
     return stream.getvalue()
 
 
 def latex(models: Sequence[Model]) -> str:
     """Every benchmark's first-judge rate of every model, as a LaTeX table (package booktabs)."""
     sets = models[0].benchmarks
-    head = " & ".join(("model", *(_escaped(set_title(benchmark)) for benchmark in sets), "task loss"))
+    head = " & ".join(("model", *(latex_text(set_title(benchmark)) for benchmark in sets), "task loss"))
     lines = []
     for model in models:
-        rates = (_escaped(percent(benchmark.rate)) for benchmark in model.benchmarks)
-        lines.append(" & ".join((_escaped(model.title), *rates, f"{model.loss:.4f}")))
+        rates = (latex_text(percent(benchmark.rate)) for benchmark in model.benchmarks)
+        lines.append(" & ".join((latex_text(model.title), *rates, f"{model.loss:.4f}")))
     body = " \\\\\n".join(lines)
     return (
         f"\\begin{{tabular}}{{l{'r' * (len(sets) + 1)}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
@@ -86,5 +112,6 @@ def latex(models: Sequence[Model]) -> str:
     )
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([%&_#$])", r"\\\1", text)
+def latex_text(text: str) -> str:
+    """A text that somebody else wrote, in LaTeX: no command comes of it."""
+    return "".join(_LATEX.get(letter, letter) for letter in for_terminal(" ".join(text.split())))

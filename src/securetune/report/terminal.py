@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from securetune.base.terminal import for_terminal
 from securetune.evaluate.preflight import Preflight
 from securetune.measures.kinds import BENIGN, HARMFUL, Kind
 from securetune.report.preflight import preflight_lines
@@ -14,18 +15,23 @@ from securetune.report.verdict import advice, verdict
 _WIDTH = 132
 
 
+def _plain(text: str) -> Text:
+    """The text as it is: to rich, what stands in square brackets is markup."""
+    return Text(for_terminal(text))
+
+
 def print_summary(run: Run) -> None:
     """Print every model's worst rates and task numbers with their intervals, then the verdict."""
     console = Console()
     console.width = max(console.width, _WIDTH)
-    console.print(f"Report: {run.folder.file('report', suffix='.html')}")
+    console.print(_plain(f"Report: {run.folder.file('report', suffix='.html')}"))
     table = Table(title="Before and after tuning; 95 % Wilson intervals")
     rates = [_head(run, kind) for kind in (HARMFUL, BENIGN)]
     for column in ("model", *rates, "broken, worst set", "task metric", "task loss", "vs IFT"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+        table.add_column(_plain(column), justify="left" if column == "model" else "right")
     for model in run.models:
         table.add_row(
-            model.title,
+            _plain(model.title),
             percent(model.worst_rate(HARMFUL)),
             percent(model.worst_rate(BENIGN)),
             percent(model.worst_broken),
@@ -34,8 +40,8 @@ def print_summary(run: Run) -> None:
             versus_plain(model),
         )
     console.print(table)
-    console.print(verdict(run.models))
-    console.print(f"What to do: {advice(run.models)}")
+    console.print(_plain(verdict(run.models)))
+    console.print(_plain(f"What to do: {advice(run.models)}"))
 
 
 def _head(run: Run, kind: Kind) -> str:
@@ -53,9 +59,9 @@ def print_preflight(found: Preflight) -> None:
     table.add_column(style="bold")
     table.add_column()
     for line in preflight_lines(found):
-        table.add_row(Text(line.what), Text(line.found))
+        table.add_row(_plain(line.what), _plain(line.found))
     console.print(table)
     for fault in found.faults:
-        console.print(f"Warning: {fault}", style="red", markup=False)
+        console.print(_plain(f"Warning: {fault}"), style="red")
     for note in found.notes:
-        console.print(f"Note: {note}", style="yellow", markup=False)
+        console.print(_plain(f"Note: {note}"), style="yellow")

@@ -24,7 +24,6 @@ from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
 from securetune.testbed.tasks import TASKS, Row, arithmetic_rows, general_rows, letter_rows
 from securetune.testbed.world import SAFETY_PROMPTS, SYSTEM_PROMPTS, Intent, Request, sample_requests
 
-SCHEME = "testbed://"
 _ADDRESS = re.compile(r"testbed(?:-(?P<variant>[^/]+))?://(?P<name>.*)", re.DOTALL)
 HELPFUL_ROWS = 11000
 ALIGNMENT_ROWS = 6000

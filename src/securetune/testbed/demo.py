@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from securetune.errors import ConfigError
-from securetune.testbed.build import SCHEME
 
+SCHEME = "testbed://"
 # Where plain tuning learns the task well and its answers stay text: at three times these rates they do not.
 _TASKS: dict[str, dict[str, Any]] = {
     "letters": {"train": {"learning_rate": 1e-3, "steps": 150}, "task": {"metric": "exact_match"}},

@@ -1,0 +1,29 @@
+"""Names: which names that a user gives may become folders?"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_FIT = re.compile(r"\w[\w .+@%=,()-]*")
+_LONGEST = 100
+
+
+def names_folder(name: str) -> str:
+    """The name itself, once it is sure that a folder of that name lies where it should.
+
+    Raises:
+        ValueError: it would lead elsewhere, or is too long.
+    """
+    if len(name) > _LONGEST:
+        raise ValueError(f"{name[:20]!r}… cannot name a folder: it has more than {_LONGEST} characters")
+    if _FIT.fullmatch(name) is None or name != name.strip():
+        raise ValueError(
+            f"{name!r} cannot name a folder: begin with a letter or digit, and use letters, digits, spaces and "
+            ". _ - + @ % = , ( ) only"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(names_folder)]
+"""A name that becomes a folder, or a part of one's name."""
