@@ -232,19 +232,21 @@ def test_an_installed_package_finds_the_configurations_that_its_wheel_holds(tmp_
 @pytest.mark.parametrize("text", ["asr_rise: 0.05\narms: [ml_lr]\nasr_rise: 1\n", "{asr_rise: 0, 'asr_rise': 1}"])
 def test_of_two_equal_keys_none_wins(tmp_path, text):
     write(tmp_path, budgets=text)
-    with pytest.raises(ConfigError, match="every key once in .*budgets.yaml, found 'asr_rise' in line 1 and again in"):
+    with pytest.raises(
+        ConfigError, match="Expected YAML in .*budgets.yaml, found: 'asr_rise' twice in one mapping, again in line"
+    ):
         read_yaml(tmp_path / "budgets.yaml")
 
 
 def test_equal_keys_are_refused_below_the_top_in_a_base_and_in_an_override(tmp_path):
     write(tmp_path, low="train: {steps: 1, steps: 2}", top={"base": "low.yaml"})
-    with pytest.raises(ConfigError, match="the base 'low.yaml' of .*found 'steps'"):
+    with pytest.raises(ConfigError, match="the base 'low.yaml' of .*found: 'steps' twice"):
         read_yaml(tmp_path / "top.yaml")
     write(tmp_path, run=minimal_run())
-    with pytest.raises(ConfigError, match="every key once in --set train, found 'steps'"):
+    with pytest.raises(ConfigError, match="Expected YAML in --set train, found: 'steps' twice"):
         called("config", tmp_path / "run.yaml", "-s", "train={steps: 1, steps: 2}")
     write(tmp_path, layers="- {layer: 1, layer: 2}")
-    with pytest.raises(ConfigError, match="found 'layer'"):
+    with pytest.raises(ConfigError, match="found: 'layer' twice"):
         called("plan-from-list", tmp_path / "layers.yaml", "--model", "m", "--output", tmp_path / "plan.json")
 
 

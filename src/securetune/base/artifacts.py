@@ -283,6 +283,10 @@ class RunFolder:
                 f"Expected an artifact in {path}, found {error}. Delete the file to redo it."
             ) from error
         artifact = from_json(Artifact, raw, str(path))
+        if unknown := sorted(raw.keys() - Artifact.__dataclass_fields__.keys()):
+            raise ArtifactError(
+                f"Expected an artifact in {path}, found the unknown field {unknown[0]!r}. Delete the file to redo it."
+            )
         outside = [name for name in artifact.files if Path(name).is_absolute() or ".." in Path(name).parts]
         if outside:
             raise ArtifactError(

@@ -359,7 +359,10 @@ def named_arms(folder: RunFolder) -> list[str] | None:
     if not path.exists():
         return None
     # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
-    return [str(Arm.parse(arm)) for arm in read_yaml(path).get("arms", ())]
+    names = read_yaml(path).get("arms", [])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ArtifactError(f"Expected `arms` in {path} to be a list of names, found {names!r}. Correct it.")
+    return [str(Arm.parse(name)) for name in names]
 
 
 def _training(folder: RunFolder, arm: str) -> Training:

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
-from securetune.base.artifacts import STAGES
+from securetune.base.artifacts import STAGES, Artifact, sealed
 from securetune.cli import app
 from tests.unit.bad_input.cases import Case, check, compared, run
 
@@ -20,6 +21,10 @@ def plan(**changes):
 
 def stored(**changes):
     return json.dumps({**STORED, **changes})
+
+
+def sealed_artifact(**changes):
+    return json.dumps(asdict(sealed(Artifact(**{**STORED, **changes}))))
 
 
 USAGE = [
@@ -45,6 +50,8 @@ USAGE = [
     (["plan-from-list", "l", "--model", "m", "--output", "o", "--lr-mult", "-1"], "Invalid value for '--lr-mult'"),
     (["plan-from-list", "l", "--model", "m", "--output", "o", "--lr-mult", "nan"], "Invalid value for '--lr-mult'"),
     (["plan-from-list", "l", "--model", "m", "--output", "o", "--lr-mult", "inf"], "inf is not a finite number"),
+    (["reproduce"], "Missing argument 'run'"),
+    (["list", "judges", "more"], "unexpected extra argument"),
     (["publish", "run"], "Missing argument 'arm'"),
     (["publish", "run", "arm"], "Missing argument 'output'"),
     (["gate", "run", "more"], "unexpected extra argument"),
@@ -62,6 +69,8 @@ PLACES = [
     (["compare", "run.yaml"], {"run.yaml": compared(run__model={"path": 3})},
      "model.path: Input should be a valid string"),
     (["demo", "poems"], {}, "Expected a task of"),
+    (["list", "poems"], {}, "Expected `judges` to list, found 'poems'"),
+    (["reproduce", "absent"], {}, "Expected the folder of a run at absent"),
     (["new", "no-such-thing"], {}, "Expected a file to write, found none"),
     (["new", "no-such-thing", "run.yaml"], {}, "Expected a configuration that ships with securetune"),
     (["new", "../run/demo", "run.yaml"], {}, "Expected a configuration that ships with securetune"),
@@ -148,8 +157,8 @@ RUNS = [
     ("files elsewhere", {"run/08-evaluate-base.json": stored(files={"../x": "0"})}, "a file outside of the run"),
     ("files at the root", {"run/08-evaluate-base.json": stored(files={"/etc/passwd": "0"})},
      "a file outside of the run"),
-    ("no results", {"run/08-evaluate-base.json": stored()}, "found a problem at benchmarks"),
-    ("results that are text", {"run/08-evaluate-base.json": stored(data={"benchmarks": "x"})}, "found a problem at"),
+    ("no results", {"run/08-evaluate-base.json": sealed_artifact()}, "found a problem at benchmarks"),
+    ("results that are text", {"run/08-evaluate-base.json": sealed_artifact(data={"benchmarks": "x"})}, "found a problem at"),
     ("a folder for an artifact", {"run/08-evaluate-base.json/x": ""}, "run/08-evaluate-base.json"),
 ]  # fmt: skip
 CASES = [
@@ -205,5 +214,5 @@ def test_an_error_that_needs_no_model_loads_none(words, tmp_path):
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "1 []"
+    assert done.stdout.strip() == "2 []"
     assert done.stderr.startswith("Error: Expected ") and "Traceback" not in done.stderr
