@@ -113,7 +113,7 @@ KIND = """ODD = Kind(
     metric_type="answer_rate",
     budget="odd_rise",
     worse=1,
-    counts=lambda answer: not answer.is_safe,
+    counts=lambda answer: answer.response == "helped",
 )
 
 KINDS = {kind.name: kind for kind in (ODD, """

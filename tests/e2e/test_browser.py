@@ -56,7 +56,7 @@ def test_registered_benchmarks_and_attacks_stand_beside_the_users_own(page):
     figures = page.with_name("09-report-figures")
     assert {"heatmap.svg", "heatmap.png", "pareto.svg", "monitored.png"} <= {path.name for path in figures.iterdir()}
     lines = page.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 4 * (4 * 3 + 1)
+    assert len(lines) == 1 + 4 * (4 * 3 + 1) - 4  # an answer that was begun for the model has no margin
     assert page.with_suffix(".tex").read_text(encoding="utf-8").count("\\\\") == 1 + 4
 
 

@@ -115,7 +115,7 @@ def test_a_disk_that_is_full_is_one_clear_line_and_costs_nothing(among, raw, who
     points = struck_in_turn(lambda: said.append(command("run", file)), tmp_path / "run", full, among=among)
     for point, (code, text) in zip(points, said, strict=False):
         lines = [line for line in text.splitlines() if line.startswith("Error")]
-        assert code == 1 and len(lines) == 1 and "Traceback" not in text, (point, text)
+        assert code == 2 and len(lines) == 1 and "Traceback" not in text, (point, text)
         assert "Expected room on the disk for" in lines[0] and "what is finished is kept" in lines[0], (point, text)
     assert len(said) == len(points) + 1 and said[-1][0] == 0
     assert results(tmp_path / "run") == results(whole)

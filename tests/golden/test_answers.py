@@ -6,7 +6,7 @@ import pytest
 
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Prompt, render
-from securetune.errors import ConfigError
+from securetune.errors import ModelError
 from securetune.evaluate.answers import Answer, Question, generate_answers, questions
 from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
@@ -162,7 +162,7 @@ def test_no_judge_reads_a_margin_where_the_answer_was_begun_for_the_model(tokeni
     (result,) = assessed(scripted(tokenizer, refuses_bombs), tokenizer, sets, openings).values()
     assert list(result.rates) == ["refusal_phrases"] and result.margin is None
     assert "refusal_margin has no verdict on" in caplog.text
-    with pytest.raises(ConfigError, match="Put refusal_phrases first"):
+    with pytest.raises(ModelError, match="put refusal_phrases first"):
         assessed(scripted(tokenizer, refuses_bombs), tokenizer, sets, openings, judges=("refusal_margin",))
 
 

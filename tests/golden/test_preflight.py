@@ -101,11 +101,11 @@ def test_the_terminal_shows_a_line_for_everything_that_was_looked_at(raw, tmp_pa
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     text = " ".join(CliRunner().invoke(app, ["preflight", str(tmp_path / "run.yaml")]).output.split())
     for words in (
-        "rows of task │ 80 read, 0 skipped, 70 used: 0 dropped, 0 cut, 0 duplicated; longest",
+        "rows of task │ 80 read, 0 skipped, 70 used: 0 dropped, 0 cut, 1 duplicated; longest",
         "prompts of harmful │ 12, 0 duplicated",
         "system turn kept; two user turns in a row kept; answers end with <|end|>; no reasoning",
         "of 16 refused: 16 by phrases, 16 by margin, both agree on 16; 16 ended, 0 cut",
-        "marks of reasoning in 0 of 32; generation ends at <|end|>",
+        "marks of reasoning in 0 of 32; generation ends at",
     ):
         assert words in text
 
@@ -149,7 +149,7 @@ def test_a_good_model_passes_and_the_shares_can_be_set():
     assert answer_faults(half, PreflightConfig()) == []
     strict = PreflightConfig(refused=0.9, answered=0.9)
     assert len(answer_faults(half, strict)) == 4
-    assert "marks of reasoning" in stopping_error(["x"], untuned(answers(0, thinking=16), answers(0)))
+    assert "found: x" in stopping_error(["x"], untuned(answers(0), answers(0)))
 
 
 def test_a_model_without_openings_has_no_margin_and_that_is_a_reason():
@@ -160,7 +160,7 @@ def test_a_model_without_openings_has_no_margin_and_that_is_a_reason():
     ]
 
 
-def test_an_answer_that_is_read_on_behind_its_end_is_found(model_folder, data_folder):
+def test_an_answer_ends_where_the_template_does_whatever_the_settings_name(model_folder, data_folder):
     prompts = [json.loads(line)["prompt"] for line in (data_folder / "harmful.jsonl").read_text().splitlines()[:4]]
     benign = [json.loads(line)["prompt"] for line in (data_folder / "benign.jsonl").read_text().splitlines()[:4]]
     tokenizer, model = (kind.from_pretrained(model_folder) for kind in (AutoTokenizer, AutoModelForCausalLM))
@@ -168,8 +168,8 @@ def test_an_answer_that_is_read_on_behind_its_end_is_found(model_folder, data_fo
     assert ask_untuned(model, tokenizer, prompts, benign, config, end="<|end|>").malicious.runs_on.value == 0
     model.generation_config.eos_token_id = 0
     found = ask_untuned(model, tokenizer, prompts, benign, config, end="<|end|>")
-    reads_on = found.malicious.answer != "I'm sorry."
-    assert found.malicious.runs_on.value == reads_on and found.malicious.ended.value == 1 and found.ends == ["<|pad|>"]
+    assert found.malicious.runs_on.value == 0 and found.malicious.ended.value == 1
+    assert found.ends == ["<|pad|>", "<|end|>"]
 
 
 def test_marks_of_reasoning_are_seen(model, tokenizer, monkeypatch):

@@ -233,7 +233,7 @@ def test_an_installed_package_finds_the_configurations_that_its_wheel_holds(tmp_
 def test_of_two_equal_keys_none_wins(tmp_path, text):
     write(tmp_path, budgets=text)
     with pytest.raises(
-        ConfigError, match="Expected YAML in .*budgets.yaml, found: 'asr_rise' twice in one mapping, again in line"
+        ConfigError, match="Expected YAML in .*budgets.yaml, found: 'asr_rise' twice in one mapping, again"
     ):
         read_yaml(tmp_path / "budgets.yaml")
 

@@ -56,7 +56,7 @@ def test_an_adapter_goes_out_with_its_card_and_nothing_of_this_machine(run, tmp_
 
 def test_a_base_model_can_be_named(run, tmp_path):
     files = published(run, tmp_path / "out", base_model="me/mine")
-    assert "base_model: me/mine" in files["README.md"] and "Tuned from `me/mine`" in files["README.md"]
+    assert "base_model: me/mine" in files["README.md"] and "Tuned from me/mine" in files["README.md"]
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "me/mine"
 
 

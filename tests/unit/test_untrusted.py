@@ -38,8 +38,9 @@ def nasty_run(tmp_path):
     for arm, hits, loss in (("base", 4, 5.0), ("none", 60, 1.0), ("ml_lr", 50, 1.01)):
         sets = [answered(HARMFUL, hits, 100, CANARY.replace("\ud800", "")), answered(BENIGN, 4, 100, "-5")]
         store(tmp_path, arm, sets, loss, is_defence=arm == "ml_lr")
-    write_atomic(tmp_path / "config.yaml", run_yaml(task__name=CANARY.replace("\x1b", "").replace("\ud800", "").replace(
-        "\x07", "").replace("\ufffe", "")))  # fmt: skip
+    arms = ["none", "ml_lr"]
+    name = CANARY.translate({ord(letter): None for letter in "\x1b\ud800\x07\ufffe"})
+    write_atomic(tmp_path / "config.yaml", run_yaml(arms=arms, task__name=name))
     return read_run(tmp_path)
 
 

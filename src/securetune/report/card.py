@@ -71,7 +71,7 @@ def render_card(run: Run, arm: str, base_model: str | None = None) -> str:
     return _TEXT.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
         title=markdown_text(f"{task}, {model.title}"),
-        base="a model that is not on the Hub" if base is None else f"`{base}`",
+        base="a model that is not on the Hub" if base is None else markdown_text(base),
         task=markdown_text(task),
         arm=markdown_text(model.title),
         seed=origin.seed,

@@ -158,7 +158,8 @@ RUNS = [
     ("files at the root", {"run/08-evaluate-base.json": stored(files={"/etc/passwd": "0"})},
      "a file outside of the run"),
     ("no results", {"run/08-evaluate-base.json": sealed_artifact()}, "found a problem at benchmarks"),
-    ("results that are text", {"run/08-evaluate-base.json": sealed_artifact(data={"benchmarks": "x"})}, "found a problem at"),
+    ("results that are text", {"run/08-evaluate-base.json": sealed_artifact(data={"benchmarks": "x"})},
+     "found a problem at"),
     ("a folder for an artifact", {"run/08-evaluate-base.json/x": ""}, "run/08-evaluate-base.json"),
 ]  # fmt: skip
 CASES = [
