@@ -79,7 +79,7 @@ def cheap(point: str) -> bool:
     return what in ("rename", "half") and not path.endswith((".html", ".md", ".csv", ".tex"))
 
 
-EVERY = pytest.param(lambda point: True, id="all", marks=pytest.mark.slow)
+EVERY = pytest.param(lambda point: True, id="all", marks=pytest.mark.exhaustive)
 SOME = pytest.param(cheap, id="cheap")
 
 
@@ -165,7 +165,7 @@ def table(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "step_seconds"} for row in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_comparison_that_is_killed_at_its_writes_in_turn_finds_the_same(comparison, watched, tmp_path):
     expected = compare_runs(comparison(tmp_path / "whole"))
     grid = comparison(tmp_path / "grid")
