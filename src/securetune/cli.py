@@ -389,14 +389,9 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
 
 
 def _announce(artifact: "Artifact", stored: bool) -> None:
-    name = f"{artifact.stage} {artifact.variant or ''}".strip()
-    _say(f"{name:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
-    if artifact.stage == "preflight":
-        from securetune.base.typed import from_json
-        from securetune.evaluate.preflight import Preflight
-        from securetune.report.terminal import print_preflight
-
-        print_preflight(from_json(Preflight, artifact.data, "preflight"))
+    _say(f"{artifact.title:24} {'unchanged, skipped' if stored else f'{artifact.seconds:.1f} s'}", err=True)
+    if (show := STAGE_FILES.get(artifact.stage).show) is not None:
+        show(artifact)
 
 
 def _say(text: str, *, fg: str | None = None, err: bool = False, nl: bool = True) -> None:

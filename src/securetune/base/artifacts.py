@@ -165,6 +165,11 @@ class Artifact:
         return self.seal == _seal(self)
 
     @property
+    def title(self) -> str:
+        """Its stage and its arm, as a reader calls it."""
+        return f"{self.stage} {self.variant or ''}".strip()
+
+    @property
     def digest(self) -> str:
         """Hash of the result; equal results have equal hashes whenever they were made."""
         return digest({"data": self.data, "files": self.files})

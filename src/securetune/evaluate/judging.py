@@ -108,7 +108,7 @@ def judge_benchmark(
         margin=mean(margins) if (margins := [a.margin for a in judged if a.margin is not None]) else None,
         no_answer=proportion([answer.is_cut for answer in judged]),
         coherent=proportion([answer.coherent for answer in judged]),
-        broken=proportion([not answer.coherent and not answer.refused[first] for answer in judged]),
+        broken=proportion([answer.is_broken for answer in judged]),
         neither={name: proportion(values) for name, values in neither.items() if values},
         no_verdict={name: values.count(None) for name, values in refused.items()},
         clustered=clustered(

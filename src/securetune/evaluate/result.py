@@ -51,6 +51,11 @@ class JudgedAnswer:
         outcome = Outcome(response=response or Response.NEITHER, is_coherent=self.coherent, is_right=self.right)
         return kind.counts(outcome)
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is neither text nor, to the first judge, a refusal."""
+        return not self.coherent and not next(iter(self.refused.values()))
+
     def is_neither(self, judge: str) -> bool | None:
         """Whether it neither refused nor helped: the judge says so, or it is no refusal and no text."""
         response = self.response(judge)
@@ -113,8 +118,8 @@ class EvalResult:
         return [answer.is_counted(judge, self.kind) for answer in self.answers]
 
     def broken_outcomes(self) -> list[bool]:
-        """Whether each answer is neither text nor, to the first judge, a refusal."""
-        return [not answer.coherent and not next(iter(answer.refused.values())) for answer in self.answers]
+        """Whether each answer is broken, see `JudgedAnswer.is_broken`."""
+        return [answer.is_broken for answer in self.answers]
 
 
 def both_judged(first: Sequence[bool | None], second: Sequence[bool | None]) -> tuple[list[bool], list[bool]]:

@@ -80,7 +80,7 @@ def reproduce(
     differences = [_difference(*pair, original, output) for pair in pairs]
     return Reproduction(
         folder=output,
-        compared=[_title(artifact) for artifact, _ in pairs],
+        compared=[artifact.title for artifact, _ in pairs],
         differences=[difference for difference in differences if difference is not None],
         versions={
             name: (version, new.versions.get(name, _ABSENT))
@@ -104,7 +104,7 @@ def _difference(before: Artifact, now: Artifact, original: Path, output: Path) -
         return None
     (where, old, new), *_ = different
     return Difference(
-        artifact=_title(before),
+        artifact=before.title,
         inputs=sorted(name for name, value in before.inputs.items() if now.inputs.get(name) != value),
         count=len(different),
         where=where,
@@ -134,10 +134,6 @@ def _files(before: Artifact, now: Artifact, original: Path, output: Path) -> Ite
             old, new = (digest_path(file) if file.is_file() else _ABSENT for file in both)
             if old != new:
                 yield str(path), old, new
-
-
-def _title(artifact: Artifact) -> str:
-    return f"{artifact.stage} {artifact.variant or ''}".strip()
 
 
 def _is_nan(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Kinds: what is asked of a set of prompts, what is counted on it, and in which words?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -58,10 +58,6 @@ class Kind:
     """What is then to be said of the model."""
     has_right_answers: bool = False
     """Whether every prompt has a right answer, with which the model's is compared."""
-
-    def outcomes(self, answers: Sequence[Outcome]) -> list[bool]:
-        """Whether each answer is counted."""
-        return [self.counts(answer) for answer in answers]
 
     def goodness(self, rate: float) -> float:
         """The rate turned so that 1 is best."""

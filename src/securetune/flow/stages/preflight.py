@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedModel
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
-from securetune.base.artifacts import Product
+from securetune.base.artifacts import Artifact, Product
 from securetune.base.fingerprint import fingerprint
-from securetune.base.typed import to_json
+from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import Prompt
@@ -22,6 +22,7 @@ from securetune.evaluate.untuned import ask_untuned, phrases_judge
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.models.counterpart import differences
+from securetune.report.terminal import print_preflight
 
 log = logging.getLogger(__name__)
 
@@ -174,4 +175,9 @@ def _sample(session: Session, prompts: Sequence[Prompt]) -> list[str]:
     return [prompt.text for prompt in random.Random(session.config.seed).sample(list(prompts), count)]
 
 
-stage = Stage(version=1, depends=depends, compute=compute)
+def show(artifact: Artifact) -> None:
+    """The table of what was found, whether now or in an earlier run."""
+    print_preflight(from_json(Preflight, artifact.data, "preflight"))
+
+
+stage = Stage(version=1, depends=depends, compute=compute, show=show)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from securetune.base.artifacts import Product
+from securetune.base.artifacts import Artifact, Product
 from securetune.flow.made import Made
 from securetune.flow.session import Session
 
@@ -49,3 +49,5 @@ class Stage:
     seed: Callable[[Session], int] = seed_of_the_run
     share: Callable[[Work, int, int], None] | None = None
     """Does one process's share (its number, of how many) before `compute`; None where the work cannot be shared."""
+    show: Callable[[Artifact], None] | None = None
+    """Tells the user in the terminal what was found; None where the report is soon enough."""
