@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 import urllib.error
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.chat import ChatSettings, chat_model
+from securetune.evaluate.judges.base.endpoint import within
 from securetune.evaluate.judges.base.interface import Judge
 from securetune.measures.kinds import HARMFUL
 from securetune.models.features import PromptBatch
@@ -231,6 +233,17 @@ def test_an_endpoint_that_fails_ends_in_one_error_that_names_it(monkeypatch):
     model = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake"))
     with pytest.raises(ModelError, match=r"judge.invalid/v1/chat/completions, found: HTTP 401 Unauthorized"):
         list(model.replies([[{"role": "user", "content": "q"}]] * 20))
+
+
+def test_an_endpoint_that_fails_while_questions_wait_does_not_keep_anybody_waiting(monkeypatch):
+    def open_url(request, timeout):
+        time.sleep(0.05)
+        raise urllib.error.HTTPError(request.full_url, 401, "Unauthorized", {}, None)
+
+    monkeypatch.setattr("securetune.evaluate.judges.base.endpoint.open_url", open_url)
+    model = chat_model(ChatSettings(endpoint="http://judge.invalid/v1", model="fake", parallel=2))
+    with pytest.raises(ModelError, match="HTTP 401"):
+        within(20, lambda: list(model.replies([[{"role": "user", "content": "q"}]] * 20)))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS.names())

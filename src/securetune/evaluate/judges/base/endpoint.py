@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, TypeVar
@@ -62,25 +63,20 @@ class Endpoint:
             ModelError: the service does not answer, or wants something else; what came before has been given by then.
         """
         pool = ThreadPoolExecutor(self.parallel)
-        failure: ModelError | None = None
-        places: dict[Future[str], int] = {
+        waiting: dict[Future[str], int] = {
             pool.submit(self.ask, conversation): place for place, conversation in enumerate(conversations)
         }
         try:
-            for future in as_completed(places):
-                if future.cancelled():
-                    continue
-                try:
-                    yield places[future], future.result()
-                except NoReply:
-                    yield places[future], None
-                except ModelError as error:
-                    failure = failure or error
-                    pool.shutdown(wait=False, cancel_futures=True)
+            for future in as_completed(list(waiting)):
+                yield waiting.pop(future), _reply(future)
+        except ModelError:
+            under_way = [future for future in waiting if not future.cancel()]  # nobody is told of a cancelled one
+            for future in under_way:
+                with suppress(ModelError):
+                    yield waiting[future], _reply(future)
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        if failure is not None:
-            raise failure
 
     def ask(self, conversation: Conversation) -> str:
         """The reply to one conversation, never empty.
@@ -154,6 +150,13 @@ class Endpoint:
     def _masked(self, reason: str) -> str:
         key = self._key()
         return reason.replace(key, "***") if key else reason
+
+
+def _reply(future: "Future[str]") -> str | None:
+    try:
+        return future.result()
+    except NoReply:
+        return None
 
 
 def check_address(base: str) -> None:
