@@ -5,6 +5,7 @@ One function covers whatever a configuration names. A field that names a file or
 hashed as a text by mistake, and so are settings of plug-ins (`PluginSettings`), which only the plug-ins can tell.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -29,8 +30,8 @@ class Content:
             owner: the settings in which it stands.
         """
         del owner
-        place = Path(path).expanduser()
-        return digest_path(place) if place.exists() else path
+        place = os.path.expanduser(path)  # unlike `Path`, which raises for some
+        return digest_path(Path(place)) if os.path.exists(place) else path
 
 
 class OfPlugins:

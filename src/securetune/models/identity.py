@@ -1,5 +1,6 @@
 """Identity: what tells one model from another without reading it whole? No torch."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -25,11 +26,16 @@ def model_identity(path: str, revision: str | None) -> dict[str, str]:
         ModelError: no such folder or Hub model.
     """
     check_folder(path)
-    folder = Path(path).expanduser()
+    folder = _place(path)
     if not folder.is_dir():
         return {"path": path, "revision": _commit(path, revision)}
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
     return {"path": str(folder), "stamp": digest(stamps)}
+
+
+def _place(path: str) -> Path:
+    """Where a path leads; `Path.expanduser` raises where there is no such user."""
+    return Path(os.path.expanduser(path))
 
 
 def _commit(path: str, revision: str | None) -> str:
@@ -48,17 +54,17 @@ def check_folder(path: str) -> None:
     Raises:
         ModelError: nothing there, a file, or a folder without a model.
     """
-    folder = Path(path).expanduser()
-    if looks_local(path) and not folder.exists():
+    folder = _place(path)
+    if looks_local(path) and not os.path.exists(folder):
         first, *rest = Path(path).parts
         way = f" For the model of that name on the Hub, work where no folder is called {first!r}."
         is_id = len(rest) == 1 and not path.startswith((".", "/", "~"))
         raise ModelError(
             f"Expected a model folder at {path!r}, found nothing there. Check the path.{way if is_id else ''}"
         )
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
-    if folder.is_dir() and not (folder / "config.json").exists():
+    if os.path.isdir(folder) and not (folder / "config.json").exists():
         names = sorted(p.name for p in folder.iterdir())[:5]
         raise ModelError(
             f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "

@@ -4,9 +4,9 @@ The package ships none; published collections can be used as they are.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from securetune.base.fingerprint import FilePath
+from securetune.base.texts import read_text
 from securetune.errors import ConfigError
 from securetune.evaluate.attacks.base.interface import Attack, Settings
 
@@ -32,10 +32,7 @@ class Template(Attack):
         Raises:
             ConfigError: no such file, or no place in it.
         """
-        try:
-            text = Path(self.settings.path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Expected a text file for the attack, found: {error}. Check attack.path.") from error
+        text = read_text(self.settings.path, "a text file for the attack", ConfigError)
         if _PLACE not in text:
             raise ConfigError(f"Expected {_PLACE} in {self.settings.path}, found none. Write it where the prompt goes.")
         return [text.replace(_PLACE, prompt) for prompt in prompts]

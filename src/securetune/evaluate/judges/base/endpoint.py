@@ -96,19 +96,21 @@ class Endpoint:
             wait = _WAIT * 2**attempt
             try:
                 return _text(within(self.timeout, lambda: self._read(request)))
+            except NoReply as error:
+                raise NoReply(self._masked(str(error))) from None
             except urllib.error.HTTPError as error:
-                reason = self._reason(error)
+                reason = self._masked(self._reason(error))
                 if error.code in _OF_THIS_ANSWER:
                     raise NoReply(reason) from error
                 if error.code not in _BUSY:
                     break
                 wait = max(wait, _seconds(error))
             except (OSError, ValueError, HTTPException) as error:
-                reason = str(error) or type(error).__name__
+                reason = self._masked(str(error) or type(error).__name__)
             if attempt < self.retries:
                 time.sleep(min(wait, _LONGEST_WAIT))
         raise ModelError(
-            f"Expected an answer from the judge at {self.url}, found: {self._masked(reason)}. Check the address, the "
+            f"Expected an answer from the judge at {self.url}, found: {reason}. Check the address, the "
             f"model's name and the key in {self.key_variable}."
         )
 
