@@ -51,8 +51,8 @@ def serve():
 
 
 def judge_at(endpoint, monkeypatch):
-    monkeypatch.setenv("MY_KEY", KEY)
-    asking = {"endpoint": endpoint, "model": "m", "key_variable": "MY_KEY", "retries": 0, "repeats": 0, "timeout": 2}
+    monkeypatch.setenv("OF_THE_JUDGE", KEY)
+    asking = {"endpoint": endpoint, "model": "m", "key_variable": "OF_THE_JUDGE", "retries": 0, "repeats": 0, "timeout": 2}
     return JUDGES.make("strong_reject", asking, "judge")
 
 
@@ -84,12 +84,12 @@ def test_a_reply_without_a_message_leaves_an_answer_without_a_verdict(body, serv
 
 @pytest.mark.parametrize("code", OF_THE_SERVICE)
 def test_a_refusal_of_the_server_is_an_error_without_the_key(code, serve, monkeypatch):
-    fails(judge_at(serve(b"no", code), monkeypatch))
+    fails(judge_at(serve(KEY.encode(), code), monkeypatch))
 
 
 @pytest.mark.parametrize("code", OF_THE_ANSWER)
 def test_a_refusal_of_one_conversation_leaves_it_without_a_verdict(code, serve, monkeypatch):
-    has_no_opinion(judge_at(serve(b"no", code), monkeypatch))
+    has_no_opinion(judge_at(serve(KEY.encode(), code), monkeypatch))
 
 
 def test_an_address_without_a_server_is_an_error_of_ours(monkeypatch):

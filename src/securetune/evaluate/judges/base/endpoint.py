@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from securetune.data.prompts import Message
 from securetune.errors import ConfigError, ModelError
+from securetune.keys import MASK
 
 T = TypeVar("T")
 Conversation = Sequence[Message]
@@ -151,7 +152,7 @@ class Endpoint:
 
     def _masked(self, reason: str) -> str:
         key = self._key()
-        return reason.replace(key, "***") if key else reason
+        return reason.replace(key, MASK) if key else reason
 
 
 def _reply(future: "Future[str]") -> str | None:
