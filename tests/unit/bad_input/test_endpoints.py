@@ -52,7 +52,14 @@ def serve():
 
 def judge_at(endpoint, monkeypatch):
     monkeypatch.setenv("OF_THE_JUDGE", KEY)
-    asking = {"endpoint": endpoint, "model": "m", "key_variable": "OF_THE_JUDGE", "retries": 0, "repeats": 0, "timeout": 2}
+    asking = {
+        "endpoint": endpoint,
+        "model": "m",
+        "key_variable": "OF_THE_JUDGE",
+        "retries": 0,
+        "repeats": 0,
+        "timeout": 2,
+    }
     return JUDGES.make("strong_reject", asking, "judge")
 
 
