@@ -223,7 +223,7 @@ def render(
 class TokenizedAnswer:
     """A prompt with its answer."""
 
-    ids: list[int]
+    ids: Sequence[int]
     start: int
     """Where the answer starts."""
 

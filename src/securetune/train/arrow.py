@@ -6,6 +6,7 @@ that file, so both go when the folder goes, and nothing stays in the cache of al
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow
@@ -40,3 +41,12 @@ def arrow_rows(rows: Sequence[Example], path: Path) -> Dataset:
         for start in range(0, len(rows), _TOGETHER):
             stream.write_batch(pyarrow.RecordBatch.from_pylist(list(rows[start : start + _TOGETHER]), _SCHEMA))
     return Dataset.from_file(str(path))
+
+
+def drop_stages(folder: Path, used: Sequence[Dataset]) -> None:
+    """Remove what was made on the way to data sets in a folder, several times what they take themselves."""
+    kept = {Path(file["filename"]).resolve() for dataset in used for file in dataset.cache_files}
+    for file in folder.iterdir():
+        if file.resolve() not in kept:
+            with suppress(PermissionError):  # not every system gives up a file that is still mapped
+                file.unlink()

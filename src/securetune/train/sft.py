@@ -29,7 +29,7 @@ from securetune.defences.base.run import Resources
 from securetune.errors import DataError
 from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Plan
-from securetune.train.arrow import arrow_folder, arrow_rows
+from securetune.train.arrow import arrow_folder, arrow_rows, drop_stages
 from securetune.train.attach import attach_plan
 from securetune.train.callbacks import Cost, NoCheckpointAtTheEnd, ShowProgress, StopAtLoss, StopAtNaN
 from securetune.train.checkpoints import SealCheckpoints, drop_unsealed, finished_result, save_finished, work_folder
@@ -155,6 +155,7 @@ def _trainer(
         peft_config=_lora(config) if config.adapter == "lora" else None,
         callbacks=list(callbacks),
     )
+    drop_stages(folder, [trainer.train_dataset, trainer.eval_dataset])
     _tell_dropped("to tune on", trainer.train_dataset, rows, config.max_length)
     _tell_dropped("held out", trainer.eval_dataset, tuning.held_out, config.max_length)
     for callback in (PrinterCallback, ProgressCallback):
