@@ -82,7 +82,7 @@ def made_run(place: Path, arms: int, sets: int, options: argparse.Namespace) -> 
         {
             **raw["benchmarks"][number % 2],
             "name": f"set {number}",
-            "path": str(set_file(place, number, options.prompts)),
+            "path": set_file(place, number),
         }
         for number in range(sets)
     ]
