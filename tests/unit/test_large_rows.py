@@ -41,8 +41,9 @@ def test_rows_of_a_long_file_are_no_python_objects(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "rows.jsonl"], "what holds them has no name that a kill could leave"
 
 
-def test_a_file_is_read_no_further_than_its_rows_are_asked_for(tmp_path):
-    path = tmp_path / "rows.jsonl"
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows"])
+def test_a_file_is_read_no_further_than_its_rows_are_asked_for(tmp_path, name):
+    path = tmp_path / name
     path.write_bytes(b"\n" + b'{"prompt": "Say it"}\n' * 50_000 + b'{"prompt": "\xff"}\n')
     rows = read_rows(path)
     assert next(rows).number == 2

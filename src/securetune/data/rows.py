@@ -91,8 +91,8 @@ def _rows(path: Path, stream: _Stream) -> Iterator[FileRow]:
     if opening.startswith(b"PAR1"):
         return _numbered(_parquet(path, stream), path)
     lines = _decoded(path, stream)
-    head = _head(lines)
-    first, lines = head[-1].lstrip() if head else "", chain(head, lines)
+    head, more = _head(lines), _head(lines)
+    first, is_alone, lines = "".join(head[-1:]).lstrip(), not "".join(more).strip(), chain(head, more, lines)
     begin, suffix = first[:1], _suffix(path)
     is_object = begin == "{" and _is_json(first)
     if suffix in (".csv", ".tsv") and not is_object:
@@ -100,8 +100,8 @@ def _rows(path: Path, stream: _Stream) -> Iterator[FileRow]:
     if suffix in (".txt", ".text") and not is_object:
         numbered = enumerate(lines, 1)
         return (_row(path, "line", number, {"text": line.strip()}) for number, line in numbered if line.strip())
-    if begin == "[" or (begin == "{" and not (is_object and suffix != ".json")):
-        return _json(path, lines, suffix)
+    if begin == "[" or (begin == "{" and (not is_object or (is_alone and suffix == ".json"))):
+        return _json(path, "\n".join(lines))
     if begin in ("{", "") or suffix in (".jsonl", ".json", ".ndjson"):
         return _lines(path, lines)
     raise DataError(
@@ -206,14 +206,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _json(path: Path, lines: Iterator[str], suffix: str) -> Iterator[FileRow]:
-    """The rows of a file that may be one JSON value, or have one value a line."""
-    text = "\n".join(lines)
+def _json(path: Path, text: str) -> Iterator[FileRow]:
+    """The rows of a file that is one JSON value; where it is none, its lines tell what is wrong with them."""
     if text.lstrip().startswith("["):
         return _numbered(_parsed(text, f"a JSON list in {path}"), path)
-    first, _, rest = text.lstrip().partition("\n")
-    is_alone = not rest.strip()
-    if (_is_json(first) and not (is_alone and suffix == ".json")) or not _is_json(text):
+    if not _is_json(text):
         return _lines(path, text.split("\n"))
     return _numbered(_rows_of_object(_parsed(text, f"a JSON object in {path}"), path), path)
 
