@@ -1,6 +1,7 @@
 """Answering, reading and judging as one act: what a run does, and what its result depends on."""
 
 import gc
+import importlib
 import json
 import weakref
 from dataclasses import replace
@@ -19,9 +20,12 @@ from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judging import judge_benchmark, judges_of
 from securetune.evaluate.result import Assessment, stored_results
+from securetune.flow.made import Made
 from securetune.flow.pipeline import run
 from securetune.flow.session import Session
+from securetune.flow.stages.base.stage import Work
 from securetune.measures.kinds import BENIGN, HARMFUL, KINDS, SKILL
+from securetune.models.features import extract_features
 from securetune.models.openings import Openings
 from tests.conftest import settings, tiny_llama, write_jsonl
 
@@ -43,6 +47,25 @@ def finished(model_folder, data_folder, tmp_path_factory):
     raw["benchmarks"].append({**skill, "metric": "exact_match"})
     config = parse_config({**raw, "arms": ["none"]}, "test")
     return Session(config, RunFolder(run(config, until="evaluate")))
+
+
+def test_the_states_of_a_set_are_held_for_one_batch_at_a_time_and_say_the_same(finished, monkeypatch):
+    probe = importlib.import_module("securetune.flow.stages.probe")
+    session = Session(
+        finished.config.model_copy(update={"scan": finished.config.scan.model_copy(update={"batch_size": 5})}),
+        finished.folder,
+    )
+    held = []
+
+    def extract(model, batches):
+        held.append(sum(len(batch.index) for batch in batches))
+        return extract_features(model, batches)
+
+    monkeypatch.setattr(probe, "extract_features", extract)
+    found = probe.compute(Work(session=session, made=Made.stored(finished.folder, ["features"]))).data
+    assert max(held) == 5 and sum(held) == sum(len(b.prompts) for b in session.benchmarks)
+    stored = finished.folder.needed("probe").data
+    assert [found[name] for name in ("transfer", "layers")] == [stored[name] for name in ("transfer", "layers")]
 
 
 def test_whoever_calls_assess_gets_the_results_of_a_run(finished):

@@ -1,10 +1,11 @@
 """A killed tuning run goes on to the very result of an uninterrupted one, wherever the kill came."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Entry, Plan, PlanModel
@@ -53,6 +54,19 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(moment, step, whole, tune, tm
         tune(tmp_path / "killed", target=target, callbacks=[Kill(moment, step)])
     resumed = tune(tmp_path / "killed", target=target)
     assert (resumed.steps, resumed.task_loss, resumed.log) == (result.steps, result.task_loss, result.log)
+
+
+class Watch(TrainerCallback):
+    def on_step_begin(self, args, state, control, train_dataloader, **_):
+        self.files = [Path(file["filename"]) for file in train_dataloader.dataset.cache_files]
+
+
+def test_what_the_trainer_makes_of_the_rows_lies_in_its_work_folder_and_goes_with_it(tune, tmp_path):
+    watch = Watch()
+    tune(tmp_path / "tuned", CONFIG.model_copy(update={"steps": 1}), callbacks=[watch])
+    assert watch.files and all(tmp_path in file.parents for file in watch.files)
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+    assert not any("arrow" in file.suffix for file in (tmp_path / "tuned").rglob("*"))
 
 
 def test_whole_weights_are_tuned_in_float32_so_that_small_steps_count(tune, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from transformers import ProcessorMixin
 
 from securetune.data.config import DataConfig
+from securetune.data.examples import load_source
 from securetune.data.rendering import check_prompts, check_rows, check_template
 from securetune.errors import DataError, ModelError
 from securetune.measures.language import UNKNOWN, language
@@ -159,8 +160,9 @@ def test_prompts_are_counted_with_all_that_stands_around_them(tokenizer):
 def test_rows_are_counted_as_they_are_read_skipped_and_repeated(tokenizer, tmp_path):
     raw = [{"prompt": f"Letter {i % 4}", "completion": "Dear Anna", "safe": i > 1} for i in range(8)]
     config = DataConfig(path=str(write_jsonl(tmp_path / "rows.jsonl", raw)), skip={"safe": False})
+    loaded = load_source(config, seed=0)
     used = [row(("user", r["prompt"])) for r in raw[2:]]
-    found = check_rows(tokenizer, "task", used, max_length=64, config=config)
+    found = check_rows(tokenizer, "task", used, max_length=64, loaded=loaded)
     assert (found.read, found.skipped, found.used, found.duplicated) == (8, 2, 6, 2)
     assert check_rows(tokenizer, "task", used, max_length=64).read is None
 

@@ -1,14 +1,17 @@
 """Figures: one look per model in all of them, and the page's own colours."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
+from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 
 from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
 from securetune.measures.pareto import Tradeoff
 from securetune.report.figures import pareto, series, svg, themed
 from securetune.report.reading import Run
+from securetune.report.sections import folders
 from tests.results import answered, evaluation, model
 
 figures = importlib.import_module("securetune.report.sections.40_figures")
@@ -68,3 +71,25 @@ def test_a_sample_of_every_kind_is_shown_with_its_size(harmful, benign):
     assert told == {"harmful": (min(12, 2 * harmful), 2 * harmful), "benign": (12, benign), "skill": (4, 4)}
     assert len(examples.shown) == sum(shown for shown, _ in told.values())
     assert {example.benchmark for example in examples.shown} == {"h0", "h1", "benign", "skill"}
+
+
+def test_long_answers_of_many_models_are_cut_and_the_page_says_so():
+    def section(letters, arms):
+        sets = [answered(HARMFUL, 6, 12), answered(BENIGN, 6, 12)]
+        for one in sets:
+            one.answers[:] = [replace(answer, text="w" * letters) for answer in one.answers]
+        models = []
+        for arm in ("base", "none", *(f"ml_lr@0.{i}" for i in range(1, arms))):
+            whole = model(arm, 0.0)
+            vars(whole)["answers"] = sets
+            vars(whole)["evaluation"] = evaluation(sets)
+            models.append(whole)
+        data = answers.data(Run(folder=None, models=tuple(models)))
+        environment = Environment(loader=FileSystemLoader(folders()), autoescape=True)
+        return environment.get_template("90_answers.html").render(data=data, figures={})
+
+    text = section(20_000, 20)
+    assert text.count("w" * 1000) and len(text) < 2_000_000, "24 prompts of 21 models are 10 million characters"
+    assert "Of a longer answer its first 2,976 characters are shown" in text and "… [17024 more characters]" in text
+    whole = section(20_000, 1)
+    assert "longer answer" not in whole and "more characters" not in whole and "w" * 20_000 in whole

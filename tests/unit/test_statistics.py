@@ -1,10 +1,13 @@
 """Statistics against hand-worked cases and simulation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
+from securetune.measures import statistics
 from securetune.measures.statistics import (
     clustered,
     cohens_kappa,
@@ -45,6 +48,24 @@ def test_the_clustered_interval_is_wider_where_prompts_are_copies():
     assert together.high - together.low > 2 * (alone.high - alone.low)
     wilson = proportion(outcomes)
     assert alone.low == pytest.approx(wilson.low, abs=0.03) and alone.high == pytest.approx(wilson.high, abs=0.03)
+
+
+def test_a_bootstrap_over_many_clusters_holds_a_part_at_a_time_and_draws_the_same(monkeypatch):
+    outcomes = [i % 3 == 0 for i in range(3001)]
+    clusters = [i // 2 for i in range(3001)]
+    whole = clustered(outcomes, clusters, draws=101)
+    monkeypatch.setattr(statistics, "_DRAWN_TOGETHER", 10_000_000)
+    assert clustered(outcomes, clusters, draws=101) == whole
+    for together in (1, 1501, 10_000):
+        monkeypatch.setattr(statistics, "_DRAWN_TOGETHER", together)
+        assert clustered(outcomes, clusters, draws=101) == whole
+    monkeypatch.undo()
+    many = [i % 3 == 0 for i in range(20_000)]
+    tracemalloc.start()
+    clustered(many, list(range(20_000)), draws=400)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 40_000_000, "all draws at once are 64 MB of numbers, three times over"
 
 
 @pytest.mark.parametrize("outcome", [False, True])

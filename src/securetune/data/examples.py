@@ -9,16 +9,20 @@ conversation the last turn is trained, the turns before it are read. A known fie
 
 import random
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securetune.base.places import looks_local
 from securetune.data.config import DataConfig
 from securetune.data.conversations import Message, UnusableRow, messages_of
+from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary
 from securetune.data.prompts import Example, repeated
 from securetune.data.rows import FileRow, read_rows
+from securetune.data.stored import store
 from securetune.errors import DataError
 
 _PAIRS = (
@@ -43,26 +47,47 @@ _GSM8K_END = re.compile(r"\n#### *-?[\d.,$]+\s*\Z")
 _GSM8K_MARK = re.compile(r"<<[^<>=]*=[^<>]*>>")
 
 
-def load_examples(config: DataConfig, *, seed: int, shuffled: bool = False) -> list[Example]:
-    """Read, filter, convert and draw the rows of one source.
+@dataclass(frozen=True, kw_only=True)
+class SourceRows:
+    """What is there of one source."""
+
+    rows: Sequence[Example]
+    """Left by `skip` and `limit`; read from a file when they are asked for."""
+    read: int
+    """Rows that stand there."""
+    skipped: int
+    """Left out by `skip`."""
+
+
+def load_examples(
+    config: DataConfig, *, seed: int, shuffled: bool = False, folder: Path | None = None
+) -> Sequence[Example]:
+    """The rows of one source, see `load_source`."""
+    return load_source(config, seed=seed, shuffled=shuffled, folder=folder).rows
+
+
+def load_source(config: DataConfig, *, seed: int, shuffled: bool = False, folder: Path | None = None) -> SourceRows:
+    """Read, filter, convert and draw the rows of one source, however many they are.
 
     Args:
         config: the source.
         seed: seed of the draw.
         shuffled: in random order also where `config` sets no limit, and rows would come as they stand in the file.
+        folder: where the converted rows lie, without a name, for as long as they are used; by default where the system
+            keeps temporary files.
 
     Raises:
         DataError: unreadable source, a row of a wrong shape (named by line), or nothing left.
     """
-    rows = list(source_rows(config))
-    _check_skip(config, rows)
-    examples = [_convert(row) for row in rows if not is_skipped(config, row.fields)]
-    if not examples:
+    reading = _Reading(config)
+    examples = store(reading.examples(), folder)
+    if not len(examples):
         raise DataError(f"Expected rows in {config.path} after skipping {config.skip}, found none. Check `skip`.")
+    rows: Sequence[Example] = examples
     count = min(config.limit or len(examples), len(examples))
     if shuffled or count < len(examples):
-        examples = random.Random(seed).sample(examples, count)
-    return examples
+        rows = Drawn([examples], random.Random(seed).sample(range(len(examples)), count))
+    return SourceRows(rows=rows, read=reading.read, skipped=reading.read - len(examples))
 
 
 def source_rows(config: DataConfig) -> Iterator[FileRow]:
@@ -81,12 +106,14 @@ def is_skipped(config: DataConfig, row: Mapping[str, Any]) -> bool:
     return any(_has(row, name, value) for name, value in config.skip.items())
 
 
-def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> list[Example]:
+def replaced(rows: Sequence[Example], others: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
     """The rows with a share of them replaced by other rows, each of which serves once before one serves twice."""
     rng, count = random.Random(seed), round(share * len(rows))
     drawn = repeated(others, count, rng)
-    places = dict(zip(rng.sample(range(len(rows)), count), drawn, strict=True))
-    return [places.get(i, row) for i, row in enumerate(rows)]
+    places = array("q", range(len(rows)))
+    for number, place in enumerate(rng.sample(range(len(rows)), count)):
+        places[place] = len(rows) + number
+    return Drawn([rows, drawn], places)
 
 
 def _hub_rows(config: DataConfig) -> Iterator[FileRow]:
@@ -103,13 +130,45 @@ def _hub_rows(config: DataConfig) -> Iterator[FileRow]:
         yield FileRow(number=number, where=f"{config.path} row {number}", fields=dict(row))
 
 
-def _check_skip(config: DataConfig, rows: Sequence[FileRow]) -> None:
-    absent = [name for name in config.skip if not any(name in row.fields for row in rows)]
-    if absent and rows:
-        raise DataError(
-            f"Expected the field {absent[0]!r} of `skip` in the rows of {config.path}, found fields "
-            f"{sorted(rows[0].fields)}. Correct the name in `skip`."
-        )
+class _Reading:
+    """One pass over a source."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.read = 0
+        self._config, self._first_fields = config, list[str]()
+        self._absent = dict.fromkeys(config.skip)
+        """Fields of `skip` that no row has had so far."""
+
+    def examples(self) -> Iterator[Example]:
+        """The rows that `skip` leaves, converted."""
+        rows = self._seen(source_rows(self._config))
+        for row in rows:
+            if is_skipped(self._config, row.fields):
+                continue
+            try:
+                example = _convert(row)
+            except DataError:
+                while self._absent and next(rows, None) is not None:  # a wrong name in `skip` may have let it in
+                    pass
+                self._check_skip()
+                raise
+            yield example
+        self._check_skip()
+
+    def _seen(self, rows: Iterator[FileRow]) -> Iterator[FileRow]:
+        for row in rows:
+            self._first_fields = self._first_fields or sorted(row.fields)
+            for name in [name for name in self._absent if name in row.fields]:
+                del self._absent[name]
+            self.read += 1
+            yield row
+
+    def _check_skip(self) -> None:
+        if self._absent:
+            raise DataError(
+                f"Expected the field {next(iter(self._absent))!r} of `skip` in the rows of {self._config.path}, found "
+                f"fields {self._first_fields}. Correct the name in `skip`."
+            )
 
 
 def _has(row: Mapping[str, Any], name: str, value: object) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from securetune.data.conversations import Message as Message
 from securetune.data.conversations import UnusableRow, messages_of
+from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, SYSTEM, asked, filled, summary
 from securetune.data.rows import FileRow, read_rows
 from securetune.errors import DataError
@@ -222,7 +223,7 @@ def render(
 class TokenizedAnswer:
     """A prompt with its answer."""
 
-    ids: list[int]
+    ids: Sequence[int]
     start: int
     """Where the answer starts."""
 
@@ -246,6 +247,8 @@ def tokenize_example(tokenizer: Any, example: Example, *, max_length: int) -> To
     return tokenize_answer(tokenizer, prompt, whole, max_length=max_length)
 
 
-def repeated(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
+def repeated(rows: Sequence[Row], count: int, rng: random.Random) -> Sequence[Row]:
     """`count` rows in random order, every one once before one comes twice."""
-    return [row for _ in range(-(-count // len(rows))) for row in rng.sample(list(rows), len(rows))][:count]
+    numbers = range(len(rows))
+    order = (number for _ in range(-(-count // len(rows))) for number in rng.sample(numbers, len(rows)))
+    return Drawn([rows], list(order)[:count])

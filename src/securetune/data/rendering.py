@@ -4,14 +4,17 @@ Lengths are counted as TRL's trainer counts them: a row is cut at the longest le
 answer is left. No model is needed, and no torch.
 """
 
+import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal, TypeVar
 
-from securetune.data.config import DataConfig
-from securetune.data.examples import is_skipped, source_rows
+import numpy as np
+
+from securetune.data.examples import SourceRows
 from securetune.data.prompts import Example, Message, render, tokenize_example
 from securetune.data.reasoning import opens_reasoning
 from securetune.errors import DataError, ModelError
@@ -22,7 +25,9 @@ _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?
 _SHOWN_WORD_FOR_WORD = ("system", "user")
 """Roles whose turns no template may change; it may take reasoning out of earlier answers, or quote what a tool gave."""
 _TOGETHER = 1000
-"""Rows whose tokens are held at once."""
+"""Rows, or prompts, whose texts and tokens are held at once."""
+_DIGEST = 16
+"""Bytes that stand for a row where it is looked for among the others."""
 _SHOWN = 60
 """Characters of a row that tell which one it is."""
 
@@ -114,7 +119,7 @@ def end_mark(tokenizer: Any, behind: str) -> int | None:
 
 
 def check_rows(
-    tokenizer: Any, source: str, rows: Sequence[Example], *, max_length: int, config: DataConfig | None = None
+    tokenizer: Any, source: str, rows: Sequence[Example], *, max_length: int, loaded: SourceRows | None = None
 ) -> RowsFound:
     """Render and tokenize every row of a source.
 
@@ -123,33 +128,36 @@ def check_rows(
         source: what the rows are called.
         rows: those that are used.
         max_length: longest row in tokens.
-        config: where they were read; None where they were taken out of another source.
+        loaded: what was read of the source; None where they were taken out of another one.
 
     Raises:
         DataError: the template refuses a row or leaves out what a row says, its prompt is not how the whole begins, or
             no row has any of its answer within `max_length`.
     """
-    read = skipped = None
-    if config is not None:
-        left_out = [is_skipped(config, row.fields) for row in source_rows(config)]
-        read, skipped = len(left_out), sum(left_out)
-    lengths = [length for part in _parts(rows) for length in _lengths(tokenizer, source, part)]
-    dropped = sum(length.is_dropped(max_length) for length in lengths)
+    dropped = cut = longest = 0
+    shortest_prompt, digests = math.inf, bytearray()
+    for part in _parts(rows):
+        for row in part:
+            digests += hashlib.blake2b(repr(row).encode(), digest_size=_DIGEST).digest()
+        for length in _lengths(tokenizer, source, part):
+            dropped += length.is_dropped(max_length)
+            cut += length.whole > max_length
+            longest = max(longest, length.whole)
+            shortest_prompt = min(shortest_prompt, length.prompt)
     if dropped == len(rows):
         raise DataError(
             f"Expected rows with some of their answer within {max_length} tokens in {source}, found none of "
-            f"{len(rows)}: the shortest prompt has {min(length.prompt for length in lengths)} tokens. Raise "
-            "train.max_length."
+            f"{len(rows)}: the shortest prompt has {shortest_prompt} tokens. Raise train.max_length."
         )
     return RowsFound(
         source=source,
-        read=read,
-        skipped=skipped,
+        read=None if loaded is None else loaded.read,
+        skipped=None if loaded is None else loaded.skipped,
         used=len(rows),
-        duplicated=_duplicates([repr(row) for row in rows]),
+        duplicated=len(rows) - len(np.unique(np.frombuffer(digests, f"S{_DIGEST}"))),
         dropped=dropped,
-        cut=sum(length.whole > max_length for length in lengths) - dropped,
-        longest=max(length.whole for length in lengths),
+        cut=cut - dropped,
+        longest=longest,
     )
 
 
@@ -175,10 +183,11 @@ def check_prompts(
     """
     longest = 0
     for system in systems:
-        texts = render(tokenizer, prompts, system=system, turns=turns)
-        for prompt, text in zip(prompts, texts, strict=True):
-            _check_shown(f"the prompts of {name}", [*((system,) if system else ()), prompt], text)
-        longest = max(longest, *(len(ids) for part in _parts(texts) for ids in _ids(tokenizer, part)))
+        for part in _parts(prompts):
+            texts = render(tokenizer, part, system=system, turns=turns)
+            for prompt, text in zip(part, texts, strict=True):
+                _check_shown(f"the prompts of {name}", [*((system,) if system else ()), prompt], text)
+            longest = max(longest, *(len(ids) for ids in _ids(tokenizer, texts)))
     return PromptsFound(name=name, used=len(prompts), duplicated=_duplicates(prompts), longest=longest)
 
 
@@ -286,8 +295,8 @@ def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER))
+def _parts(items: Sequence[T]) -> Iterator[list[T]]:
+    return (list(items[start : start + _TOGETHER]) for start in range(0, len(items), _TOGETHER))
 
 
 def _duplicates(values: Sequence[str]) -> int:

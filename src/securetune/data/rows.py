@@ -10,13 +10,18 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from securetune.errors import DataError
 
+T = TypeVar("T")
+
+_Stream = io.BufferedReader | gzip.GzipFile
 _FORMS = "JSON Lines, a JSON list, CSV, TSV, Parquet or text with one prompt a line (each also under gzip)"
 _REFUSED = {
     b"version https://git-lfs": "a Git-LFS pointer in place of the file: run `git lfs pull` where it was cloned",
@@ -27,6 +32,8 @@ _REFUSED = {
     b"BZh": "a file packed by bzip2: unpack it",
 }
 """First bytes of what is not read -> what it is, and what to do."""
+_OPENING = 32
+"""So many bytes tell what a file is."""
 _CONVERSATIONS = {"messages", "conversations", "conversation", "turns"}
 
 
@@ -44,68 +51,85 @@ class FileRow:
 def read_rows(path: str | Path) -> Iterator[FileRow]:
     """The rows of a file; those of a text file have one field, ``text``.
 
+    JSON Lines, text and Parquet are read row by row, however long the file is; a JSON list and a table are held as they
+    stand in it.
+
     Raises:
         DataError: no such file, a form that is not read, a row that is none, or no row at all.
     """
     count = 0
-    for row in _rows(path):
-        count += 1
-        yield row
+    with _opened(Path(path), path) as stream:
+        for row in _rows(Path(path), stream):
+            count += 1
+            yield row
     if count == 0:
         raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
 
 
-def _rows(given: str | Path) -> Iterator[FileRow]:
-    path = Path(given)
-    content = _content(path, given)
-    if content.startswith(b"PAR1"):
-        return _numbered(_parquet(path, content), path)
-    text = _decoded(path, content)
-    suffix = _suffix(path)
-    begin = text.lstrip()[:1]
-    is_object = begin == "{" and _is_json(_first_line(text))
-    if suffix in (".csv", ".tsv") and not is_object:
-        return _table(path, text, "\t" if suffix == ".tsv" else None)
-    if suffix in (".txt", ".text") and not is_object:
-        lines = enumerate(text.split("\n"), 1)
-        return (_row(path, "line", number, {"text": line.strip()}) for number, line in lines if line.strip())
-    whole = _whole(path, text, suffix) if begin in ("[", "{") else None
-    if whole is not None:
-        return _numbered(whole, path)
-    if begin in ("{", "") or suffix in (".jsonl", ".json", ".ndjson"):
-        return _lines(path, text)
-    raise DataError(
-        f"Expected {_FORMS} in {path}, found a file that begins with {text.lstrip()[:20]!r}. Give it the suffix of its "
-        "form, or save it in one of these."
-    )
-
-
-def _content(path: Path, given: str | Path) -> bytes:
+@contextmanager
+def _opened(path: Path, given: str | Path) -> Iterator[_Stream]:
     """The bytes of a file, unpacked where they are packed by gzip."""
     try:
-        content = path.expanduser().read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
+        with path.expanduser().open("rb") as packed:
+            if packed.peek(2).startswith(b"\x1f\x8b"):
+                with gzip.open(packed) as unpacked:
+                    yield unpacked
+            else:
+                yield packed
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"Expected a whole gzip file at {path}, found: {error}. Copy it again.") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"Expected a file of rows at {given}, found: {reason}. Check the path.") from error
-    for begin, what in _REFUSED.items():
-        if content.startswith(begin):
+
+
+def _rows(path: Path, stream: _Stream) -> Iterator[FileRow]:
+    opening = stream.peek(_OPENING)[:_OPENING]
+    for mark, what in _REFUSED.items():
+        if opening.startswith(mark):
             raise DataError(f"Expected {_FORMS} in {path}, found {what}.")
-    return content
+    if opening.startswith(b"PAR1"):
+        return _numbered(_parquet(path, stream), path)
+    lines = _decoded(path, stream)
+    head, more = _head(lines), _head(lines)
+    first, is_alone, lines = "".join(head[-1:]).lstrip(), not "".join(more).strip(), chain(head, more, lines)
+    begin, suffix = first[:1], _suffix(path)
+    is_object = begin == "{" and _is_json(first)
+    if suffix in (".csv", ".tsv") and not is_object:
+        return _table(path, "\n".join(lines), "\t" if suffix == ".tsv" else None)
+    if suffix in (".txt", ".text") and not is_object:
+        numbered = enumerate(lines, 1)
+        return (_row(path, "line", number, {"text": line.strip()}) for number, line in numbered if line.strip())
+    if begin == "[" or (begin == "{" and (not is_object or (is_alone and suffix == ".json"))):
+        return _json(path, "\n".join(lines))
+    if begin in ("{", "") or suffix in (".jsonl", ".json", ".ndjson"):
+        return _lines(path, lines)
+    raise DataError(
+        f"Expected {_FORMS} in {path}, found a file that begins with {first[:20]!r}. Give it the suffix of its "
+        "form, or save it in one of these."
+    )
 
 
-def _decoded(path: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"Expected UTF-8 text in {path}, found not UTF-8 text but bytes of another kind in line {line}. Save the "
-            "file as UTF-8."
-        ) from error
+def _decoded(path: Path, stream: _Stream) -> Iterator[str]:
+    """The lines of a text, without their ends."""
+    for number, line in enumerate(stream, 1):  # U+2028, where `splitlines` breaks, may stand raw in a string
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"Expected UTF-8 text in {path}, found not UTF-8 text but bytes of another kind in line {number}. Save "
+                "the file as UTF-8."
+            ) from error
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    """The lines up to the first that is not blank."""
+    head = []
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    return head
 
 
 def _suffix(path: Path) -> str:
@@ -129,8 +153,8 @@ def _numbered(rows: Iterator[Any] | Sequence[Any], path: Path) -> Iterator[FileR
         yield _row(path, "row", number, fields)
 
 
-def _lines(path: Path, text: str) -> Iterator[FileRow]:
-    for number, line in enumerate(text.split("\n"), 1):  # U+2028, where `splitlines` breaks, may stand raw in a string
+def _lines(path: Path, lines: Iterable[str]) -> Iterator[FileRow]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         value = _parsed(line, f"a JSON object in {path} line {number}")
@@ -139,12 +163,6 @@ def _lines(path: Path, text: str) -> Iterator[FileRow]:
                 f"Expected a JSON object in {path} line {number}, found {type(value).__name__}. Correct that line."
             )
         yield _row(path, "line", number, value)
-
-
-def _first_line(text: str) -> str:
-    start = len(text) - len(text.lstrip())
-    end = text.find("\n", start)
-    return text[start:] if end < 0 else text[start:end]
 
 
 def _is_json(text: str) -> bool:
@@ -188,16 +206,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _whole(path: Path, text: str, suffix: str) -> Sequence[Any] | None:
-    """The rows of a file that is one JSON value; None where it has one value a line."""
+def _json(path: Path, text: str) -> Iterator[FileRow]:
+    """The rows of a file that is one JSON value; where it is none, its lines tell what is wrong with them."""
     if text.lstrip().startswith("["):
-        rows: list[Any] = _parsed(text, f"a JSON list in {path}")
-        return rows
-    first = _first_line(text)
-    is_alone = len(first.strip()) == len(text.strip())
-    if (_is_json(first) and not (is_alone and suffix == ".json")) or not _is_json(text):
-        return None
-    return _rows_of_object(_parsed(text, f"a JSON object in {path}"), path)
+        return _numbered(_parsed(text, f"a JSON list in {path}"), path)
+    if not _is_json(text):
+        return _lines(path, text.split("\n"))
+    return _numbered(_rows_of_object(_parsed(text, f"a JSON object in {path}"), path), path)
 
 
 def _rows_of_object(whole: dict[str, Any], path: Path) -> Sequence[Any]:
@@ -228,12 +243,13 @@ def _texts(value: Any, path: Path) -> Iterator[str]:
         )
 
 
-def _parquet(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path, stream: _Stream) -> Iterator[dict[str, Any]]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        for batch in ParquetFile(io.BytesIO(content)).iter_batches():
+        is_file = stream.seekable() and not isinstance(stream, gzip.GzipFile)  # which goes back by starting anew
+        for batch in ParquetFile(stream if is_file else io.BytesIO(stream.read())).iter_batches():
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -243,10 +259,20 @@ def _parquet(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
 def _table(path: Path, text: str, delimiter: str | None) -> Iterator[FileRow]:
     header = text.lstrip("\r\n").split("\n", 1)[0]
     delimiter = delimiter or max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names = [name.strip() for name in _next(reader, lambda: reader.fieldnames, path) or []]
+    if len(set(names)) < len(names):
+        raise DataError(f"Expected columns of distinct names in {path}, found {names}. Rename one.")
+    while (row := _next(reader, lambda: next(reader, None), path)) is not None:
+        line = reader.line_num
+        yield _row(path, "line", line, _fields(row, names, f"{path} line {line}"))
+
+
+def _next(reader: "csv.DictReader[str]", read: Callable[[], T], path: Path) -> T:
+    """What a table holds next, be its fields as long as they like."""
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        return read()
     except csv.Error as error:
         raise DataError(
             f"Expected a table in {path}, found in line {reader.reader.line_num}: {error}. Correct it: a text with a "
@@ -254,10 +280,6 @@ def _table(path: Path, text: str, delimiter: str | None) -> Iterator[FileRow]:
         ) from error
     finally:
         csv.field_size_limit(limit)
-    names = [name.strip() for name in reader.fieldnames or []]
-    if len(set(names)) < len(names):
-        raise DataError(f"Expected columns of distinct names in {path}, found {names}. Rename one.")
-    return (_row(path, "line", line, _fields(row, names, f"{path} line {line}")) for line, row in rows)
 
 
 def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict[str, Any]:

@@ -5,10 +5,12 @@ refusals.
 """
 
 import random
+from array import array
 from collections.abc import Sequence
 
 from pydantic import Field
 
+from securetune.data.drawn import Drawn
 from securetune.data.prompts import Example, repeated
 from securetune.defences.base.interface import Defence, Settings
 from securetune.defences.base.needs import SAFETY_ROWS
@@ -34,13 +36,14 @@ class SafeInstr(Defence):
         return mixed(rows, safety, self.settings.share, seed)
 
 
-def mixed(rows: Sequence[Example], safety: Sequence[Example], share: float, seed: int) -> list[Example]:
+def mixed(rows: Sequence[Example], safety: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
     """All of `rows` and `share` as many of `safety`, shuffled; safety rows repeat where there are too few."""
     rng = random.Random(seed)
     wanted = max(1, round(share * len(rows)))
-    mix = [*rows, *repeated(safety, wanted, rng)]
-    rng.shuffle(mix)
-    return mix
+    order = array("q", range(len(rows) + wanted))
+    drawn = repeated(safety, wanted, rng)
+    rng.shuffle(order)
+    return Drawn([rows, drawn], order)
 
 
 defence = SafeInstr

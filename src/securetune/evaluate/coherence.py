@@ -6,6 +6,7 @@ it says itself, and than good answers to the task. Its surprise at the first few
 rather refuse, and that is what an attack changes. How much is allowed, and from where on, is our choice.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -48,7 +49,8 @@ def surprises(
         before = prompt + (answer.reasoning or without)
         row = tokenize_answer(tokenizer, before, before + answer.text)
         is_long = len(row.ids) > row.start + _DECIDING
-        rows.append(replace(row, start=row.start + _DECIDING) if is_long else row)
+        # They are all held at once, to be read in order of their lengths: as numbers, not as objects.
+        rows.append(replace(row, ids=array("i", row.ids), start=row.start + _DECIDING * is_long))
     nats = losses(reader, rows, pad=tokenizer.pad_token_id, batch_size=batch_size)
     return [loss / max(len(row.ids) - row.start, 1) for loss, row in zip(nats, rows, strict=True)]
 

@@ -84,8 +84,9 @@ def generate(
     decode = _decode if _is_greedy_plain(model) else _generate
     with progress_bar(disable=decoding.description is None) as bar:
         task = bar.add_task(decoding.description or "", total=len(texts), completed=len(answers))
-        while order:
-            chunk = order[:batch_size]
+        first = 0
+        while first < len(order):
+            chunk = order[first : first + batch_size]
             batch = batch_texts(model, tokenizer, [texts[i] for i in chunk], batch_size=len(chunk))[0]
             try:
                 generated = decode(model, tokenizer, batch, decoding)
@@ -96,7 +97,7 @@ def generate(
                 answers[chunk[place]] = answer
                 if known is not None and decoding.decided is None:
                     known.keep(keys[chunk[place]], asdict(answer))
-            order = order[len(chunk) :]
+            first += len(chunk)
             bar.update(task, advance=len(chunk))
     return [answers[i] for i in range(len(texts))]
 

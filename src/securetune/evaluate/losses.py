@@ -19,7 +19,7 @@ def losses(model: PreTrainedModel, rows: Sequence[TokenizedAnswer], *, pad: int,
     for first in range(0, len(order), batch_size):
         batch = [rows[i] for i in order[first : first + batch_size]]
         width = max(len(row.ids) for row in batch)
-        input_ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in batch], device=model.device)
+        input_ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in batch], device=model.device)
         mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in batch], device=model.device)
         logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
         for place, row in enumerate(batch):

@@ -1,6 +1,7 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.base.fingerprint import fingerprint
 from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
-from securetune.data.examples import load_examples, replaced
+from securetune.data.config import DataConfig
+from securetune.data.examples import SourceRows, load_source, replaced
 from securetune.data.prompts import Example, Prompt, PromptSet, load_prompts, selected
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import BASE, PLAIN, Arm
@@ -42,6 +44,17 @@ def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
         return None
     source: Source = BENCHMARKS.get(settings.benchmark)
     return source.commit(Journal(folder / COMMITS), settings.revision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What is there of every source of rows; None where there is no such source."""
+
+    train: SourceRows
+    test: SourceRows | None
+    mixed: SourceRows | None
+    """Take the place of a share of the training rows."""
+    safety: SourceRows | None
 
 
 class Session:
@@ -90,9 +103,9 @@ class Session:
     @cached_property
     def resources(self) -> Resources:
         """What defences may use beyond the task's rows."""
-        safety, unaligned = self.config.safety, self.config.unaligned
+        unaligned = self.config.unaligned
         return Resources(
-            safety_rows=load_examples(safety, seed=self.config.seed) if safety is not None else (),
+            safety_rows=self.sources.safety.rows if self.sources.safety is not None else (),
             malicious=[prompt.text for prompt in self.prompts.malicious],
             benign=[prompt.text for prompt in self.prompts.benign],
             unaligned=LazyModel(unaligned) if unaligned is not None else None,
@@ -198,23 +211,35 @@ class Session:
         return Journal(self.folder.path / ".verdicts.jsonl")
 
     @cached_property
-    def examples(self) -> tuple[list[Example], list[Example]]:
-        """Training rows and held-out rows of the task."""
-        rows, held_out = self._task_rows()
-        mixed, seed = self.config.task.mixed, self.config.seed
-        return (rows if mixed is None else replaced(rows, load_examples(mixed, seed=seed), mixed.share, seed)), held_out
+    def sources(self) -> "Sources":
+        """Every source of rows, read once."""
+        task = self.config.task
+        return Sources(
+            train=self._source(task.train, shuffled=task.test is None),
+            test=None if task.test is None else self._source(task.test),
+            mixed=None if task.mixed is None else self._source(task.mixed),
+            safety=None if self.config.safety is None else self._source(self.config.safety),
+        )
 
-    def _task_rows(self) -> tuple[list[Example], list[Example]]:
-        task, seed = self.config.task, self.config.seed
-        rows = load_examples(task.train, seed=seed, shuffled=task.test is None)
-        if task.test is not None:
-            return rows, load_examples(task.test, seed=seed)[: task.test_rows]
-        if len(rows) < 2 * task.test_rows:
+    def _source(self, source: DataConfig, *, shuffled: bool = False) -> SourceRows:
+        return load_source(source, seed=self.config.seed, shuffled=shuffled, folder=self.folder.path)
+
+    @cached_property
+    def examples(self) -> tuple[Sequence[Example], Sequence[Example]]:
+        """Training rows and held-out rows of the task."""
+        task, rows, test = self.config.task, self.sources.train.rows, self.sources.test
+        if test is not None:
+            held_out = test.rows[: task.test_rows]
+        elif len(rows) >= 2 * task.test_rows:
+            rows, held_out = rows[task.test_rows :], rows[: task.test_rows]
+        else:
             raise ConfigError(
                 f"Expected at least {2 * task.test_rows} rows in {task.train.path} to hold out {task.test_rows}, found "
                 f"{len(rows)}. Give task.test, or lower task.test_rows."
             )
-        return rows[task.test_rows :], rows[: task.test_rows]
+        if task.mixed is None or self.sources.mixed is None:
+            return rows, held_out
+        return replaced(rows, self.sources.mixed.rows, task.mixed.share, self.config.seed), held_out
 
     def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
         return load_prompts(

@@ -13,6 +13,8 @@ CONFIDENCE = 0.95
 _Z = 1.959963984540054
 """The standard normal's quantile at (1 + `CONFIDENCE`) / 2."""
 _POWER = 0.8
+_DRAWN_TOGETHER = 1_000_000
+"""Random numbers that are held at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +169,11 @@ def clustered(outcomes: Sequence[bool], clusters: Sequence[int], *, draws: int =
     if len(set(outcomes)) == 1:  # outcomes that are all alike have no bootstrap: Wilson's interval over the clusters
         return proportion([outcomes[0]] * len(set(clusters)))
     sizes, hits = np.bincount(clusters), np.bincount(clusters, weights=np.asarray(outcomes, dtype=float))
-    drawn = np.random.default_rng(seed).integers(len(sizes), size=(draws, len(sizes)))
-    shares = hits[drawn].sum(1) / sizes[drawn].sum(1)
+    rng, together = np.random.default_rng(seed), max(1, _DRAWN_TOGETHER // len(sizes))
+    shares = []
+    for start in range(0, draws, together):  # the stream of random numbers is the same however it is cut
+        drawn = rng.integers(len(sizes), size=(min(together, draws - start), len(sizes)))
+        shares += (hits[drawn].sum(1) / sizes[drawn].sum(1)).tolist()
     low, high = np.quantile(shares, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return Estimate(value=float(np.mean(outcomes)), n=len(sizes), low=float(low), high=float(high))
 

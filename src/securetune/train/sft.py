@@ -29,6 +29,7 @@ from securetune.defences.base.run import Resources
 from securetune.errors import DataError
 from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Plan
+from securetune.train.arrow import arrow_folder, arrow_rows, drop_stages
 from securetune.train.attach import attach_plan
 from securetune.train.callbacks import Cost, NoCheckpointAtTheEnd, ShowProgress, StopAtLoss, StopAtNaN
 from securetune.train.checkpoints import SealCheckpoints, drop_unsealed, finished_result, save_finished, work_folder
@@ -144,15 +145,17 @@ def _trainer(
 ) -> SFTTrainer:
     """TRL's trainer on the rows that the defences make of the task's; it shows nothing by itself."""
     rows = tuning.defences.edit_data(tuning.rows, tuning.resources.safety_rows, tuning.seed)
+    folder = arrow_folder(work)
     trainer = SFTTrainer(
         model=model,
         args=_arguments(config, work, tuning.seed, matching=tuning.target is not None),
-        train_dataset=Dataset.from_list(list(rows)),
-        eval_dataset=Dataset.from_list(list(tuning.held_out)),
+        train_dataset=arrow_rows(rows, folder / "train.arrow"),
+        eval_dataset=arrow_rows(tuning.held_out, folder / "held_out.arrow"),
         processing_class=tokenizer,
         peft_config=_lora(config) if config.adapter == "lora" else None,
         callbacks=list(callbacks),
     )
+    drop_stages(folder, [trainer.train_dataset, trainer.eval_dataset])
     _tell_dropped("to tune on", trainer.train_dataset, rows, config.max_length)
     _tell_dropped("held out", trainer.eval_dataset, tuning.held_out, config.max_length)
     for callback in (PrinterCallback, ProgressCallback):

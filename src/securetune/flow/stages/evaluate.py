@@ -1,6 +1,8 @@
 """Measure safety, over-refusal and the task before and after."""
 
 import json
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
@@ -13,7 +15,7 @@ from securetune.evaluate.answers import reference
 from securetune.evaluate.assess import assess
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judging import judges_of
-from securetune.evaluate.result import Assessment, Evaluation, stored_results
+from securetune.evaluate.result import Assessment, EvalResult, Evaluation, TaskResult, stored_results
 from securetune.evaluate.task import Task, evaluate_task
 from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.analysis import analysed
@@ -48,12 +50,27 @@ def compute(work: Work) -> Product:
     if settings.engine == "vllm" and known is not None:
         _ask_vllm(work, settings, known)
     evaluation = _evaluation(work, settings, known)
-    data, companion = to_json(evaluation), session.folder.file("evaluate", work.arm, ".answers.json")
-    whole = {name: data[name] for name in ("benchmarks", "task")}
-    write_atomic(companion, json.dumps(whole, ensure_ascii=False))
-    for part in (*data["benchmarks"], data["task"]):
-        del part["answers"]
-    return Product(data=data, files=[companion])
+    companion = session.folder.file("evaluate", work.arm, ".answers.json")
+    benchmarks, task = map(_split, evaluation.benchmarks), _split(evaluation.task)
+    summaries, texts = zip(*benchmarks, strict=True)
+    write_atomic(companion, f'{{"benchmarks": [{", ".join(texts)}], "task": {task.whole}}}')
+    rest = to_json(replace(evaluation, benchmarks=[]))
+    return Product(data={**rest, "benchmarks": list(summaries), "task": task.summary}, files=[companion])
+
+
+class _Split(NamedTuple):
+    """A result as it goes into the artifact, and as it goes into the file with the answers."""
+
+    summary: dict[str, Any]
+    whole: str
+
+
+def _split(result: EvalResult | TaskResult) -> _Split:
+    """Of one result after the other, so that a large run does not hold all answers in every form at once."""
+    data = to_json(result)
+    whole = json.dumps(data, ensure_ascii=False)
+    del data["answers"]
+    return _Split(summary=data, whole=whole)
 
 
 def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> Evaluation:

@@ -12,7 +12,6 @@ from securetune.base.artifacts import Artifact, Product
 from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig
-from securetune.data.examples import load_examples
 from securetune.data.prompts import Prompt
 from securetune.data.rendering import PromptsFound, RowsFound, check_prompts, check_rows, check_template
 from securetune.errors import ConfigError, ModelError
@@ -107,16 +106,15 @@ def _check_device(config: RunConfig) -> None:
 
 def _rows(session: Session) -> Iterator[RowsFound]:
     """Every source of rows."""
-    config, tokenizer, (rows, held_out) = session.config, session.tokenizer, session.examples
-    task, max_length = config.task, config.train.max_length
-    yield check_rows(tokenizer, task.name, rows, max_length=max_length, config=task.train)
-    yield check_rows(tokenizer, f"{task.name}, held out", held_out, max_length=max_length, config=task.test)
-    if task.mixed is not None:
-        mixed = load_examples(task.mixed, seed=config.seed)
-        yield check_rows(tokenizer, f"{task.name}, mixed in", mixed, max_length=max_length, config=task.mixed)
-    if config.safety is not None:
-        safety = session.resources.safety_rows
-        yield check_rows(tokenizer, "safety", safety, max_length=max_length, config=config.safety)
+    tokenizer, (rows, held_out), sources = session.tokenizer, session.examples, session.sources
+    task, max_length = session.config.task, session.config.train.max_length
+    yield check_rows(tokenizer, task.name, rows, max_length=max_length, loaded=sources.train)
+    yield check_rows(tokenizer, f"{task.name}, held out", held_out, max_length=max_length, loaded=sources.test)
+    mixed, safety = sources.mixed, sources.safety
+    if mixed is not None:
+        yield check_rows(tokenizer, f"{task.name}, mixed in", mixed.rows, max_length=max_length, loaded=mixed)
+    if safety is not None:
+        yield check_rows(tokenizer, "safety", safety.rows, max_length=max_length, loaded=safety)
 
 
 def _prompts(session: Session) -> Iterator[PromptsFound]:

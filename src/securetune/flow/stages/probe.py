@@ -6,7 +6,7 @@ logistic regression, and the two stand side by side here.
 Shapes: l layers, n prompts, d hidden size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -21,9 +21,9 @@ from securetune.base.typed import to_json
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
-from securetune.measures.kinds import HARMFUL, Kind
-from securetune.measures.statistics import Estimate, proportion
-from securetune.models.features import extract_features, extract_layer_states
+from securetune.measures.kinds import HARMFUL
+from securetune.measures.statistics import proportion
+from securetune.models.features import PromptBatch, extract_features, extract_layer_states
 from securetune.scan.controls import control_labels
 from securetune.scan.findings import Control, ProbeFindings, ProbeScores, ProbeTest, PromptSplit, Transfer
 from securetune.scan.probe import LinearProbe, Split, fit_probe, fit_sigmoid_probe, split_prompts
@@ -47,14 +47,6 @@ def compute(work: Work) -> Product:
     return Product(data=to_json(_Examination(work.session, hidden, work.made.openings.lead).findings()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _States:
-    """Last-token states of n prompts: what the output embedding sees, and after every layer."""
-
-    last: Float[ndarray, "n d"]
-    layers: Float[ndarray, "l n d"]
-
-
 @dataclass(frozen=True)
 class _Examination:
     """All fits and tests on the same rows."""
@@ -76,47 +68,45 @@ class _Examination:
         prompts, labels = self.session.prompts.all, self.labels.tolist()
         return split_prompts(prompts, labels, seed=self.session.config.seed)
 
-    @cached_property
-    def here(self) -> _States:
-        """The states of the analysis prompts."""
-        texts = [prompt.text for prompt in self.session.prompts.all]
-        return _States(last=self.hidden, layers=_layer_states(self.session, texts, self.lead))
-
-    @cached_property
-    def elsewhere(self) -> Mapping[tuple[str, Kind], _States]:
-        """The states of every benchmark's prompts."""
-        sets = {(b.name, b.kind): [prompt.text for prompt in b.prompts] for b in self.session.benchmarks}
-        return {key: _states(self.session, texts, self.lead) for key, texts in sets.items()}
-
     def findings(self) -> ProbeFindings:
         """Everything."""
         hidden, labels, split = self.hidden, self.labels, self.split
-        fitted = fit_probe(hidden[split.train], labels[split.train])
-        sigmoid = fit_sigmoid_probe(hidden[split.train], labels[split.train], seed=self.session.config.seed)
-        concepts = control_labels([prompt.text for prompt in self.session.prompts.all], labels)
-        scores = self._scores(fitted, lambda states: states.last)
+        texts = [prompt.text for prompt in self.session.prompts.all]
+        states = [hidden, hidden, *_layer_states(self.session, prompt_batches(self.session, texts, self.lead))]
+        fitted, sigmoid, *of_layers = (own[split.train] for own in states)
+        known = labels[split.train]
+        probe, seed = fit_probe(fitted, known), self.session.config.seed
+        probes = [probe, fit_sigmoid_probe(sigmoid, known, seed=seed), *(fit_probe(own, known) for own in of_layers)]
+        scores, of_sigmoid, *by_layer = (
+            ProbeScores(tests=_tests(fit, own, labels, split), transfer=transfer)
+            for fit, own, transfer in zip(probes, states, self._transfers(probes), strict=True)
+        )
+        concepts = control_labels(texts, labels)
         return ProbeFindings(
             tests=scores.tests,
             transfer=scores.transfer,
-            sigmoid=self._scores(sigmoid, lambda states: states.last),
-            layers=[self._scores_of_layer(layer) for layer in range(len(self.here.layers))],
+            sigmoid=of_sigmoid,
+            layers=by_layer,
             split=PromptSplit(**asdict(split)),
-            probe=fitted.to_dict(),
+            probe=probe.to_dict(),
             controls={name: _control(hidden, concept, split) for name, concept in concepts.items()},
         )
 
-    def _scores_of_layer(self, layer: int) -> ProbeScores:
-        hidden, rows = self.here.layers[layer], self.split.train
-        return self._scores(fit_probe(hidden[rows], self.labels[rows]), lambda states: states.layers[layer])
-
-    def _scores(self, fitted: LinearProbe, pick: Callable[[_States], ndarray]) -> ProbeScores:
-        return ProbeScores(
-            tests=_tests(fitted, pick(self.here), self.labels, self.split),
-            transfer=[
-                Transfer(benchmark=name, kind=kind, accuracy=_right(fitted, pick(states), kind))
-                for (name, kind), states in self.elsewhere.items()
-            ],
-        )
+    def _transfers(self, probes: Sequence[LinearProbe]) -> list[list[Transfer]]:
+        """How every probe does on every benchmark: two on what the output embedding sees, then one for every layer."""
+        transfers: list[list[Transfer]] = [[] for _ in probes]
+        for benchmark in self.session.benchmarks:
+            right: list[list[bool]] = [[] for _ in probes]
+            texts = [prompt.text for prompt in benchmark.prompts]
+            for batch in prompt_batches(self.session, texts, self.lead):  # nobody holds the states of a large set
+                last = extract_features(self.session.base_model(), [batch]).hidden.numpy()
+                labels = np.full(len(last), benchmark.kind is HARMFUL)
+                states = [last, last, *_layer_states(self.session, [batch])]
+                for own, probe, hidden in zip(right, probes, states, strict=True):
+                    own += probe.right(hidden, labels).tolist()
+            for of_probe, own in zip(transfers, right, strict=True):
+                of_probe.append(Transfer(benchmark=benchmark.name, kind=benchmark.kind, accuracy=proportion(own)))
+        return transfers
 
 
 def _tests(fitted: LinearProbe, hidden: ndarray, labels: ndarray, split: Split) -> dict[str, ProbeTest]:
@@ -131,11 +121,6 @@ def _tests(fitted: LinearProbe, hidden: ndarray, labels: ndarray, split: Split) 
     }
 
 
-def _right(fitted: LinearProbe, hidden: ndarray, kind: Kind) -> Estimate:
-    """The share of a benchmark's prompts that the probe puts on the right side."""
-    return proportion(fitted.right(hidden, np.full(len(hidden), kind is HARMFUL)).tolist())
-
-
 def _control(hidden: ndarray, concept: ndarray, split: Split) -> Control:
     """A probe for a control concept, and how well it reads the concept off unseen prompts."""
     fitted = fit_probe(hidden[split.train], concept[split.train].astype(int))
@@ -143,13 +128,8 @@ def _control(hidden: ndarray, concept: ndarray, split: Split) -> Control:
     return Control(auroc=auroc, labels=concept.tolist(), probe=fitted.to_dict())
 
 
-def _states(session: Session, texts: list[str], lead: Sequence[int]) -> _States:
-    last = extract_features(session.base_model(), prompt_batches(session, texts, lead)).hidden.numpy()
-    return _States(last=last, layers=_layer_states(session, texts, lead))
-
-
-def _layer_states(session: Session, texts: list[str], lead: Sequence[int]) -> Float[ndarray, "l n d"]:
-    states: ndarray = extract_layer_states(session.base_model(), prompt_batches(session, texts, lead)).numpy()
+def _layer_states(session: Session, batches: Sequence[PromptBatch]) -> Float[ndarray, "l n d"]:
+    states: ndarray = extract_layer_states(session.base_model(), batches).numpy()
     return states
 
 

@@ -1,7 +1,7 @@
 """Answers: what do the models say to the same prompt?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from securetune.defences.base.arm import BASE, PLAIN
@@ -12,6 +12,8 @@ from securetune.report.sections.base.section import Section
 
 _LIMIT = 12
 """Prompts of one kind of sets that are shown."""
+_LETTERS = 1_500_000
+"""Characters of answers that are shown, all together: so many of many models' that a page can still be opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class Shown:
 
     title: str
     text: str
+    more: int = 0
+    """Characters that are left out at its end."""
     is_refused: bool
     """By the first judge."""
     is_hidden: bool
@@ -57,6 +61,8 @@ class Examples:
 
     shown: list[SideBySide]
     samples: list[Sample]
+    longest: int | None
+    """Characters of an answer that are shown, where there are longer ones."""
 
 
 def data(run: Run) -> Examples:
@@ -86,7 +92,17 @@ def data(run: Run) -> Examples:
                 changed=sum(example.is_changed for example in in_turns),
             )
         )
-    return Examples(shown=shown, samples=samples)
+    longest = _LETTERS // max(1, sum(len(example.answers) for example in shown))
+    is_cut = any(len(answer.text) > longest for example in shown for answer in example.answers)
+    if is_cut:
+        shown = [
+            replace(example, answers=[_shortened(answer, longest) for answer in example.answers]) for example in shown
+        ]
+    return Examples(shown=shown, samples=samples, longest=longest if is_cut else None)
+
+
+def _shortened(answer: Shown, longest: int) -> Shown:
+    return replace(answer, text=answer.text[:longest], more=max(0, len(answer.text) - longest))
 
 
 def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: Sequence[JudgedAnswer]) -> SideBySide:
