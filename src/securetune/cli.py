@@ -125,9 +125,10 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
     from securetune.compare.grid import CompareConfig, run_configs
     from securetune.config import validated
+    from securetune.flow.inputs import check_inputs
 
     comparison = validated(CompareConfig, _settings(config, overrides), str(config))
-    run_configs(comparison)  # before torch is loaded, so that a mistake is answered at once
+    check_inputs(run_configs(comparison))  # before torch is loaded, so that a mistake is answered at once
     from securetune.compare.run import compare_runs
 
     folder = compare_runs(comparison)
@@ -329,6 +330,9 @@ def plan_from_list(
 def _skeleton(model: str) -> "tuple[Topology, list[str]]":
     """A model's topology and parameter names, without its weights."""
     from securetune.models.config import ModelConfig
+    from securetune.models.files import check_model
+
+    check_model(model)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
     from securetune.models.loading import load_skeleton
     from securetune.models.reading import read_topology
@@ -368,8 +372,10 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
+    from securetune.flow.inputs import check_inputs
 
-    config = parse_config(raw, source)  # before torch is loaded, so that a mistake is answered at once
+    config = parse_config(raw, source)
+    check_inputs([config])  # before torch is loaded, so that a mistake is answered at once
     from securetune.flow.pipeline import run as run_pipeline
     from securetune.models.libraries import processes, quiet_libraries
     from securetune.testbed.build import resolve

@@ -10,10 +10,9 @@ conversation the last turn is trained, the turns before it are read. A known fie
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from securetune.base.places import looks_local
+from securetune.base.places import is_here, looks_local
 from securetune.data.config import DataConfig
 from securetune.data.conversations import Message, UnusableRow, messages_of
 from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary
@@ -71,7 +70,7 @@ def source_rows(config: DataConfig) -> Iterator[FileRow]:
     Raises:
         DataError: unreadable source.
     """
-    if Path(config.path).expanduser().exists() or looks_local(config.path):
+    if is_here(config.path) or looks_local(config.path):
         return read_rows(config.path)
     return _hub_rows(config)
 

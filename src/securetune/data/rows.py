@@ -8,25 +8,36 @@ import csv
 import gzip
 import io
 import json
+import stat
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securetune.base.places import expanded
 from securetune.errors import DataError
 
 _FORMS = "JSON Lines, a JSON list, CSV, TSV, Parquet or text with one prompt a line (each also under gzip)"
 _REFUSED = {
     b"version https://git-lfs": "a Git-LFS pointer in place of the file: run `git lfs pull` where it was cloned",
     b"PK\x03\x04": "a zip archive or a spreadsheet: save it as CSV or JSON Lines",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as CSV",
+    b"\x1f\x8b": "a file packed by gzip twice: unpack it once",
     b"ARROW1": "an Arrow file: save it as Parquet",
     b"\x28\xb5\x2f\xfd": "a file packed by zstd: unpack it",
     b"\xfd7zXZ": "a file packed by xz: unpack it",
     b"BZh": "a file packed by bzip2: unpack it",
 }
 """First bytes of what is not read -> what it is, and what to do."""
+LARGEST = 8 << 30
+"""Bytes of the largest file that is read, unpacked; it is held in memory."""
+_PART = 1 << 24
+_SHOWN = 60
+"""Letters of a line, and names of a table, that a message shows."""
 _CONVERSATIONS = {"messages", "conversations", "conversation", "turns"}
 
 
@@ -67,7 +78,7 @@ def _rows(given: str | Path) -> Iterator[FileRow]:
     if suffix in (".csv", ".tsv") and not is_object:
         return _table(path, text, "\t" if suffix == ".tsv" else None)
     if suffix in (".txt", ".text") and not is_object:
-        lines = enumerate(text.split("\n"), 1)
+        lines = enumerate(_split(text), 1)
         return (_row(path, "line", number, {"text": line.strip()}) for number, line in lines if line.strip())
     whole = _whole(path, text, suffix) if begin in ("[", "{") else None
     if whole is not None:
@@ -83,13 +94,13 @@ def _rows(given: str | Path) -> Iterator[FileRow]:
 def _content(path: Path, given: str | Path) -> bytes:
     """The bytes of a file, unpacked where they are packed by gzip."""
     try:
-        content = path.expanduser().read_bytes()
+        content = _bytes(expanded(path), given)
         if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
+            content = _unpacked(content, given)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"Expected a whole gzip file at {path}, found: {error}. Copy it again.") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"Expected a file of rows at {given}, found: {reason}. Check the path.") from error
     for begin, what in _REFUSED.items():
         if content.startswith(begin):
@@ -97,15 +108,59 @@ def _content(path: Path, given: str | Path) -> bytes:
     return content
 
 
+def _bytes(path: Path, given: str | Path) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise DataError(
+            f"Expected a file of rows at {given}, found a device or a pipe, which can be read once at most. Save what "
+            "comes out of it as a file."
+        )
+    if status.st_size > LARGEST:
+        raise _too_large(given)
+    return path.read_bytes()
+
+
+def _unpacked(content: bytes, given: str | Path) -> bytes:
+    """What is packed, part by part: a small file may hold more than fits into memory."""
+    parts, size = [], 0
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        while part := stream.read(_PART):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST:
+                raise _too_large(given)
+    return b"".join(parts)
+
+
+def _too_large(given: str | Path) -> DataError:
+    return DataError(
+        f"Expected a file of rows of at most {LARGEST >> 30} GiB at {given}, found more. Check that it is the one you "
+        "mean, and take out what is not needed."
+    )
+
+
 def _decoded(path: Path, content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
+        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        kind = "UTF-16" if is_utf16 else "not UTF-8 text but bytes of another kind"
         raise DataError(
-            f"Expected UTF-8 text in {path}, found not UTF-8 text but bytes of another kind in line {line}. Save the "
-            "file as UTF-8."
+            f"Expected UTF-8 text in {path}, found {kind} in line {line}. Save the file as UTF-8."
         ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError(
+            f"Expected UTF-8 text in {path}, found a zero byte in line {line}: no text has one, but UTF-16 and files "
+            "that are not text do. Save it as UTF-8, or copy it again."
+        )
+    return text
+
+
+def _split(text: str) -> list[str]:
+    """The lines of a text, by whichever system it was written; U+2028, where `splitlines` breaks, stays."""
+    return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text).split("\n")
 
 
 def _suffix(path: Path) -> str:
@@ -130,7 +185,7 @@ def _numbered(rows: Iterator[Any] | Sequence[Any], path: Path) -> Iterator[FileR
 
 
 def _lines(path: Path, text: str) -> Iterator[FileRow]:
-    for number, line in enumerate(text.split("\n"), 1):  # U+2028, where `splitlines` breaks, may stand raw in a string
+    for number, line in enumerate(_split(text), 1):
         if not line.strip():
             continue
         value = _parsed(line, f"a JSON object in {path} line {number}")
@@ -175,8 +230,12 @@ def _parsed(text: str, expected: str) -> Any:
     except RecursionError as error:
         raise DataError(f"Expected {expected}, found one that is nested too deeply. Take levels out.") from error
     except ValueError as error:
-        raise DataError(f"Expected {expected}, found: {error}. Correct it.") from error
+        raise DataError(f"Expected {expected}, found: {error} in {_begin(text)}. Correct it.") from error
     return value
+
+
+def _begin(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -212,19 +271,23 @@ def _rows_of_object(whole: dict[str, Any], path: Path) -> Sequence[Any]:
         raise DataError(
             f"Expected one list of rows in {path}, found the columns {sorted(whole)}. Save it with one object per row."
         )
-    return list(_texts(filled, path))
+    return [text for value in filled for text in _texts(value, path)]
 
 
 def _texts(value: Any, path: Path) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, list) and not any(isinstance(part, dict) for part in value):
+        for part in value:
+            yield from _texts(part, path)
+    elif isinstance(value, dict) and not any(isinstance(part, str) for part in value.values()):
+        for part in value.values():
             yield from _texts(part, path)
     else:
+        what = "objects with fields of their own" if isinstance(value, dict | list) else type(value).__name__
         raise DataError(
-            f"Expected lists of prompts in the one object in {path}, found {type(value).__name__} among them. Give a "
-            "file with one JSON object per line."
+            f"Expected lists of prompts in the one object in {path}, found {what} among them. Give a file with one "
+            "JSON object per line."
         )
 
 
@@ -233,31 +296,40 @@ def _parquet(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        for batch in ParquetFile(io.BytesIO(content)).iter_batches():
+        table = ParquetFile(io.BytesIO(content))
+        _check_names(table.schema_arrow.names, path)
+        for batch in table.iter_batches():
             yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except (pyarrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split("\n", 1)[0].split()).rstrip(".")
         raise DataError(f"Expected a whole Parquet file at {path}, found: {reason}. Copy it again.") from error
 
 
 def _table(path: Path, text: str, delimiter: str | None) -> Iterator[FileRow]:
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    body = text.lstrip("\r\n")
+    above = len(_split(text[: len(text) - len(body)])) - 1
+    header = body.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t", key=header.count)
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+        rows = [(above + reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(
-            f"Expected a table in {path}, found in line {reader.reader.line_num}: {error}. Correct it: a text with a "
-            "quote, a comma or a line break stands in double quotes."
+            f"Expected a table in {path}, found in line {above + reader.reader.line_num}: {error}. Correct it: a text "
+            "with a quote, a comma or a line break stands in double quotes."
         ) from error
     finally:
         csv.field_size_limit(limit)
     names = [name.strip() for name in reader.fieldnames or []]
-    if len(set(names)) < len(names):
-        raise DataError(f"Expected columns of distinct names in {path}, found {names}. Rename one.")
+    _check_names(names, path)
     return (_row(path, "line", line, _fields(row, names, f"{path} line {line}")) for line, row in rows)
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise DataError(f"Expected columns of distinct names in {path}, found {_begin(twice)} twice. Rename one.")
 
 
 def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict[str, Any]:
@@ -265,7 +337,12 @@ def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict
         extra = row.get(None) or []
         filled = sum(value is not None for name, value in row.items() if name is not None) + len(extra)
         raise DataError(
-            f"Expected {len(names)} fields ({', '.join(names)}) in {where}, found {filled}. Correct that line, or save "
+            f"Expected {len(names)} fields ({_listed(names)}) in {where}, found {filled}. Correct that line, or save "
             "the table again."
         )
     return dict(zip(names, row.values(), strict=True))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from securetune.base.places import expanded
 from securetune.errors import ModelError
 from securetune.models.identity import check_folder
 
@@ -38,8 +40,8 @@ def check_model(path: str) -> None:
             weights, or a missing library.
     """
     check_folder(path)
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = expanded(path)
+    if not os.path.isdir(folder):
         return
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.stat().st_size < _SMALL and file.read_bytes().startswith(_POINTER):

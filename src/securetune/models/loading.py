@@ -1,5 +1,6 @@
 """Loading: from a folder or Hub id to a model and its tokenizer, each of them whole or not at all."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import (
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
+from securetune.base.places import expanded
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model, named
@@ -147,8 +149,8 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _place(config: ModelConfig) -> str:
     """The folder, or the id on the Hub."""
-    folder = Path(config.path).expanduser()
-    return str(folder) if folder.is_dir() else config.path
+    folder = expanded(config.path)
+    return str(folder) if os.path.isdir(folder) else config.path
 
 
 def _check_report(report: Mapping[str, Any], path: str) -> None:
