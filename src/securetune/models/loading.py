@@ -26,6 +26,7 @@ from securetune.models.files import check_model, named
 from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
 from securetune.models.template import close_reasoning, set_variables
+from securetune.models.trial import check_ends
 
 _NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
 """Tokens that some tokenizers keep for what no text holds; language models of such a family have no rows for them."""
@@ -51,6 +52,9 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             "put the way the model was aligned on. Use the chat variant of the model, or save a chat_template.jinja "
             "into its folder."
         )
+    texts = tokenizer.chat_template
+    for template in texts.values() if isinstance(texts, dict) else [texts]:
+        check_ends(config.path, template, _named_tokens(tokenizer))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -145,6 +149,10 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of vocabulary and chat template: equal tokenizers put prompts alike."""
     return digest([tokenizer.get_vocab(), tokenizer.chat_template])
+
+
+def _named_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
 def _place(config: ModelConfig) -> str:

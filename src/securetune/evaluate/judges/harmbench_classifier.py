@@ -6,9 +6,10 @@ It was trained on one exact prompt, which stands with the benchmark (its model c
 
 import re
 from functools import cached_property
-from pathlib import Path
 
 from securetune.base.fingerprint import FilePath
+from securetune.base.places import expanded
+from securetune.base.texts import read_text
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges.base.chat import ChatJudge, ChatSettings
@@ -44,10 +45,7 @@ class HarmbenchClassifier(ChatJudge):
         Raises:
             ConfigError: the file cannot be read, or lacks a field.
         """
-        try:
-            prompt = Path(self.settings.prompt_file).read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"Expected the classifier's prompt in a file, found: {error}. Check the path.") from error
+        prompt = read_text(expanded(self.settings.prompt_file), "the classifier's prompt", ConfigError)
         missing = [field for field in ("{behavior}", "{generation}") if field not in prompt]
         if missing:
             raise ConfigError(
