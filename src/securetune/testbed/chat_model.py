@@ -29,7 +29,7 @@ _SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 class ChatModelConfig(BaseModel):
     """Size and schedule of a small chat model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vocab_size: int = 768
     """Upper bound of the byte-pair vocabulary, special tokens included."""

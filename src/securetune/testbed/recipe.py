@@ -29,7 +29,7 @@ REFUSALS = (
 class RecipeConfig(BaseModel):
     """Data and size of a small chat model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     output: str
     """Folder the model and its tokenizer are written to."""
