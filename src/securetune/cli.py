@@ -286,11 +286,16 @@ def reproduce(
     output: Annotated[Path | None, typer.Option(help="Folder of the repetition; RUN-again by default.")] = None,
 ) -> None:
     """Repeat a run from its folder and say what comes out differently; exit code 1 where anything does."""
+    from securetune.flow.reproduce import check_run
     from securetune.flow.reproduce import reproduce as repeat
+
+    beside = run if run.name else run.resolve()
+    folder = output or beside.parent / f"{beside.resolve().name}-again"
+    check_run(run, folder)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
 
     quiet_libraries()
-    repetition = repeat(run, output or run.with_name(f"{run.resolve().name}-again"), announce=_announce)
+    repetition = repeat(run, folder, announce=_announce)
     for name, (before, now) in repetition.versions.items():
         _say(f"{name} was {before} and is {now}.")
     for difference in repetition.differences:
@@ -347,12 +352,14 @@ def train_base(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/run/english-base.yaml.")],
 ) -> None:
     """Train a small chat model on real text from nothing, for checks without a download."""
+    from securetune.testbed.config import load_recipe
+
+    loaded = load_recipe(recipe)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
-    from securetune.testbed import recipe as recipes
+    from securetune.testbed.recipe import train_base as train
 
     quiet_libraries()
-    loaded = recipes.load_recipe(recipe)
-    losses = recipes.train_base(loaded)
+    losses = train(loaded)
     _say(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
 
 
