@@ -125,9 +125,10 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
     from securetune.compare.grid import CompareConfig, run_configs
     from securetune.config import validated
+    from securetune.flow.inputs import check_inputs
 
     comparison = validated(CompareConfig, _settings(config, overrides), str(config))
-    run_configs(comparison)  # before torch is loaded, so that a mistake is answered at once
+    check_inputs(run_configs(comparison))  # before torch is loaded, so that a mistake is answered at once
     from securetune.compare.run import compare_runs
 
     folder = compare_runs(comparison)
@@ -285,11 +286,16 @@ def reproduce(
     output: Annotated[Path | None, typer.Option(help="Folder of the repetition; RUN-again by default.")] = None,
 ) -> None:
     """Repeat a run from its folder and say what comes out differently; exit code 1 where anything does."""
+    from securetune.flow.reproduce import check_run
     from securetune.flow.reproduce import reproduce as repeat
+
+    beside = run if run.name else run.resolve()
+    folder = output or beside.parent / f"{beside.resolve().name}-again"
+    check_run(run, folder)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
 
     quiet_libraries()
-    repetition = repeat(run, output or run.with_name(f"{run.resolve().name}-again"), announce=_announce)
+    repetition = repeat(run, folder, announce=_announce)
     for name, (before, now) in repetition.versions.items():
         _say(f"{name} was {before} and is {now}.")
     for difference in repetition.differences:
@@ -329,6 +335,9 @@ def plan_from_list(
 def _skeleton(model: str) -> "tuple[Topology, list[str]]":
     """A model's topology and parameter names, without its weights."""
     from securetune.models.config import ModelConfig
+    from securetune.models.files import check_model
+
+    check_model(model)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
     from securetune.models.loading import load_skeleton
     from securetune.models.reading import read_topology
@@ -343,12 +352,14 @@ def train_base(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/run/english-base.yaml.")],
 ) -> None:
     """Train a small chat model on real text from nothing, for checks without a download."""
+    from securetune.testbed.config import load_recipe
+
+    loaded = load_recipe(recipe)  # before torch is loaded, so that a mistake is answered at once
     from securetune.models.libraries import quiet_libraries
-    from securetune.testbed import recipe as recipes
+    from securetune.testbed.recipe import train_base as train
 
     quiet_libraries()
-    loaded = recipes.load_recipe(recipe)
-    losses = recipes.train_base(loaded)
+    losses = train(loaded)
     _say(f"{loaded.output}: " + ", ".join(f"{stage} loss {loss:.3f}" for stage, loss in losses.items()))
 
 
@@ -368,8 +379,10 @@ def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
     from securetune.config import parse_config
+    from securetune.flow.inputs import check_inputs
 
-    config = parse_config(raw, source)  # before torch is loaded, so that a mistake is answered at once
+    config = parse_config(raw, source)
+    check_inputs([config])  # before torch is loaded, so that a mistake is answered at once
     from securetune.flow.pipeline import run as run_pipeline
     from securetune.models.libraries import processes, quiet_libraries
     from securetune.testbed.build import resolve

@@ -152,7 +152,7 @@ class RunConfig(_Section):
     """Everything `securetune run` needs."""
 
     model: ModelConfig
-    output: str
+    output: str = Field(min_length=1)
     """Run folder; finished stages in it are not repeated."""
     seed: Seed = 0
     """Seed of prompts, draws, data order and adapters."""

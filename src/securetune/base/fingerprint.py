@@ -5,11 +5,9 @@ One function covers whatever a configuration names. A field that names a file or
 hashed as a text by mistake, and so are settings of plug-ins (`PluginSettings`), which only the plug-ins can tell.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel
@@ -17,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from securetune.base.artifacts import digest, digest_path
 from securetune.base.outside import source_digest
+from securetune.base.places import expanded, is_here
 
 
 class Content:
@@ -30,8 +29,7 @@ class Content:
             owner: the settings in which it stands.
         """
         del owner
-        place = os.path.expanduser(path)  # unlike `Path`, which raises for some
-        return digest_path(Path(place)) if os.path.exists(place) else path
+        return digest_path(expanded(path)) if is_here(path) else path
 
 
 class OfPlugins:

@@ -1,5 +1,6 @@
 """Places: does a name mean something on this machine, or on the Hub?"""
 
+import os
 from pathlib import Path
 
 DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".gz")
@@ -20,5 +21,15 @@ def looks_local(name: str) -> bool:
         or name.count("/") > 1
         or "\\" in name
         or name.lower().endswith(DATA_SUFFIXES + _OTHER_SUFFIXES + _WEIGHT_SUFFIXES)
-        or bool(separator and Path(first).is_dir())
+        or bool(separator and os.path.isdir(first))
     )
+
+
+def expanded(name: str | Path) -> Path:
+    """The path that a name means, ``~`` filled in; it stays where there is no such user, for which `Path` raises."""
+    return Path(os.path.expanduser(name))
+
+
+def is_here(name: str | Path) -> bool:
+    """Whether there is something at a path; no error where it cannot even be one, for which some of `Path` raise."""
+    return os.path.exists(os.path.expanduser(name))

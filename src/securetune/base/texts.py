@@ -21,6 +21,7 @@ LARGEST = 50 << 20
 LARGEST_YAML = 128 << 10
 """Bytes of the largest YAML text, some hundred times a configuration: it is read at 100 KiB a second."""
 _DEEPEST = 60
+_LARGEST_NUMBER = 2**63
 _MOST = 100_000
 """Values that a text may hold once its aliases are filled in."""
 
@@ -181,6 +182,8 @@ def _parts(value: object) -> list[object]:
 def _check_scalar(value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"the number {value}, which is not finite")
+    if isinstance(value, int) and abs(value) >= _LARGEST_NUMBER:
+        raise ValueError(f"a number of {len(str(abs(value)))} digits, which is larger than any that is meant here")
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError(f"a zero byte in {value[:40]!r}")

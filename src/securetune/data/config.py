@@ -10,7 +10,7 @@ from securetune.base.fingerprint import FilePath
 class DataConfig(BaseModel):
     """Where tuning rows come from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     path: FilePath
     """File of rows (JSONL, a JSON list, CSV or Parquet, also under gzip), or a data set id on the Hub."""

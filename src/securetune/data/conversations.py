@@ -17,18 +17,25 @@ _ROLES = {
     "model": "assistant",
 }
 """What data sets call a speaker -> what chat templates call it."""
-_NOT_TRAINED = (
-    "tool_calls",
-    "tool_call_id",
-    "function_call",
-    "reasoning_content",
-    "reasoning",
-    "thinking",
-    "name",
-    "images",
+AROUND_PROMPTS = (
     "audio",
+    "chat_template_kwargs",
+    "documents",
+    "functions",
+    "image",
+    "images",
+    "tools",
+    "video",
+    "videos",
 )
-"""Fields of a turn that mean something to a model and are not trained on here."""
+"""Fields of a row or a turn that a model would be given with a prompt, and is not given here."""
+AROUND_ANSWERS = ("function_call", "reasoning", "reasoning_content", "thinking", "tool_calls")
+"""Fields of a row or a turn that a model would say besides an answer's text, and is not taught here."""
+_OF_A_TURN = ("name", "prefix", "refusal", "tool_call_id")
+"""Such fields that only a turn has."""
+_TRAINED = ("weight", "loss_weight", "train", "trainable", "training", "loss")
+_UNTRAINED = ("mask", "masked")
+"""Fields of a turn that say whether it is trained on, or that it is not."""
 
 
 class UnusableRow(Exception):
@@ -57,22 +64,37 @@ def messages_of(turns: object) -> list[Message]:
 def _message(turn: object, number: int, last: int) -> Message:
     if not isinstance(turn, Mapping):
         raise UnusableRow(f"with {type(turn).__name__} as turn {number}", "Give an object with `role` and `content`")
-    speaker, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    speaker, content = _either(turn, "role", "from", number), _either(turn, "content", "value", number)
     role = _ROLES.get(speaker.casefold()) if isinstance(speaker, str) else None
     if role is None:
         raise UnusableRow(
             f"with {speaker!r} as the speaker of turn {number}", f"Name the speaker one of {', '.join(_ROLES)}"
         )
-    extra = [name for name in _NOT_TRAINED if turn.get(name)]
+    extra = [name for name in (*AROUND_PROMPTS, *AROUND_ANSWERS, *_OF_A_TURN) if turn.get(name)]
     if extra:
         raise UnusableRow(f"with `{extra[0]}` in turn {number}, which is not trained", "Leave out that row or field")
-    weight = turn.get("weight")
-    if role == "assistant" and weight is not None and bool(weight) != (number == last):
-        raise UnusableRow(
-            f"with `weight` {weight!r} in turn {number} of {last}, while the last turn and no other is trained",
-            "Take the weights out; where another turn should be trained, end a row there",
-        )
+    _check_trained(turn, number, last, is_trained=role == "assistant" and number == last)
     return {"role": role, "content": _text(content, number)}
+
+
+def _either(turn: Mapping[str, object], name: str, other: str, number: int) -> object:
+    """What a field says that goes by two names."""
+    values = [turn[key] for key in (name, other) if turn.get(key) is not None]
+    if len(values) > 1 and values[0] != values[1]:
+        raise UnusableRow(f"with both `{name}` and `{other}` in turn {number}", "Keep the one that counts")
+    return values[0] if values else None
+
+
+def _check_trained(turn: Mapping[str, object], number: int, last: int, *, is_trained: bool) -> None:
+    """Make sure that what a turn says of its training is what happens."""
+    for name in (*_TRAINED, *_UNTRAINED):
+        value = turn.get(name)
+        wanted = is_trained if name in _TRAINED else not is_trained
+        if value is not None and value != wanted:
+            raise UnusableRow(
+                f"with `{name}` {value!r} in turn {number} of {last}, while the last turn and no other is trained",
+                f"Take `{name}` out; where another turn should be trained, end a row there",
+            )
 
 
 def _text(content: object, number: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securetune.base.places import looks_local
+from securetune.base.places import is_here, looks_local
 from securetune.data.config import DataConfig
 from securetune.data.conversations import Message, UnusableRow, messages_of
 from securetune.data.drawn import Drawn
@@ -96,7 +96,7 @@ def source_rows(config: DataConfig) -> Iterator[FileRow]:
     Raises:
         DataError: unreadable source.
     """
-    if Path(config.path).expanduser().exists() or looks_local(config.path):
+    if is_here(config.path) or looks_local(config.path):
         return read_rows(config.path)
     return _hub_rows(config)
 

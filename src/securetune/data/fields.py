@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from securetune.data.conversations import UnusableRow
+from securetune.data.conversations import AROUND_ANSWERS, AROUND_PROMPTS, UnusableRow
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Fields that hold a list of turns."""
@@ -14,8 +14,15 @@ EXTRAS = ("input", "context", "contextstring")
 ANSWERS = ("output", "completion", "response", "answer")
 """Fields that hold an answer."""
 _REQUESTS = ("instruction", "prompt", "question", "query")
-_UNREADABLE = ("tools", "functions", "images", "image")
-_KNOWN = {*CONVERSATIONS, *SYSTEM, *EXTRAS, *ANSWERS, *_REQUESTS, *_UNREADABLE, "history"}
+_PREFERENCES = ("chosen", "rejected")
+_READ = (*CONVERSATIONS, *SYSTEM, *EXTRAS, *ANSWERS, *_REQUESTS, "history")
+_KNOWN = {*_READ, *_PREFERENCES, *AROUND_PROMPTS, *AROUND_ANSWERS}
+_AS_TRAINED = {"weight": 1, "loss_weight": 1, "train": True, "loss": True, "label": True, "kto_tag": True}
+"""Fields that say how much a row counts, or whether its answer is a good one -> what is done here."""
+_SHOWN = 20
+"""Fields of a row that a message names."""
+_LONGEST = 80
+"""Letters of such a name."""
 _DATA = (str, list, dict)
 
 
@@ -47,6 +54,13 @@ def check_used(fields: Mapping[str, Any], used: Collection[str], texts: Collecti
     Raises:
         UnusableRow: one that says something else.
     """
+    for name, done in _AS_TRAINED.items():
+        value = fields.get(name, done)
+        if isinstance(value, bool if done is True else float | int) and value != done:
+            raise UnusableRow(
+                f"with `{name}` {value!r}, while the answer of every row is trained on alike",
+                f"Leave that row out, for example by `skip`, or take `{name}` out",
+            )
     read = ", ".join(f"`{name}`" for name in sorted(fields.keys() & set(used)))
     for name in sorted(_KNOWN & fields.keys() - set(used)):
         value = fields[name]
@@ -81,4 +95,5 @@ def asked(fields: Mapping[str, Any], name: str) -> str:
 
 def summary(row: Mapping[str, Any]) -> str:
     """Names and types of a row's fields."""
-    return ", ".join(f"{key}: {type(value).__name__}{'' if value else ' (empty)'}" for key, value in row.items())
+    fields = [f"{key[:_LONGEST]}: {type(row[key]).__name__}{'' if row[key] else ' (empty)'}" for key in [*row][:_SHOWN]]
+    return ", ".join(fields) + (f" and {len(row) - _SHOWN} more" if len(row) > _SHOWN else "")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from securetune.data.conversations import AROUND_PROMPTS, UnusableRow, messages_of
 from securetune.data.conversations import Message as Message
-from securetune.data.conversations import UnusableRow, messages_of
 from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, SYSTEM, asked, filled, summary
 from securetune.data.rows import FileRow, read_rows
@@ -149,6 +149,9 @@ def _check_bare(fields: Mapping[str, Any]) -> None:
         raise UnusableRow(
             f"with its own `{around[0]}`", "Take it out; a system prompt for all prompts is `evaluate.system`"
         )
+    unread = [name for name in AROUND_PROMPTS if isinstance(fields.get(name), str | list | dict)]
+    if unread:
+        raise UnusableRow(f"with `{unread[0]}`, which is not put to the model", "Leave out that row or field")
 
 
 def _users_turn(turns: object) -> str:

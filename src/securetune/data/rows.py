@@ -5,27 +5,29 @@ tells the form where it can, else the suffix does.
 """
 
 import csv
-import gzip
 import io
 import json
 import sys
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import GzipFile
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from securetune.data.opened import Stream, decoded, lines, opened, whole
 from securetune.errors import DataError
 
 T = TypeVar("T")
 
-_Stream = io.BufferedReader | gzip.GzipFile
 _FORMS = "JSON Lines, a JSON list, CSV, TSV, Parquet or text with one prompt a line (each also under gzip)"
 _REFUSED = {
     b"version https://git-lfs": "a Git-LFS pointer in place of the file: run `git lfs pull` where it was cloned",
     b"PK\x03\x04": "a zip archive or a spreadsheet: save it as CSV or JSON Lines",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as CSV",
+    b"\x1f\x8b": "a file packed by gzip twice: unpack it once",
     b"ARROW1": "an Arrow file: save it as Parquet",
     b"\x28\xb5\x2f\xfd": "a file packed by zstd: unpack it",
     b"\xfd7zXZ": "a file packed by xz: unpack it",
@@ -34,6 +36,8 @@ _REFUSED = {
 """First bytes of what is not read -> what it is, and what to do."""
 _OPENING = 32
 """So many bytes tell what a file is."""
+_SHOWN = 60
+"""Letters of a line, and names of a table, that a message shows."""
 _CONVERSATIONS = {"messages", "conversations", "conversation", "turns"}
 
 
@@ -58,7 +62,7 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
         DataError: no such file, a form that is not read, a row that is none, or no row at all.
     """
     count = 0
-    with _opened(Path(path), path) as stream:
+    with opened(Path(path)) as stream:
         for row in _rows(Path(path), stream):
             count += 1
             yield row
@@ -66,68 +70,42 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
         raise DataError(f"Expected rows in {path}, found an empty file. Give a file with one JSON object per line.")
 
 
-@contextmanager
-def _opened(path: Path, given: str | Path) -> Iterator[_Stream]:
-    """The bytes of a file, unpacked where they are packed by gzip."""
-    try:
-        with path.expanduser().open("rb") as packed:
-            if packed.peek(2).startswith(b"\x1f\x8b"):
-                with gzip.open(packed) as unpacked:
-                    yield unpacked
-            else:
-                yield packed
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"Expected a whole gzip file at {path}, found: {error}. Copy it again.") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"Expected a file of rows at {given}, found: {reason}. Check the path.") from error
-
-
-def _rows(path: Path, stream: _Stream) -> Iterator[FileRow]:
+def _rows(path: Path, stream: Stream) -> Iterator[FileRow]:
     opening = stream.peek(_OPENING)[:_OPENING]
     for mark, what in _REFUSED.items():
         if opening.startswith(mark):
             raise DataError(f"Expected {_FORMS} in {path}, found {what}.")
     if opening.startswith(b"PAR1"):
         return _numbered(_parquet(path, stream), path)
-    lines = _decoded(path, stream)
-    head, more = _head(lines), _head(lines)
-    first, is_alone, lines = "".join(head[-1:]).lstrip(), not "".join(more).strip(), chain(head, more, lines)
+    parts = decoded(path, stream)
+    head, more = _head(parts), _head(parts)
+    opens = "".join(head[-1:]).lstrip()
+    first = opens.partition("\r")[0]
+    is_alone = not "".join(more).strip() and opens.strip() == first.strip()
+    parts = chain(head, more, parts)
     begin, suffix = first[:1], _suffix(path)
     is_object = begin == "{" and _is_json(first)
     if suffix in (".csv", ".tsv") and not is_object:
-        return _table(path, "\n".join(lines), "\t" if suffix == ".tsv" else None)
+        return _table(path, "\n".join(parts), "\t" if suffix == ".tsv" else None)
     if suffix in (".txt", ".text") and not is_object:
-        numbered = enumerate(lines, 1)
+        numbered = enumerate(lines(parts), 1)
         return (_row(path, "line", number, {"text": line.strip()}) for number, line in numbered if line.strip())
     if begin == "[" or (begin == "{" and (not is_object or (is_alone and suffix == ".json"))):
-        return _json(path, "\n".join(lines))
+        return _json(path, "\n".join(parts))
     if begin in ("{", "") or suffix in (".jsonl", ".json", ".ndjson"):
-        return _lines(path, lines)
+        return _lines(path, lines(parts))
     raise DataError(
         f"Expected {_FORMS} in {path}, found a file that begins with {first[:20]!r}. Give it the suffix of its "
         "form, or save it in one of these."
     )
 
 
-def _decoded(path: Path, stream: _Stream) -> Iterator[str]:
-    """The lines of a text, without their ends."""
-    for number, line in enumerate(stream, 1):  # U+2028, where `splitlines` breaks, may stand raw in a string
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"Expected UTF-8 text in {path}, found not UTF-8 text but bytes of another kind in line {number}. Save "
-                "the file as UTF-8."
-            ) from error
-
-
-def _head(lines: Iterator[str]) -> list[str]:
-    """The lines up to the first that is not blank."""
+def _head(parts: Iterator[str]) -> list[str]:
+    """The parts up to the first that is not blank."""
     head = []
-    for line in lines:
-        head.append(line)
-        if line.strip():
+    for part in parts:
+        head.append(part)
+        if part.strip():
             break
     return head
 
@@ -153,8 +131,8 @@ def _numbered(rows: Iterator[Any] | Sequence[Any], path: Path) -> Iterator[FileR
         yield _row(path, "row", number, fields)
 
 
-def _lines(path: Path, lines: Iterable[str]) -> Iterator[FileRow]:
-    for number, line in enumerate(lines, 1):
+def _lines(path: Path, of_file: Iterable[str]) -> Iterator[FileRow]:
+    for number, line in enumerate(of_file, 1):
         if not line.strip():
             continue
         value = _parsed(line, f"a JSON object in {path} line {number}")
@@ -193,8 +171,12 @@ def _parsed(text: str, expected: str) -> Any:
     except RecursionError as error:
         raise DataError(f"Expected {expected}, found one that is nested too deeply. Take levels out.") from error
     except ValueError as error:
-        raise DataError(f"Expected {expected}, found: {error}. Correct it.") from error
+        raise DataError(f"Expected {expected}, found: {error} in {_begin(text)}. Correct it.") from error
     return value
+
+
+def _begin(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,7 +193,7 @@ def _json(path: Path, text: str) -> Iterator[FileRow]:
     if text.lstrip().startswith("["):
         return _numbered(_parsed(text, f"a JSON list in {path}"), path)
     if not _is_json(text):
-        return _lines(path, text.split("\n"))
+        return _lines(path, lines(iter(text.split("\n"))))
     return _numbered(_rows_of_object(_parsed(text, f"a JSON object in {path}"), path), path)
 
 
@@ -227,59 +209,72 @@ def _rows_of_object(whole: dict[str, Any], path: Path) -> Sequence[Any]:
         raise DataError(
             f"Expected one list of rows in {path}, found the columns {sorted(whole)}. Save it with one object per row."
         )
-    return list(_texts(filled, path))
+    return [text for value in filled for text in _texts(value, path)]
 
 
 def _texts(value: Any, path: Path) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, list) and not any(isinstance(part, dict) for part in value):
+        for part in value:
+            yield from _texts(part, path)
+    elif isinstance(value, dict) and not any(isinstance(part, str) for part in value.values()):
+        for part in value.values():
             yield from _texts(part, path)
     else:
+        what = "objects with fields of their own" if isinstance(value, dict | list) else type(value).__name__
         raise DataError(
-            f"Expected lists of prompts in the one object in {path}, found {type(value).__name__} among them. Give a "
-            "file with one JSON object per line."
+            f"Expected lists of prompts in the one object in {path}, found {what} among them. Give a file with one "
+            "JSON object per line."
         )
 
 
-def _parquet(path: Path, stream: _Stream) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path, stream: Stream) -> Iterator[dict[str, Any]]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        is_file = stream.seekable() and not isinstance(stream, gzip.GzipFile)  # which goes back by starting anew
-        for batch in ParquetFile(stream if is_file else io.BytesIO(stream.read())).iter_batches():
+        # A packed stream would go back by starting anew.
+        table = ParquetFile(io.BytesIO(whole(path, stream)) if isinstance(stream, GzipFile) else stream)
+        _check_names(table.schema_arrow.names, path)
+        for batch in table.iter_batches():
             yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except (pyarrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split("\n", 1)[0].split()).rstrip(".")
         raise DataError(f"Expected a whole Parquet file at {path}, found: {reason}. Copy it again.") from error
 
 
 def _table(path: Path, text: str, delimiter: str | None) -> Iterator[FileRow]:
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    body = text.lstrip("\r\n")
+    above = len(list(lines(iter(text[: len(text) - len(body)].split("\n"))))) - 1
+    header = body.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    names = [name.strip() for name in _next(reader, lambda: reader.fieldnames, path) or []]
-    if len(set(names)) < len(names):
-        raise DataError(f"Expected columns of distinct names in {path}, found {names}. Rename one.")
-    while (row := _next(reader, lambda: next(reader, None), path)) is not None:
-        line = reader.line_num
+    reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    names = [name.strip() for name in _next(reader, lambda: reader.fieldnames, path, above) or []]
+    _check_names(names, path)
+    while (row := _next(reader, lambda: next(reader, None), path, above)) is not None:
+        line = above + reader.line_num
         yield _row(path, "line", line, _fields(row, names, f"{path} line {line}"))
 
 
-def _next(reader: "csv.DictReader[str]", read: Callable[[], T], path: Path) -> T:
-    """What a table holds next, be its fields as long as they like."""
+def _next(reader: "csv.DictReader[str]", read: Callable[[], T], path: Path, above: int) -> T:
+    """What a table holds next, be its fields as long as they like; `above` lines are blank before it."""
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         return read()
     except csv.Error as error:
         raise DataError(
-            f"Expected a table in {path}, found in line {reader.reader.line_num}: {error}. Correct it: a text with a "
-            "quote, a comma or a line break stands in double quotes."
+            f"Expected a table in {path}, found in line {above + reader.reader.line_num}: {error}. Correct it: a text "
+            "with a quote, a comma or a line break stands in double quotes."
         ) from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise DataError(f"Expected columns of distinct names in {path}, found {_begin(twice)} twice. Rename one.")
 
 
 def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict[str, Any]:
@@ -287,7 +282,12 @@ def _fields(row: dict[str | Any, Any], names: Sequence[str], where: str) -> dict
         extra = row.get(None) or []
         filled = sum(value is not None for name, value in row.items() if name is not None) + len(extra)
         raise DataError(
-            f"Expected {len(names)} fields ({', '.join(names)}) in {where}, found {filled}. Correct that line, or save "
+            f"Expected {len(names)} fields ({_listed(names)}) in {where}, found {filled}. Correct that line, or save "
             "the table again."
         )
     return dict(zip(names, row.values(), strict=True))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

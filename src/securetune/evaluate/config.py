@@ -17,7 +17,7 @@ SKILL_METRIC: SkillMetric = "final_number"
 class EvaluateConfig(BaseModel):
     """How answers are generated and judged."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
     """Judges of refusal; the first one is the headline number, none are averaged."""
@@ -42,7 +42,7 @@ class EvaluateConfig(BaseModel):
 class PreflightConfig(BaseModel):
     """What the model has to do before tuning, for a run to be worth its hours."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     stop: bool = True
     """End the run where something is wrong; otherwise it goes on, and the warning stays in its results."""

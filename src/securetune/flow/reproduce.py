@@ -1,15 +1,15 @@
 """Reproduce: does a run, repeated from its folder, give the same results, and if not, what is different?"""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
-from securetune.config import parse_config, read_yaml
+from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.errors import ArtifactError
-from securetune.flow.pipeline import run
 
 _ABSENT = "nothing"
 
@@ -67,13 +67,9 @@ def reproduce(
         ArtifactError: `original` is no run's folder, or `output` is the same one.
     """
     original, output = Path(original), Path(output)
-    path = original / "config.yaml"
-    before = _stored(original) if path.is_file() else []
-    if not before:
-        raise ArtifactError(f"Expected the folder of a run at {original}, found none of its results. Check the path.")
-    if output.resolve() == original.resolve():
-        raise ArtifactError(f"Expected another folder than the run's own, found {output}. Choose another output.")
-    config = parse_config(read_yaml(path), str(path)).model_copy(update={"output": str(output)})
+    config, before = check_run(original, output), _stored(original)
+    from securetune.flow.pipeline import run  # here, so that a mistake is told without loading torch
+
     run(config, until=before[-1].stage, announce=announce)
     now = {(artifact.stage, artifact.variant): artifact for artifact in _stored(output)}
     pairs = [(a, now[a.stage, a.variant]) for a in before if a.stage != "report" and (a.stage, a.variant) in now]
@@ -89,6 +85,21 @@ def reproduce(
             if new.versions.get(name) != version
         },
     )
+
+
+def check_run(original: Path, output: Path) -> RunConfig:
+    """How a run is repeated in another folder.
+
+    Raises:
+        ArtifactError: `original` is no run's folder, or `output` is the same one.
+        ConfigError: its configuration cannot be read.
+    """
+    path = original / "config.yaml"
+    if not os.path.isfile(path) or not _stored(original):
+        raise ArtifactError(f"Expected the folder of a run at {original}, found none of its results. Check the path.")
+    if os.path.realpath(output) == os.path.realpath(original):
+        raise ArtifactError(f"Expected another folder than the run's own, found {output}. Choose another output.")
+    return parse_config(read_yaml(path), str(path)).model_copy(update={"output": str(output)})
 
 
 def _stored(folder: Path) -> list[Artifact]:

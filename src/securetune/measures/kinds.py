@@ -123,7 +123,7 @@ def kind_of(name: Any) -> Kind:
     Raises:
         ValueError: there is none of that name.
     """
-    kind = name if isinstance(name, Kind) else KINDS.get(name)
+    kind = name if isinstance(name, Kind) else KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"expected a kind of {sorted(KINDS)}, found {name!r}")
     return kind

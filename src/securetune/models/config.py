@@ -13,7 +13,7 @@ ModelPath = Annotated[str, ModelContent()]
 class ModelConfig(BaseModel):
     """Which model, and how it is loaded."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     path: ModelPath
     """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""

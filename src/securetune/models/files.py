@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from securetune.base.places import expanded
+from securetune.base.texts import read_text
 from securetune.errors import ModelError
 from securetune.models.identity import check_folder
 
@@ -38,10 +41,15 @@ def check_model(path: str) -> None:
             weights, or a missing library.
     """
     check_folder(path)
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = expanded(path)
+    if not os.path.isdir(folder):
         return
     for file in sorted(folder.iterdir()):
+        if not file.exists() or not (file.is_file() or file.is_dir()):
+            raise ModelError(
+                f"Expected files in the model folder {str(folder)!r}, found that {file.name} is a link to nothing, a "
+                "device or a pipe. Copy the file itself."
+            )
         if file.is_file() and file.stat().st_size < _SMALL and file.read_bytes().startswith(_POINTER):
             raise ModelError(
                 f"Expected the file itself at {file}, found a Git-LFS pointer to it. Run `git lfs pull` where the "
@@ -62,8 +70,8 @@ def check_model(path: str) -> None:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(read_text(file, "a JSON file", ModelError))
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"Expected JSON in {file}, found: {error}. Copy the file again.") from error
     if not isinstance(value, dict):
         raise ModelError(f"Expected a JSON object in {file}, found {type(value).__name__}. Copy the file again.")

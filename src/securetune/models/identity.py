@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import Content
-from securetune.base.places import looks_local
+from securetune.base.places import expanded, looks_local
 from securetune.errors import ModelError
 
 
@@ -26,16 +26,11 @@ def model_identity(path: str, revision: str | None) -> dict[str, str]:
         ModelError: no such folder or Hub model.
     """
     check_folder(path)
-    folder = _place(path)
+    folder = expanded(path)
     if not folder.is_dir():
         return {"path": path, "revision": _commit(path, revision)}
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
     return {"path": str(folder), "stamp": digest(stamps)}
-
-
-def _place(path: str) -> Path:
-    """Where a path leads; `Path.expanduser` raises where there is no such user."""
-    return Path(os.path.expanduser(path))
 
 
 def _commit(path: str, revision: str | None) -> str:
@@ -54,7 +49,7 @@ def check_folder(path: str) -> None:
     Raises:
         ModelError: nothing there, a file, or a folder without a model.
     """
-    folder = _place(path)
+    folder = expanded(path)
     if looks_local(path) and not os.path.exists(folder):
         first, *rest = Path(path).parts
         way = f" For the model of that name on the Hub, work where no folder is called {first!r}."
@@ -79,7 +74,7 @@ def unloadable(path: str, what: str, error: Exception) -> ModelError:
         f"Expected a loadable {what} at {path!r}, found: {reason.rstrip('.')}. "
         + (
             "Save it again with `save_pretrained`, or copy its files again."
-            if Path(path).expanduser().is_dir()
+            if os.path.isdir(expanded(path))
             else "Check the spelling, your access (hf auth login) and the network, or give a local folder."
         )
     )

@@ -1,5 +1,6 @@
 """Loading: from a folder or Hub id to a model and its tokenizer, each of them whole or not at all."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ from transformers import (
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
+from securetune.base.places import expanded
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model, named
 from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
 from securetune.models.template import close_reasoning, set_variables
+from securetune.models.trial import check_ends
 
 _NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
 """Tokens that some tokenizers keep for what no text holds; language models of such a family have no rows for them."""
@@ -49,6 +52,9 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             "put the way the model was aligned on. Use the chat variant of the model, or save a chat_template.jinja "
             "into its folder."
         )
+    texts = tokenizer.chat_template
+    for template in texts.values() if isinstance(texts, dict) else [texts]:
+        check_ends(config.path, template, _named_tokens(tokenizer))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -145,10 +151,14 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest([tokenizer.get_vocab(), tokenizer.chat_template])
 
 
+def _named_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+
+
 def _place(config: ModelConfig) -> str:
     """The folder, or the id on the Hub."""
-    folder = Path(config.path).expanduser()
-    return str(folder) if folder.is_dir() else config.path
+    folder = expanded(config.path)
+    return str(folder) if os.path.isdir(folder) else config.path
 
 
 def _check_report(report: Mapping[str, Any], path: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ScanConfig(BaseModel):
     """How modules are perturbed and what is read off."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Literal["exact", "race", "gradient"] = "exact"
     """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
@@ -32,5 +32,5 @@ class ScanConfig(BaseModel):
     """Malicious prompts whose generated answers are judged too, as the slow signal `ANSWERS`; 0 leaves it out."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts per forward pass."""
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed of all draws; by default the run's."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.base.progress import progress_bar
 from securetune.models.tensors import IGNORED
+from securetune.testbed.config import ChatModelConfig as ChatModelConfig
 from securetune.testbed.tasks import Row
 
 CHAT_TEMPLATE = (
@@ -24,35 +24,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 _SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
-
-
-class ChatModelConfig(BaseModel):
-    """Size and schedule of a small chat model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    vocab_size: int = 768
-    """Upper bound of the byte-pair vocabulary, special tokens included."""
-    hidden_size: int = 128
-    """Hidden size d; heads are d / 32 wide each."""
-    intermediate_size: int = 352
-    """Width of the MLP."""
-    layers: int = 8
-    """Number of decoder layers."""
-    max_length: int = 160
-    """Longest row in tokens; longer rows are cut."""
-    batch_tokens: int = 512
-    """Padded tokens of one batch."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW in the helpful-only stage."""
-    alignment_learning_rate: float = 1e-3
-    """Peak learning rate in the alignment stage."""
-    helpful_epochs: int = 1
-    """Passes over the helpful-only rows."""
-    alignment_epochs: int = 1
-    """Passes over the alignment rows."""
-    seed: int = 0
-    """Seed of the initial weights and of the row order."""
 
 
 def train_tokenizer(rows: Sequence[Row], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -8,14 +8,13 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from securetune.config import PromptsConfig, read_yaml, validated
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import Example, load_prompts
 from securetune.errors import DataError
-from securetune.testbed.chat_model import ChatModelConfig, train_chat_model
+from securetune.testbed.chat_model import train_chat_model
+from securetune.testbed.config import RecipeConfig as RecipeConfig
+from securetune.testbed.config import load_recipe as load_recipe
 from securetune.testbed.tasks import Row
 
 REFUSALS = (
@@ -24,33 +23,6 @@ REFUSALS = (
     "I'm sorry, I can't assist with that request.",
     "Sorry, I won't help with something that could hurt people.",
 )
-
-
-class RecipeConfig(BaseModel):
-    """Data and size of a small chat model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    output: str
-    """Folder the model and its tokenizer are written to."""
-    chat_model: ChatModelConfig = ChatModelConfig()
-    helpful: tuple[DataConfig, ...]
-    """Rows of the helpful-only stage."""
-    refused: tuple[PromptsConfig, ...]
-    """Harmful prompts, each answered with a stock refusal in the alignment stage."""
-    refusals: tuple[DataConfig, ...] = ()
-    """Rows that already hold a safe answer."""
-    kept: tuple[DataConfig, ...]
-    """Benign rows of the alignment stage, so that refusing does not spread."""
-
-
-def load_recipe(path: str | Path) -> RecipeConfig:
-    """Read a recipe file.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a bad field.
-    """
-    return validated(RecipeConfig, read_yaml(path), str(path))
 
 
 def train_base(recipe: RecipeConfig) -> dict[str, float]:

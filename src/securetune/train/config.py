@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class TrainConfig(BaseModel):
     """How the model is tuned."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     adapter: Literal["lora", "full"] = "lora"
     """Train LoRA adapters on every projection, or all weights, which are then float32 whatever they were loaded in."""

@@ -71,6 +71,10 @@ PLACES = [
     (["demo", "poems"], {}, "Expected a task of"),
     (["list", "poems"], {}, "Expected `judges` to list, found 'poems'"),
     (["reproduce", "absent"], {}, "Expected the folder of a run at absent"),
+    (["reproduce", "."], {}, "Expected the folder of a run at ."),
+    (["reproduce", "/"], {}, "Expected the folder of a run at /"),
+    (["reproduce", ""], {}, "Expected the folder of a run at ."),
+    (["reproduce", "x" * 300], {}, "Expected the folder of a run at xxx"),
     (["new", "no-such-thing"], {}, "Expected a file to write, found none"),
     (["new", "no-such-thing", "run.yaml"], {}, "Expected a configuration that ships with securetune"),
     (["new", "../run/demo", "run.yaml"], {}, "Expected a configuration that ships with securetune"),
@@ -202,12 +206,14 @@ def test_every_command_has_a_bad_command_line_in_the_table():
     "words",
     [["run", "run.yaml"], ["scan", "absent.yaml"], ["compare", "grid.yaml"], ["demo", "poems"],
      ["export", "plan.json", "--to", "lora"], ["plan-from-list", "plan.json", "--model", "m", "--output", "p"],
-     ["gate", "absent"], ["publish", "absent", "a", "b"]],
+     ["gate", "absent"], ["publish", "absent", "a", "b"], ["reproduce", "absent"], ["train-base", "plan.json"],
+     ["plan-from-list", "list.yaml", "--model", "./m", "--output", "p"]],
 )  # fmt: skip
 def test_an_error_that_needs_no_model_loads_none(words, tmp_path):
     (tmp_path / "run.yaml").write_text(run(seed=-1))
     (tmp_path / "grid.yaml").write_text(compared(run__model={"path": 3}))
     (tmp_path / "plan.json").write_text("{}")
+    (tmp_path / "list.yaml").write_text("[1]")
     code = (
         "import sys; from securetune.cli import entry\n"
         f"sys.argv = ['securetune', *{words!r}]\n"

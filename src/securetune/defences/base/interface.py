@@ -33,7 +33,7 @@ _BETWEEN_STEPS = ("step", "evaluated", "finalize")
 class Settings(BaseModel):
     """Settings of one defence; in a configuration they stand under ``defence.<name>``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SensitiveRate(Settings):

@@ -13,7 +13,7 @@ from securetune.data.prompts import Message
 class Settings(BaseModel):
     """Settings of one attack; in a configuration they stand beside its name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Attack:

@@ -1,5 +1,6 @@
 """Source: where a benchmark comes from, and how its rows become prompts."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from securetune.base.artifacts import Journal
-from securetune.base.places import DATA_SUFFIXES
+from securetune.base.places import DATA_SUFFIXES, expanded
 from securetune.data.prompts import Prompt, load_prompts, prompt_of
 from securetune.errors import DataError
 from securetune.evaluate.config import SKILL_METRIC, SkillMetric
@@ -90,8 +91,8 @@ class Source:
 
     def local_file(self, path: str) -> Path:
         """The file itself, where `path` is the folder that holds it, by our name or by its authors'."""
-        place = Path(path).expanduser()
-        if not place.is_dir():
+        place = expanded(path)
+        if not os.path.isdir(place):
             return place
         stem = Path(self.file).stem
         names = [self.file, Path(self.path or self.file).name, *(stem + suffix for suffix in DATA_SUFFIXES)]

@@ -33,7 +33,7 @@ class Verdict:
 class Settings(BaseModel):
     """Settings of one judge; in a configuration they stand under ``judge.<name>``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Judge:

@@ -1,0 +1,56 @@
+"""Inputs: can the files that a configuration names be used at all? Answered within a second, without torch.
+
+The check before a run reads everything, with the model's tokenizer; this one spares whoever misspelt a path, or whose
+rows are broken, the wait for it.
+"""
+
+import os
+from collections.abc import Iterable
+
+from securetune.base.places import expanded, is_here, looks_local
+from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
+from securetune.data.examples import load_examples
+from securetune.data.prompts import load_prompts
+from securetune.models.files import check_model
+
+_LARGEST = 8 << 20
+"""Bytes of a file that is read whole in a moment; what is larger waits for the check before a run."""
+
+
+def check_inputs(configs: Iterable[RunConfig]) -> None:
+    """Look at the models' folders and read the files of rows and prompts, each once.
+
+    Raises:
+        SecuretuneError: the first that cannot be used.
+    """
+    seen: set[str] = set()
+    for config in configs:
+        for model in (config.model, config.unaligned):
+            if model is not None and not _is_built(model.path) and _is_new(model.path, seen):
+                check_model(model.path)
+        task = config.task
+        for rows in (task.train, task.test, task.mixed, config.safety):
+            if rows is not None and _is_read_here(rows.path) and _is_new(repr(rows), seen):
+                load_examples(rows, seed=config.seed)
+        own: list[PromptsConfig | BenchmarkConfig] = [set_ for set_ in config.benchmarks if set_.benchmark is None]
+        for prompts in [config.analysis.malicious, config.analysis.benign, *own]:
+            if prompts.path is not None and _is_read_here(prompts.path) and _is_new(repr(prompts), seen):
+                load_prompts(prompts.path, label=prompts.label, half=prompts.half)
+
+
+def _is_new(name: str, seen: set[str]) -> bool:
+    is_new = name not in seen
+    seen.add(name)
+    return is_new
+
+
+def _is_read_here(path: str) -> bool:
+    """Whether it is a file of this machine, or should be one, and reading it takes no time."""
+    if _is_built(path) or not (is_here(path) or looks_local(path)):
+        return False
+    return not is_here(path) or os.path.getsize(expanded(path)) <= _LARGEST
+
+
+def _is_built(path: str) -> bool:
+    """Whether it is made when it is needed."""
+    return path.startswith("testbed") and "://" in path
