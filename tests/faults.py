@@ -1,6 +1,7 @@
 """Faults: every write, rename and removal of this process as a point where it can be killed or the disk can be full."""
 
 import errno
+import json
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from securetune.base.artifacts import digest_path
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
 
@@ -17,6 +20,21 @@ _PASSING = re.compile(r"\.\d+\.partial$")
 def full() -> OSError:
     """What the system raises where a disk is full."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def results(folder: Path) -> dict[str, object]:
+    """All that a run has found, by file: the results, the answers and the tuned weights."""
+    found = {}
+    for path in sorted(folder.rglob("0*")):
+        if path.suffix == ".json" and not path.name.startswith("09"):
+            content = json.loads(path.read_text())
+            found[str(path.relative_to(folder))] = content.get("data", content)
+    weights = {
+        str(path.relative_to(folder)): digest_path(path)
+        for path in folder.rglob("07-train-*/*.safetensors")
+        if "partial" not in str(path)
+    }
+    return found | weights
 
 
 class Killed(BaseException):

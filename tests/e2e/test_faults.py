@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from securetune.base.artifacts import digest_path
 from securetune.cli import entry
 from securetune.compare.grid import CompareConfig
 from securetune.compare.run import compare_runs
 from securetune.config import parse_config, validated
 from securetune.flow.pipeline import run
 from tests.conftest import settings
-from tests.faults import Faults, Killed, full, watch_native_writers
+from tests.faults import Faults, Killed, full, results, watch_native_writers
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,21 +41,6 @@ def raw(model_folder, data_folder):
 def whole(raw, tmp_path_factory):
     """The folder of a run that nothing happened to."""
     return run(parse_config(raw | {"output": str(tmp_path_factory.mktemp("whole") / "run")}, "test"))
-
-
-def results(folder: Path) -> dict[str, object]:
-    """All that a run has found, by file: the results, the answers and the tuned weights."""
-    found = {}
-    for path in sorted(folder.rglob("0*")):
-        if path.suffix == ".json" and not path.name.startswith("09"):
-            content = json.loads(path.read_text())
-            found[str(path.relative_to(folder))] = content.get("data", content)
-    weights = {
-        str(path.relative_to(folder)): digest_path(path)
-        for path in folder.rglob("07-train-*/*.safetensors")
-        if "partial" not in str(path)
-    }
-    return found | weights
 
 
 def struck_in_turn(start, root: Path, error, *, among=lambda point: True) -> list[str]:

@@ -10,6 +10,7 @@ from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
 from securetune.config import parse_config, read_yaml
 from securetune.errors import ArtifactError
 from securetune.flow.pipeline import run
+from securetune.report.intact import check_config
 
 _ABSENT = "nothing"
 
@@ -64,7 +65,7 @@ def reproduce(
         announce: as in `run`.
 
     Raises:
-        ArtifactError: `original` is no run's folder, or `output` is the same one.
+        ArtifactError: `original` is no run's folder, its configuration was changed, or `output` is the same one.
     """
     original, output = Path(original), Path(output)
     path = original / "config.yaml"
@@ -73,6 +74,7 @@ def reproduce(
         raise ArtifactError(f"Expected the folder of a run at {original}, found none of its results. Check the path.")
     if output.resolve() == original.resolve():
         raise ArtifactError(f"Expected another folder than the run's own, found {output}. Choose another output.")
+    check_config(RunFolder(original))
     config = parse_config(read_yaml(path), str(path)).model_copy(update={"output": str(output)})
     run(config, until=before[-1].stage, announce=announce)
     now = {(artifact.stage, artifact.variant): artifact for artifact in _stored(output)}
