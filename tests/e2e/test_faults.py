@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from securetune.cli import entry
 from securetune.compare.grid import CompareConfig
 from securetune.compare.run import compare_runs
 from securetune.config import parse_config, validated
@@ -97,21 +96,6 @@ def test_a_run_goes_on_from_everything_that_a_kill_can_leave_on_the_disk(raw, wh
         assert results(folder) == results(whole), state.name
     assert len(states) > 200
     print(f"{len(states)} states that a kill can leave")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs a command in this process; its exit code and what it said."""
-
-    def run_here(*words):
-        monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
-        try:
-            entry()
-        except SystemExit as ended:
-            return ended.code or 0, capsys.readouterr().err
-        return 0, capsys.readouterr().err
-
-    return run_here
 
 
 @pytest.mark.parametrize("among", [SOME, EVERY])
