@@ -1,6 +1,7 @@
 """Faults: every write, rename and removal of this process as a point where it can be killed or the disk can be full."""
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from matplotlib.figure import Figure
 
 from securetune.base.artifacts import digest_path
+from securetune.report.reading import Run
+from securetune.report.render import report_figures
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
@@ -36,6 +40,11 @@ def results(folder: Path) -> dict[str, object]:
         if "partial" not in str(path)
     }
     return found | weights
+
+
+def two_figures(run: Run) -> dict[str, Figure]:
+    """Of the report's figures, which one loop draws and writes, the first two: the others would cost minutes."""
+    return dict(itertools.islice(report_figures(run).items(), 2))
 
 
 class Killed(BaseException):

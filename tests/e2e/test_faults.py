@@ -1,6 +1,5 @@
 """Faults of the machine: killed or out of room at every write, a run goes on to the same results."""
 
-import itertools
 import json
 import resource
 import shutil
@@ -19,18 +18,16 @@ from securetune.compare.run import compare_runs
 from securetune.config import parse_config, validated
 from securetune.flow.pipeline import run
 from securetune.flow.stages import report
-from securetune.report.render import report_figures
 from tests.conftest import settings
-from tests.faults import Faults, Killed, every_state, full, results, watch_native_writers
+from tests.faults import Faults, Killed, every_state, full, results, two_figures, watch_native_writers
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Every kind of write counts; of the report's figures, which one loop writes, the first two do."""
     watch_native_writers(monkeypatch)
-    monkeypatch.setattr(report, "report_figures", lambda run: dict(itertools.islice(report_figures(run).items(), 2)))
+    monkeypatch.setattr(report, "report_figures", two_figures)
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,13 @@ from securetune.config import parse_config
 from securetune.errors import SecuretuneError
 from securetune.flow.pipeline import run
 from securetune.flow.reproduce import reproduce
+from securetune.flow.stages import report
 from securetune.plans.plan import Plan
 from securetune.report.gate import Budgets, check
 from securetune.report.publish import publish
 from securetune.report.reading import read_run
 from tests.conftest import settings
-from tests.faults import results
+from tests.faults import results, two_figures
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,13 @@ def raw(model_folder, data_folder):
     for benchmark in small["benchmarks"]:
         benchmark["limit"] = 4
     return small
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_figures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "report_figures", two_figures)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +141,7 @@ def test_no_reader_takes_a_file_that_was_tampered_with(which, runs, tmp_path, mo
         if name.startswith("06-plan") and way in ("edited", "cut", "emptied"):
             with pytest.raises(SecuretuneError):
                 Plan.load(folder / name)
-    assert tried > 150
+    assert tried > 120
     print(f"{tried} files tampered with, no reader took one")
 
 
