@@ -17,9 +17,8 @@ from securetune.compare.grid import CompareConfig
 from securetune.compare.run import compare_runs
 from securetune.config import parse_config, validated
 from securetune.flow.pipeline import run
-from securetune.flow.stages import report
 from tests.conftest import settings
-from tests.faults import Faults, Killed, every_state, full, results, two_figures, watch_native_writers
+from tests.faults import Faults, Killed, draw_nothing, every_state, full, results, watch_native_writers
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def watched(monkeypatch):
     watch_native_writers(monkeypatch)
-    monkeypatch.setattr(report, "report_figures", two_figures)
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")

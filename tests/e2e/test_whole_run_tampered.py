@@ -13,13 +13,12 @@ from securetune.config import parse_config
 from securetune.errors import SecuretuneError
 from securetune.flow.pipeline import run
 from securetune.flow.reproduce import reproduce
-from securetune.flow.stages import report
 from securetune.plans.plan import Plan
 from securetune.report.gate import Budgets, check
 from securetune.report.publish import publish
 from securetune.report.reading import read_run
 from tests.conftest import settings
-from tests.faults import results, two_figures
+from tests.faults import draw_nothing, results
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +30,9 @@ def raw(model_folder, data_folder):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_figures():
+def no_drawing():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "report_figures", two_figures)
+        draw_nothing(patch)
         yield
 
 
