@@ -3,12 +3,14 @@
 import importlib
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
+from securetune.cli import entry
 from securetune.testbed.chat_model import ChatModelConfig, new_model, train_stage, train_tokenizer
 from securetune.testbed.tasks import TASKS
 from securetune.testbed.world import sample_requests
@@ -137,3 +139,18 @@ class Kill(TrainerCallback):
     def strike(self, moment, step):
         if (moment, step) == (self.moment, self.step):
             raise Killed
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a command in this process; its exit code and what it said."""
+
+    def run_here(*words):
+        monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
+        try:
+            entry()
+        except SystemExit as ended:
+            return ended.code or 0, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run_here

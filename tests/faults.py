@@ -1,14 +1,20 @@
 """Faults: every write, rename and removal of this process as a point where it can be killed or the disk can be full."""
 
 import errno
+import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import safetensors.torch
 import torch
+
+from securetune.base.artifacts import digest_path
+from securetune.flow.stages import report
+from securetune.report import figures
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
@@ -17,6 +23,28 @@ _PASSING = re.compile(r"\.\d+\.partial$")
 def full() -> OSError:
     """What the system raises where a disk is full."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def results(folder: Path) -> dict[str, object]:
+    """All that a run has found, by file: the results, the answers and the tuned weights."""
+    found = {}
+    for path in sorted(folder.rglob("0*")):
+        if path.suffix == ".json" and not path.name.startswith("09"):
+            content = json.loads(path.read_text())
+            found[str(path.relative_to(folder))] = content.get("data", content)
+    weights = {
+        str(path.relative_to(folder)): digest_path(path)
+        for path in folder.rglob("07-train-*/*.safetensors")
+        if "partial" not in str(path)
+    }
+    return found | weights
+
+
+def draw_nothing(monkeypatch) -> None:
+    """The report's figures are written as they always are, with nothing in them: to draw them takes most of a run."""
+    for place in (figures, report):
+        monkeypatch.setattr(place, "svg", lambda figure: "<svg></svg>")
+    monkeypatch.setattr(report, "png", lambda figure: b"nothing")
 
 
 class Killed(BaseException):
@@ -134,3 +162,48 @@ def watch_native_writers(monkeypatch) -> None:
         sync(stream)
 
     monkeypatch.setattr(os, "fsync", synced)
+
+
+def every_state(start: Callable[[], object], root: Path, top: Path) -> list[Path]:
+    """Copies in `top` of every distinct tree that a kill -9 of `start` can leave in `root`.
+
+    One stands for every point, as it is on the disk there; between two points every file that has come or changed is
+    left empty and half-written, too.
+    """
+    states: dict[str, Path] = {}
+    seen: list[Path] = []
+
+    def keep(state: Path) -> Path:
+        names = sorted(str(path.relative_to(state)) for path in state.rglob("*") if path.suffix != ".lock")
+        contents = [digest_path(state / name) for name in names if (state / name).is_file()]
+        first = states.setdefault(str([names, contents]), state)
+        if first != state:
+            shutil.rmtree(state)
+        return first
+
+    def snapshot(_: str) -> None:
+        number = len(seen)
+        state = top / f"{number:04d}"
+        shutil.copytree(root, state) if root.exists() else state.mkdir()
+        for half, file, content in _halves(seen[-1] if seen else None, state):
+            torn = top / f"{number:04d}-{half}-{file.name}"
+            shutil.copytree(state, torn)
+            (torn / file.relative_to(state)).write_bytes(content)
+            keep(torn)
+        seen.append(keep(state))
+
+    with Faults(root, snapshot):
+        start()
+    return list(states.values())
+
+
+def _halves(before: Path | None, after: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """Every file that differs between two states, as it is while it is being written."""
+    for file in sorted(path for path in after.rglob("*") if path.is_file()):
+        old = before / file.relative_to(after) if before is not None else None
+        was, now = old.read_bytes() if old is not None and old.is_file() else b"", file.read_bytes()
+        if was == now:
+            continue
+        start = len(was) if now.startswith(was) else 0
+        yield "empty", file, now[:start]
+        yield "half", file, now[: (start + len(now)) // 2]

@@ -104,4 +104,6 @@ def rewrite(path, change):
     """Change an artifact as another version would have written it: with a seal that fits."""
     stored = json.loads(path.read_text())
     change(stored)
-    path.write_text(json.dumps(asdict(sealed(Artifact(**stored)))))
+    artifact = sealed(Artifact(**stored))
+    path.write_text(json.dumps(asdict(artifact)))
+    RunFolder(path.parent).ledger.note(path.name, artifact.seal)

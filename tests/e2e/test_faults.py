@@ -1,6 +1,8 @@
 """Faults of the machine: killed or out of room at every write, a run goes on to the same results."""
 
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,14 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from securetune.base.artifacts import digest_path
-from securetune.cli import entry
 from securetune.compare.grid import CompareConfig
 from securetune.compare.run import compare_runs
 from securetune.config import parse_config, validated
 from securetune.flow.pipeline import run
 from tests.conftest import settings
-from tests.faults import Faults, Killed, full, watch_native_writers
+from tests.faults import Faults, Killed, draw_nothing, every_state, full, results, watch_native_writers
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def watched(monkeypatch):
     watch_native_writers(monkeypatch)
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +43,6 @@ def raw(model_folder, data_folder):
 def whole(raw, tmp_path_factory):
     """The folder of a run that nothing happened to."""
     return run(parse_config(raw | {"output": str(tmp_path_factory.mktemp("whole") / "run")}, "test"))
-
-
-def results(folder: Path) -> dict[str, object]:
-    """All that a run has found, by file: the results, the answers and the tuned weights."""
-    found = {}
-    for path in sorted(folder.rglob("0*")):
-        if path.suffix == ".json" and not path.name.startswith("09"):
-            content = json.loads(path.read_text())
-            found[str(path.relative_to(folder))] = content.get("data", content)
-    weights = {
-        str(path.relative_to(folder)): digest_path(path)
-        for path in folder.rglob("07-train-*/*.safetensors")
-        if "partial" not in str(path)
-    }
-    return found | weights
 
 
 def struck_in_turn(start, root: Path, error, *, among=lambda point: True) -> list[str]:
@@ -92,19 +78,20 @@ def test_a_run_that_is_killed_at_each_of_its_writes_in_turn_finds_the_same(among
     print(f"{len(points)} kills")
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs a command in this process; its exit code and what it said."""
-
-    def run_here(*words):
-        monkeypatch.setattr(sys, "argv", ["securetune", *map(str, words)])
-        try:
-            entry()
-        except SystemExit as ended:
-            return ended.code or 0, capsys.readouterr().err
-        return 0, capsys.readouterr().err
-
-    return run_here
+@pytest.mark.exhaustive
+def test_a_run_goes_on_from_everything_that_a_kill_can_leave_on_the_disk(raw, whole, watched, tmp_path):
+    folder, top = tmp_path / "run", tmp_path / "states"
+    config = parse_config(raw | {"output": str(folder)}, "test")
+    top.mkdir()
+    states = every_state(lambda: run(config), folder, top)
+    for state in states:
+        shutil.rmtree(folder)
+        shutil.copytree(state, folder)
+        until = "report" if any(state.glob("[.0]*09-report*")) or any(state.glob("09*")) else "evaluate"
+        run(config, until=until)
+        assert results(folder) == results(whole), state.name
+    assert len(states) > 200
+    print(f"{len(states)} states that a kill can leave")
 
 
 @pytest.mark.parametrize("among", [SOME, EVERY])
@@ -120,6 +107,33 @@ def test_a_disk_that_is_full_is_one_clear_line_and_costs_nothing(among, raw, who
     assert len(said) == len(points) + 1 and said[-1][0] == 0
     assert results(tmp_path / "run") == results(whole)
     print(f"{len(points)} times full")
+
+
+@pytest.mark.parametrize(
+    "sizes", [(40, 3_000, 40_000), pytest.param(range(0, 60_000, 1_500), marks=pytest.mark.exhaustive)]
+)
+def test_a_file_that_is_cut_off_by_a_full_disk_is_one_clear_line_and_costs_nothing(
+    sizes, raw, whole, command, tmp_path
+):
+    """The system itself stops every write at a size; nothing stands in for it here."""
+    file, ends = tmp_path / "run.yaml", []
+    file.write_text(yaml.safe_dump(raw | {"output": str(tmp_path / "run")}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in sizes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            code, text = command("evaluate", file)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        lines = [line for line in text.splitlines() if line.startswith("Error")]
+        if code:
+            assert code == 2 and len(lines) == 1 and "Traceback" not in text, (size, text)
+            assert "Expected room on the disk for" in lines[0], (size, text)
+        ends.append(code)
+    assert command("evaluate", file)[0] == 0
+    assert results(tmp_path / "run") == results(whole)
+    assert ends.count(2) > 1
+    print(f"{ends.count(2)} files cut off")
 
 
 class Here:
@@ -177,16 +191,23 @@ def test_a_comparison_that_is_killed_at_its_writes_in_turn_finds_the_same(compar
     print(f"{len(points)} kills of a comparison")
 
 
-@pytest.mark.parametrize("moment", ["rename 07-train-none", "checkpoint-2/optimizer.pt"])
-def test_a_true_kill_9_in_the_middle_of_training_costs_nothing(moment, raw, whole, tmp_path):
+MOMENTS = ["'rename 07-train-none' in point", "'checkpoint-2/optimizer.pt' in point"]
+FROM_BEGIN_TO_END = [f"len(faults.points) == {number}" for number in range(1, 190, 21)]
+
+
+@pytest.mark.parametrize(
+    "moment", [*MOMENTS, *(pytest.param(moment, marks=pytest.mark.exhaustive) for moment in FROM_BEGIN_TO_END)]
+)
+def test_a_true_kill_9_costs_nothing(moment, raw, whole, tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(raw | {"output": str(tmp_path / "run")}))
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from securetune.cli import entry; from tests.faults import Faults\n"
-        f"strike = lambda point: os.kill(os.getpid(), signal.SIGKILL) if {moment!r} in point else None\n"
-        f"sys.argv = ['securetune', 'train', {str(file)!r}]\n"
-        f"with Faults(Path({str(tmp_path / 'run')!r}), strike): entry()"
+        f"strike = lambda point: os.kill(os.getpid(), signal.SIGKILL) if {moment} else None\n"
+        f"sys.argv = ['securetune', 'run', {str(file)!r}]\n"
+        f"faults = Faults(Path({str(tmp_path / 'run')!r}), strike)\n"
+        "with faults: entry()"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL

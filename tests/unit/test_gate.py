@@ -178,7 +178,9 @@ def test_answers_that_were_edited_are_not_held(run):
     path = run / "08-evaluate-swat.answers.json"
     path.write_text(path.read_text().replace("false", "true"))
     told = CliRunner().invoke(app, ["gate", str(run)])
-    assert isinstance(told.exception, ArtifactError) and "as the evaluation left them" in str(told.exception)
+    assert isinstance(told.exception, ArtifactError) and "swat.answers.json as the stage evaluate" in str(
+        told.exception
+    )
 
 
 def test_models_that_were_asked_other_sets_are_an_error(run):

@@ -1,9 +1,8 @@
 """Plans: which entry decides, when, and what a plan's file may hold."""
 
-import json
-
 import pytest
 
+from securetune.base.artifacts import Product, RunFolder
 from securetune.errors import PlanError
 from securetune.models.topology import ModuleSet
 from securetune.plans.plan import Entry, Phase, Plan, PlanModel, module_entries, plan_of
@@ -30,6 +29,16 @@ def test_first_matching_entry_wins():
     assert plan.lr_scale("embed_tokens") == (1.0,)
 
 
+@pytest.mark.parametrize(("was", "now"), [("0.1", "0.9"), ('"seal"', '"seel"'), ('"seed": 0', '"seed": 1')])
+def test_a_plan_artifact_that_was_changed_is_not_exported(was, now, tmp_path):
+    plan = plan_of("ml_lr", PlanModel(id="x"), llama_topology(), ModuleSet.parse(["0.q"]), rest_lr_mult=0.1)
+    path = tmp_path / "06-plan-ml_lr.json"
+    RunFolder(tmp_path).produce("plan", {}, lambda: Product(data=plan.model_dump()), variant="ml_lr")
+    path.write_text(path.read_text().replace(was, now))
+    with pytest.raises(PlanError, match=r"Expected the plan artifact .*06-plan-ml_lr.json as .* changed. Put the orig"):
+        Plan.load(path)
+
+
 def test_phases_rule_their_share_of_the_steps():
     phase = Phase(until=0.25, entries=(Entry(pattern=".*", lr_mult=0.0),))
     plan = Plan(method="x", model=PlanModel(id="x"), entries=(), phases=(phase,))
@@ -41,7 +50,7 @@ def test_plan_survives_its_file_and_a_bad_file_is_named(tmp_path):
     plan = plan_of("ml_lr", PlanModel(id="x"), llama_topology(), ModuleSet.parse(["0.q"]), rest_lr_mult=0.1)
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan
-    (tmp_path / "06-plan-ml_lr.json").write_text(json.dumps({"stage": "plan", "data": plan.model_dump()}))
+    RunFolder(tmp_path).produce("plan", {}, lambda: Product(data=plan.model_dump()), variant="ml_lr")
     assert Plan.load(tmp_path / "06-plan-ml_lr.json") == plan
     (tmp_path / "cut.json").write_text('{"method": "x"')
     with pytest.raises(PlanError, match="Expected JSON in"):

@@ -5,16 +5,12 @@ data, plus companion files or folders named in the header with their hashes. Eve
 name first and renamed, the header last: a killed run leaves either the whole artifact or nothing that counts.
 """
 
-import hashlib
 import json
 import logging
-import os
 import platform
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +18,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from securetune.base.files import PARTIAL
+from securetune.base.files import copy_atomic as copy_atomic
+from securetune.base.files import digest as digest
+from securetune.base.files import digest_path as digest_path
+from securetune.base.files import write_atomic as write_atomic
+from securetune.base.ledger import Ledger
 from securetune.base.machine import writing
 from securetune.errors import ArtifactError, MachineError
 
@@ -29,59 +31,11 @@ log = logging.getLogger(__name__)
 
 STAGES = ("preflight", "topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 """The stages of a run in their order: names of files in `securetune.flow.stages`, and parts of file names here."""
+CONFIG = "config.yaml"
+"""What a run's folder calls its configuration."""
 _UNFIT = re.compile(r"[^\w.+@%=-]+")
 """What no file name has."""
-_PARTIAL = ".partial"
-"""How the temporary name of a file ends."""
 _PACKAGES = ("securetune", "torch", "transformers", "peft", "trl", "datasets", "scikit-learn", "numpy")
-
-
-def digest(value: object) -> str:
-    """Hash of any JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def digest_path(path: Path) -> str:
-    """Hash of a file's bytes, or of all files below a folder with their names."""
-    total = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        total.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()[:16]
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never half."""
-    with writing(path), _beside(path) as temporary:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-
-
-def copy_atomic(file: Path, folder: Path) -> None:
-    """Copy a file into a folder, whole or not at all."""
-    target = folder / file.name
-    with writing(target), _beside(target) as temporary:
-        shutil.copy2(file, temporary)
-        os.replace(temporary, target)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A temporary name of this process alone, so that two that write the same file do not mix."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
-    try:
-        yield temporary
-    except Exception:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 class Journal:
@@ -213,6 +167,7 @@ class RunFolder:
                 raise ArtifactError(f"Expected a folder at {path}, found a file. Choose another output.") from error
             raise
         self._lock = FileLock(self.path / ".lock")
+        self.ledger = Ledger(self.path)
 
     def __enter__(self) -> "RunFolder":
         if not self._locks:
@@ -234,7 +189,7 @@ class RunFolder:
     def _sweep(self) -> None:
         """Remove what a kill has left under temporary names."""
         with writing(self.path):
-            for left in self.path.rglob(f".*{_PARTIAL}"):
+            for left in self.path.rglob(f".*{PARTIAL}"):
                 if left.is_file():
                     left.unlink(missing_ok=True)
 
@@ -246,6 +201,11 @@ class RunFolder:
         number = STAGES.index(stage)
         part = f"-{_UNFIT.sub('-', variant)}" if variant else ""
         return self.path / f"{number:02d}-{stage}{part}{suffix}"
+
+    def configure(self, text: str) -> None:
+        """Write the run's configuration; what was made for another one counts again once it was found current."""
+        write_atomic(self.path / CONFIG, text)
+        self.ledger.configure(text)
 
     def read(self, stage: str, variant: str | None = None) -> Artifact | None:
         """The stored artifact, or None where there is none.
@@ -316,7 +276,7 @@ class RunFolder:
         if found is None:
             raise ArtifactError(
                 f"Expected the run in {self.path} to have done {stage} {variant or ''}, found it has done "
-                f"{self.variants(stage)}. "
+                f"{self.variants(stage)}, and no {self.file(stage, variant).name}. "
                 "Finish it first with `securetune run`, or choose one of them."
             )
         return found
@@ -369,6 +329,7 @@ class RunFolder:
                     "securetune, or choose another output."
                 )
             if stored is not None and self.is_current(stored, inputs, version):
+                self.ledger.note(path.name, stored.seal)
                 self._announce(stored, True)
                 return stored
             return self._computed(stage, inputs, compute, version=version, variant=variant, seed=seed)
@@ -399,7 +360,9 @@ class RunFolder:
             schema=version,
         )
         artifact = sealed(artifact)
-        write_atomic(self.file(stage, variant), json.dumps(asdict(artifact), indent=1) + "\n")
+        path = self.file(stage, variant)
+        write_atomic(path, json.dumps(asdict(artifact), indent=1) + "\n")
+        self.ledger.note(path.name, artifact.seal)
         self._announce(artifact, False)
         return artifact
 

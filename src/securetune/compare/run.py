@@ -150,7 +150,7 @@ def _work(job: _Job, folder: Path) -> bool:
     if job.arm == PLAIN:
         _adopt(cell_folder, _of_the_analysis(analysis))  # a stage checks what it was made from before it uses it
         _adopt(cell_folder, folder.glob(COMMITS))
-        write_atomic(cell_folder / "config.yaml", dump_config(_configuration(job.cell, cell_folder, job.cell.arms)))
+        RunFolder(cell_folder).configure(dump_config(_configuration(job.cell, cell_folder, job.cell.arms)))
     try:
         _advance(job.cell, cell_folder, (job.arm,), until="evaluate")
     except TrainingError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, Artifact, RunFolder, write_atomic
+from securetune.base.artifacts import STAGES, Artifact, RunFolder
 from securetune.config import RunConfig, dump_config
 from securetune.errors import ConfigError
 from securetune.flow.made import Made
@@ -37,7 +37,7 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
         with peers.main_process_first():  # it pins the benchmarks
             session.check()
         if is_main:
-            write_atomic(folder.path / "config.yaml", dump_config(config))
+            folder.configure(dump_config(config))
         advance(session, until)
     return folder.path
 

@@ -10,6 +10,7 @@ from typing import Any
 from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.errors import ArtifactError
+from securetune.report.intact import check_config
 
 _ABSENT = "nothing"
 
@@ -64,7 +65,7 @@ def reproduce(
         announce: as in `run`.
 
     Raises:
-        ArtifactError: `original` is no run's folder, or `output` is the same one.
+        ArtifactError: `original` is no run's folder, its configuration was changed, or `output` is the same one.
     """
     original, output = Path(original), Path(output)
     config, before = check_run(original, output), _stored(original)
@@ -91,7 +92,7 @@ def check_run(original: Path, output: Path) -> RunConfig:
     """How a run is repeated in another folder.
 
     Raises:
-        ArtifactError: `original` is no run's folder, or `output` is the same one.
+        ArtifactError: `original` is no run's folder, its configuration was changed, or `output` is the same one.
         ConfigError: its configuration cannot be read.
     """
     path = original / "config.yaml"
@@ -99,6 +100,7 @@ def check_run(original: Path, output: Path) -> RunConfig:
         raise ArtifactError(f"Expected the folder of a run at {original}, found none of its results. Check the path.")
     if os.path.realpath(output) == os.path.realpath(original):
         raise ArtifactError(f"Expected another folder than the run's own, found {output}. Choose another output.")
+    check_config(RunFolder(original))
     return parse_config(read_yaml(path), str(path)).model_copy(update={"output": str(output)})
 
 

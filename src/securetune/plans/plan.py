@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from securetune.base.artifacts import write_atomic
+from securetune.base.artifacts import Artifact, write_atomic
 from securetune.base.patterns import Regex, is_found
 from securetune.base.texts import parse_json, read_text
+from securetune.base.typed import from_json
 from securetune.errors import PlanError
 from securetune.models.topology import ModuleSet, Topology, clean_name
 
@@ -149,13 +150,19 @@ class Plan(_Data):
         raw = parse_json(read_text(path, "a plan file", PlanError), str(path), PlanError)
         is_artifact = isinstance(raw, dict) and raw.get("stage") == "plan"
         try:
-            return cls.model_validate(raw.get("data") if is_artifact else raw)
+            plan = cls.model_validate(raw.get("data") if is_artifact else raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
             raise PlanError(
                 f"Expected a plan in {path}, found a problem at {where}: {first['msg']}. Correct it."
             ) from error
+        if is_artifact and not from_json(Artifact, raw, str(path)).is_sealed:
+            raise PlanError(
+                f"Expected the plan artifact {path} as securetune wrote it, found that it was changed. Put the "
+                "original back, or write a plan of your own: what stands below `data`, in a file of its own."
+            )
+        return plan
 
 
 def _first(entries: Iterable[Entry], names: Iterable[str]) -> Entry | None:

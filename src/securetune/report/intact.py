@@ -1,13 +1,12 @@
 """Intact: is what lies in a run's folder what its stages have left there, and does it belong together?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from securetune.base.artifacts import Artifact, RunFolder, digest, digest_path
+from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest, digest_path
 from securetune.defences.base.arm import BASE
 from securetune.errors import ArtifactError
 
-CONFIG = "config.yaml"
-"""What a run's folder calls its configuration."""
+_FINISH = "Finish the run with `securetune run`, which makes anew what does not belong."
 
 
 def config_digest(text: str) -> str:
@@ -15,8 +14,68 @@ def config_digest(text: str) -> str:
     return digest(text)
 
 
+def check_noted(folder: RunFolder, artifact: Artifact) -> None:
+    """Check that an artifact is the one that the run has left, for the configuration that lies beside it.
+
+    Raises:
+        ArtifactError: it is another run's or an older one, or there is nothing to tell by.
+    """
+    path, notes = folder.file(artifact.stage, artifact.variant), folder.ledger.read()
+    noted = notes.artifacts.get(path.name)
+    if noted is None or noted.seal != artifact.seal:
+        raise ArtifactError(
+            f"Expected the artifact in {path} that this run has left there (seal {noted.seal if noted else 'none'}), "
+            f"found another run's or an older one (seal {artifact.seal}). {_FINISH}"
+        )
+    if noted.config != notes.config:
+        raise ArtifactError(
+            f"Expected {path} to be of the configuration in {folder.path / CONFIG}, found that it is of an earlier "
+            f"one. {_FINISH}"
+        )
+
+
+def check_config(folder: RunFolder) -> None:
+    """Check that the configuration in the folder is the one that the run has written.
+
+    Raises:
+        ArtifactError: it was changed, or is gone.
+    """
+    path, noted = folder.path / CONFIG, folder.ledger.read().config
+    if noted and (not path.exists() or config_digest(path.read_text("utf-8", errors="replace")) != noted):
+        what = "that it was changed" if path.exists() else "none"
+        raise ArtifactError(
+            f"Expected the configuration in {path} that {folder.ledger.path.name} notes, found {what}. {_FINISH}"
+        )
+
+
+def check_whole(folder: RunFolder, arms: Iterable[str]) -> None:
+    """Check every artifact that belongs to the run as it is configured now, and every file of it.
+
+    Args:
+        folder: the run's.
+        arms: whose artifacts are looked at, besides those of no arm.
+
+    Raises:
+        ArtifactError: one is gone, changed or another's; the message names the file.
+    """
+    check_config(folder)
+    notes = folder.ledger.read()
+    for stage, arm in [(stage, arm) for stage in STAGES for arm in (None, *arms)]:
+        path = folder.file(stage, arm)
+        noted = notes.artifacts.get(path.name)
+        if noted is None or noted.config != notes.config:
+            continue
+        artifact = folder.read(stage, arm)
+        if artifact is None:
+            raise ArtifactError(f"Expected {path}, which the run has left there, found none. {_FINISH}")
+        check_noted(folder, artifact)
+        check_files(folder, artifact)
+
+
 def check_belong(folder: RunFolder, evaluated: Mapping[str, Artifact]) -> None:
     """Check that every evaluation is of what its arm's training has left, and against one model before tuning.
+
+    What training has left has to be this run's own, too.
 
     Args:
         folder: the run's.
@@ -28,7 +87,9 @@ def check_belong(folder: RunFolder, evaluated: Mapping[str, Artifact]) -> None:
     for arm, artifact in evaluated.items():
         if arm == BASE:
             continue
-        needed = {"trained": folder.needed("train", arm).digest}
+        training = folder.needed("train", arm)
+        check_noted(folder, training)
+        needed = {"trained": training.digest}
         if BASE in evaluated:
             needed["base"] = evaluated[BASE].digest
         for name, value in needed.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
+from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest_path
 from securetune.base.typed import T, from_json
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.defences.base.arm import BASE, PLAIN, Arm
@@ -20,13 +20,11 @@ from securetune.evaluate.result import EvalResult, Evaluation
 from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import Estimate
-from securetune.report.intact import CONFIG, check_belong, check_reported
+from securetune.report.intact import check_belong, check_config, check_noted, check_reported, check_whole
 from securetune.scan.findings import ProbeFindings
 from securetune.scan.result import ScanResult
 from securetune.search.base.result import SearchResult
 from securetune.train.result import TrainedArm
-
-"""The run's configuration in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +229,7 @@ class Run:
         return model
 
     def check_finished(self, arms: Sequence[str] = ()) -> None:
-        """Check that every arm of the configuration is there, as the report shows it.
+        """Check that every arm of the configuration is there, as the report shows it, and every file as it was left.
 
         Args:
             arms: which arms are enough; by default all.
@@ -242,6 +240,8 @@ class Run:
         known = [model.arm for model in self.models]
         missing = [] if arms else [arm for arm in named_arms(self.folder) or () if arm not in known]
         check_reported(self.folder, {arm: self.folder.needed("evaluate", arm) for arm in known}, missing)
+        if known:
+            check_whole(self.folder, known)
 
     @cached_property
     def config_text(self) -> str:
@@ -283,7 +283,9 @@ class Run:
         return self._result("search", SearchResult)
 
     def _result(self, stage: str, kind: type[T]) -> T:
-        return from_json(kind, self.folder.needed(stage).data, str(self.folder.file(stage)))
+        artifact = self.folder.needed(stage)
+        check_noted(self.folder, artifact)
+        return from_json(kind, artifact.data, str(self.folder.file(stage)))
 
     @cached_property
     def artifacts(self) -> list[Provenance]:
@@ -305,17 +307,20 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
 
     Raises:
         ArtifactError: there is no such folder, an arm that is named was not evaluated, an artifact has another form, or
-            an evaluation belongs to an earlier run.
+            an artifact belongs to another run or an earlier configuration.
     """
     folder = _opened(folder)
     wanted = _evaluated(folder) if arms is None else [BASE, PLAIN]
     found = {arm: folder.read("evaluate", arm) for arm in wanted}
     stored = {arm: artifact for arm, artifact in found.items() if artifact is not None}
     stored |= {arm: folder.needed("evaluate", arm) for arm in (str(Arm.parse(arm)) for arm in arms or ())}
-    check_belong(folder, stored)
     evaluations = {
         arm: from_json(Evaluation, artifact.data, str(folder.file("evaluate", arm))) for arm, artifact in stored.items()
     }
+    for artifact in stored.values():
+        check_config(folder)
+        check_noted(folder, artifact)
+    check_belong(folder, stored)
     target = None
     if BASE in evaluations and PLAIN in evaluations:
         target = LossTarget(start=evaluations[BASE].task.loss, plain=evaluations[PLAIN].task.loss)

@@ -23,6 +23,8 @@ from securetune.errors import ProbeError
 T = TypeVar("T", bound=Hashable)
 
 HELD_OUT_FRACTION = 0.3
+FEWEST = 2
+"""Prompts of a kind of which one can be held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,12 @@ def split_prompts(prompts: Sequence[Prompt], labels: Sequence[int], *, seed: int
     Raises:
         ProbeError: too few prompts to leave both classes on both sides.
     """
+    for label, name in ((1, "malicious"), (0, "benign")):
+        if (count := list(labels).count(label)) < FEWEST:
+            raise ProbeError(
+                f"Expected at least {FEWEST} {name} prompts, as a probe is fitted on some and tested on others, found "
+                f"{count}. Give more in `analysis.{name}` (100 is a good start)."
+            )
     rng = random.Random(seed)
     if all(p.template is not None and p.pair is not None for p in prompts):
         templates = _pick({p.template for p in prompts}, rng)
