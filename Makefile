@@ -1,9 +1,10 @@
-# make demo: set up and run the whole flow on the embedded model; make test: set up and test; make check: everything CI checks, and audit.
+# make demo: set up and run the whole flow on the embedded model; make test: set up and test; make check: everything CI checks, and audit;
+# make matrix: the oldest and newest libraries on every Python, e.g. MATRIX='--python 3.13 --versions newest'.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check lint audit bench clean
+.PHONY: demo test check lint audit matrix bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,9 @@ audit: $(VENV)/.installed
 	.ci/audit $(BIN)
 
 check: test lint audit
+
+matrix:
+	$(PYTHON) .ci/matrix.py $(MATRIX)
 
 bench: $(VENV)/.installed
 	$(BIN)/python speed/training.py
