@@ -16,13 +16,14 @@ from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.patterns import Regex
+from securetune.base.places import SHIPPED
 from securetune.base.shipped import configs_folder, shipped_config
 from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
 from securetune.evaluate.config import EvaluateConfig, Metric, PreflightConfig, SkillMetric
 from securetune.keys import looks_like_key
-from securetune.measures.kinds import KindField
+from securetune.measures.kinds import BENIGN, HARMFUL, KindField
 from securetune.models.config import ModelConfig
 from securetune.scan.config import ScanConfig
 from securetune.train.config import TrainConfig
@@ -30,9 +31,6 @@ from securetune.train.config import TrainConfig
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_CHAIN = 20
 """Files that build on one another."""
-SHIPPED = "securetune:"
-"""What the name of a base begins with that comes with the package, for example ``securetune:base/hub.yaml``."""
-
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed as numpy and torch take it."""
@@ -55,14 +53,19 @@ class PromptsConfig(_PartConfig):
     """A file of prompts, or a part of it."""
 
     path: FilePath
-    """File of prompts: JSONL, a JSON list, CSV, Parquet or text with one prompt a line, also under gzip."""
+    """File of prompts: JSONL, a JSON list, CSV, Parquet or text with one prompt a line, also under gzip.
+
+    ``securetune:harmful``, ``securetune:twins`` and ``securetune:ordinary`` are the prompt pack's."""
 
 
 class AnalysisConfig(_Section):
-    """Prompts that the probe and the scan read; keep them apart from the evaluation's."""
+    """Prompts that the probe and the scan read; keep them apart from the evaluation's.
 
-    malicious: PromptsConfig
-    benign: PromptsConfig
+    By default one half of the prompt pack's harmful requests and of their harmless twins; the evaluation asks the other.
+    """
+
+    malicious: PromptsConfig = PromptsConfig(path=f"{SHIPPED}harmful", half="even")
+    benign: PromptsConfig = PromptsConfig(path=f"{SHIPPED}twins", half="even")
 
 
 class SearchConfig(_Section):
@@ -157,7 +160,7 @@ class RunConfig(_Section):
     seed: Seed = 0
     """Seed of prompts, draws, data order and adapters."""
     preflight: PreflightConfig = PreflightConfig()
-    analysis: AnalysisConfig
+    analysis: AnalysisConfig = AnalysisConfig()
     scan: ScanConfig = ScanConfig()
     search: SearchConfig = SearchConfig()
     defence: PluginSettings = {}
@@ -174,7 +177,12 @@ class RunConfig(_Section):
     train: TrainConfig = TrainConfig()
     monitor_every: int = Field(default=20, ge=0)
     """Steps between measurements of the refusal margin while tuning; 0 for none. It changes no result."""
-    benchmarks: tuple[BenchmarkConfig, ...]
+    benchmarks: tuple[BenchmarkConfig, ...] = (
+        BenchmarkConfig(name="harmful requests", kind=HARMFUL, path=f"{SHIPPED}harmful", half="odd"),
+        BenchmarkConfig(name="harmless twins", kind=BENIGN, path=f"{SHIPPED}twins", half="odd"),
+        BenchmarkConfig(name="ordinary requests", kind=BENIGN, path=f"{SHIPPED}ordinary"),
+    )
+    """What is asked before and after; by default the prompt pack, as far as the analysis does not read it."""
     evaluate: EvaluateConfig = EvaluateConfig()
 
 

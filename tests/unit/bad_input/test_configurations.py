@@ -97,7 +97,7 @@ FIELDS = [
     ({"benchmarks": [{"name": "x", "kind": ["harmful"], "path": "p"}]}, "expected a kind of"),
     ({"benchmarks": [{"name": "x", "kind": {}, "path": "p"}]}, "expected a kind of"),
     ({"seed": "9" * 5000}, "seed: Unable to parse input string as an integer"),
-    ({"analysis": {}}, "analysis.malicious: Field required"),
+    ({"analysis": {"malicious": {}}}, "analysis.malicious.path: Field required"),
     ({"analysis__malicious": "p.jsonl"}, "analysis.malicious: Input should be a valid dictionary"),
     ({"analysis__malicious__limit": 0}, "analysis.malicious.limit: Input should be greater than or equal to 1"),
     ({"analysis__malicious__half": "odd one"}, "Input should be 'even' or 'odd'"),
