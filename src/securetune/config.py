@@ -61,7 +61,7 @@ class PromptsConfig(_PartConfig):
 class AnalysisConfig(_Section):
     """Prompts that the probe and the scan read; keep them apart from the evaluation's.
 
-    By default one half of the prompt pack's harmful requests and of their harmless twins; the evaluation asks the other.
+    By default half of the prompt pack's harmful requests and of their harmless twins; the evaluation asks the others.
     """
 
     malicious: PromptsConfig = PromptsConfig(path=f"{SHIPPED}harmful", half="even")

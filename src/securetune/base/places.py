@@ -18,8 +18,8 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 def looks_local(name: str) -> bool:
     r"""Whether a name is written like a path on this machine, so that nobody else is asked about it.
 
-    It begins with ``.``, ``/``, ``~`` or ``securetune:``, has more parts than an id on the Hub, has a ``\``, ends like a
-    file, or begins with a folder that is here.
+    It begins with ``.``, ``/``, ``~`` or ``securetune:``, has more parts than an id on the Hub, has a ``\``, ends
+    like a file, or begins with a folder that is here.
     """
     first, separator, _ = name.partition("/")
     return (
