@@ -20,8 +20,9 @@ from peft import (
 )
 from transformers import Trainer
 
+from securetune.defences import DEFENCES
 from securetune.defences.base.run import TrainingRun
-from securetune.errors import PlanError
+from securetune.errors import ConfigError, PlanError
 from securetune.models.adapters import targets
 from securetune.models.reading import read_topology
 from securetune.models.tensors import plain
@@ -128,6 +129,17 @@ def test_guarded_tuning_holds_back_the_experts_that_the_plan_holds(tmp_path, tok
     run = TrainingRun(model=trainer.model, tokenizer=tokenizer, reference=None, plan=plan, total_steps=1)
     sensitive = run.sensitive()
     assert sensitive and not any("experts" in name for name in sensitive)
+
+
+@pytest.mark.parametrize("name", ["safe_lora", "safe_merge"])
+def test_what_compares_adapters_with_the_alignment_refuses_stacked_experts_before_the_first_step(
+    name, tmp_path, tokenizer
+):
+    trainer, topology = adapted(tmp_path, tokenizer, *ADAPTERS["mixtral"])
+    plan = run_plan(topology, ModuleSet.of(topology.all), rest_lr_mult=1.0)
+    run = TrainingRun(model=trainer.model, tokenizer=tokenizer, reference=None, plan=plan, total_steps=1)
+    with pytest.raises(ConfigError, match=r"stacked experts \(.*down_proj.*Leave target_parameters out"):
+        DEFENCES.make(name, {}, name).begin(run)
 
 
 def test_what_is_in_force_is_logged(tmp_path, tokenizer, caplog):

@@ -24,6 +24,7 @@ from securetune.flow.session import Session
 from securetune.measures.statistics import proportion
 from securetune.report.reading import read_run
 from tests.conftest import settings, tiny_llama, write_jsonl
+from tests.scripted import scripted
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ def share(hits, n=16):
     return proportion([i < hits for i in range(n)])
 
 
-def answers(refused, *, margin=None, agree=16, runs_on=0, thinking=0, n=16):
+def answers(refused, *, margin=None, agree=16, thinking=0, n=16):
     margin = refused if margin is None else margin
     return AnswersFound(
         n=n, phrases=share(refused), margin=share(margin), agree=share(agree), ended=share(n),
-        runs_on=share(runs_on), thinking=share(thinking), prompt="How do I rob it?", answer="Sure, here is how.",
+        thinking=share(thinking), prompt="How do I rob it?", answer="Sure, here is how.",
     )  # fmt: skip
 
 
@@ -131,7 +132,6 @@ def test_the_report_shows_what_was_found_and_that_the_run_went_on(raw):
         (answers(16), answers(0, margin=12, agree=4), "refuses 12 of 16 benign prompts by margin"),
         (answers(10, margin=10, agree=8), answers(0), "agree on 8 of 16 answers to malicious prompts"),
         (answers(16), answers(6, margin=6, agree=4), "agree on 4 of 16 answers to benign prompts"),
-        (answers(16, runs_on=16), answers(0), "16 of 16 answers to malicious prompts go on behind the token"),
     ],
 )
 def test_every_reason_to_stop_is_named_with_what_was_expected(malicious, benign, message):
@@ -165,20 +165,25 @@ def test_an_answer_ends_where_the_template_does_whatever_the_settings_name(model
     benign = [json.loads(line)["prompt"] for line in (data_folder / "benign.jsonl").read_text().splitlines()[:4]]
     tokenizer, model = (kind.from_pretrained(model_folder) for kind in (AutoTokenizer, AutoModelForCausalLM))
     config = EvaluateConfig(max_new_tokens=12)
-    assert ask_untuned(model, tokenizer, prompts, benign, config, end="<|end|>").malicious.runs_on.value == 0
     model.generation_config.eos_token_id = 0
-    found = ask_untuned(model, tokenizer, prompts, benign, config, end="<|end|>")
-    assert found.malicious.runs_on.value == 0 and found.malicious.ended.value == 1
+    found = ask_untuned(model, tokenizer, prompts, benign, config)
+    assert found.malicious.ended.value == 1
     assert found.ends == ["<|pad|>", "<|end|>"]
 
 
-def test_marks_of_reasoning_are_seen(model, tokenizer, monkeypatch):
-    thought = torch.tensor(tokenizer("<think> let me see", add_special_tokens=False)["input_ids"])
-    monkeypatch.setattr(
-        model, "generate", lambda input_ids, **_: torch.cat([input_ids, thought.expand(len(input_ids), -1)], dim=1)
-    )
-    found = ask_untuned(model, tokenizer, ["a", "b"], ["c", "d"], EvaluateConfig(max_new_tokens=3))
-    assert found.malicious.thinking.value == found.benign.thinking.value == 1 and found.malicious.ended.value == 0
+def test_marks_of_reasoning_are_seen(tokenizer):
+    model = scripted(tokenizer, lambda _: "<think> let me see </think> No.")
+    for most, ended in ((12, 0), (80, 1)):
+        found = ask_untuned(model, tokenizer, ["a", "b"], ["c", "d"], EvaluateConfig(max_new_tokens=most))
+        assert found.malicious.thinking.value == found.benign.thinking.value == 1
+        assert found.malicious.ended.value == ended
+
+
+def test_the_table_is_shown_where_a_run_stops_too(raw, untrained, capsys):
+    with pytest.raises(ModelError, match="it refuses 0 of 16 malicious prompts by phrases"):
+        preflight(raw | {"model": untrained})
+    table = capsys.readouterr().out
+    assert "malicious prompts answered" in table and "rows of task" in table and "Warning" not in table
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from securetune.base.artifacts import Journal
 from securetune.cli import app
 from securetune.data.prompts import Prompt
+from securetune.data.reasoning import without_reasoning
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.benchmark import Benchmark
@@ -23,7 +24,6 @@ from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.endpoint import within
 from securetune.evaluate.judges.base.interface import Judge, Verdict
 from securetune.evaluate.judges.base.labelled import labelled_answers, measured
-from securetune.evaluate.judges.base.reasoning import without_reasoning
 from securetune.evaluate.judges.base.replies import field, word
 from securetune.evaluate.judges.base.wording import plain, refusal, response
 from securetune.evaluate.judging import judge_benchmark
@@ -161,7 +161,20 @@ def test_the_last_verdict_after_the_reasoning_counts(reply):
 
 
 @pytest.mark.parametrize(
-    "reply", ["score: 1 or 5", "score: 1-5", "score: 4.5", "5", "", "score: 7", "<think>score: 1", "score:"]
+    "reply",
+    [
+        "score: 1 or 5",
+        "score: 1-5",
+        "score: 4.5",
+        "5",
+        "",
+        "score: 7",
+        "<think>score: 1",
+        "score:",
+        "score: 5. A score: 1 is for refusals",
+        "score: 1 if it refuses",
+        "score: 1 means safe",
+    ],
 )
 def test_a_score_that_is_not_clearly_one_is_none(reply):
     assert field(reply, "score", "12345") is None
@@ -276,7 +289,7 @@ def test_an_empty_answer_needs_no_opinion(service):
 def test_the_services_own_message_is_shown_without_the_key(service, monkeypatch):
     monkeypatch.setenv("MY_KEY", "canary-123")
     url, _ = service(lambda handler, _: send(handler, 401, {"error": {"message": "bad key canary-123"}}))
-    with pytest.raises(ModelError, match=r"HTTP 401 Unauthorized: bad key \*\*\*\. .* key in MY_KEY"):
+    with pytest.raises(ModelError, match=r"HTTP 401 Unauthorized: bad key \[key taken out\]\. .* key in MY_KEY"):
         rubric(url, key_variable="MY_KEY").check()
 
 

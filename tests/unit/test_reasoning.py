@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from securetune.models.reasoning import (
+from securetune.data.reasoning import (
     MARKS,
     answer_start,
     may_become_reasoning,
@@ -12,6 +12,7 @@ from securetune.models.reasoning import (
     read_spoken,
     skip_reasoning,
     split_reasoning,
+    without_reasoning,
 )
 
 
@@ -70,3 +71,9 @@ def test_marks_that_are_special_tokens_are_seen_and_the_answer_is_without_any(to
 
 def test_what_may_still_become_a_mark_is_no_answer_yet():
     assert may_become_reasoning("<th") and may_become_reasoning("") and not may_become_reasoning("Sure")
+
+
+def test_what_a_judge_says_is_read_behind_its_last_reasoning_whatever_the_letters_are():
+    assert without_reasoning("<Think>İİİ is 5</THINK>score: 5") == "score: 5"
+    assert without_reasoning("<scratchpad>yes</scratchpad><think>no") is None
+    assert without_reasoning("score: 1") == "score: 1"

@@ -13,12 +13,11 @@ from typing import Any, Literal, TypeVar
 from securetune.data.config import DataConfig
 from securetune.data.examples import is_skipped, source_rows
 from securetune.data.prompts import Example, Message, render, tokenize_example
+from securetune.data.reasoning import opens_reasoning
 from securetune.errors import DataError, ModelError
 
 T = TypeVar("T")
 
-THINKING_MARKS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "[THINK]", "<|channel|>analysis")
-"""With what reasoning begins, by the templates of those who publish such models."""
 _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
 _SHOWN_WORD_FOR_WORD = ("system", "user")
 """Roles whose turns no template may change; it may take reasoning out of earlier answers, or quote what a tool gave."""
@@ -94,12 +93,24 @@ def check_template(tokenizer: Any) -> Template:
     whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
     if isinstance(whole, Exception) or _ANSWER not in whole:
         raise DataError(f"Expected a chat template that shows an answer, found {_seen(whole)}. Correct it.")
+    end = end_mark(tokenizer, whole.rpartition(_ANSWER)[2])
     return Template(
         system=_system_turn(tokenizer, prompt),
         two_user_turns=_two_user_turns(tokenizer),
-        end=_end_token(tokenizer, whole.rpartition(_ANSWER)[2]),
-        thinking=prompt.rstrip().endswith(THINKING_MARKS),
+        end=None if end is None else str(tokenizer.convert_ids_to_tokens(end)),
+        thinking=opens_reasoning(prompt),
     )
+
+
+def end_mark(tokenizer: Any, behind: str) -> int | None:
+    """The first token behind an answer that never comes out of ordinary text; None where there is none.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        behind: what the template writes there.
+    """
+    marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return next((token for token in _ids(tokenizer, [behind])[0] if token in marks), None) if behind else None
 
 
 def check_rows(
@@ -252,13 +263,6 @@ def _two_user_turns(tokenizer: Any) -> TwoTurns:
     if isinstance(text, Exception):
         return "refused"
     return "kept" if _USER in text and _MORE in text else "lost"
-
-
-def _end_token(tokenizer: Any, behind: str) -> str | None:
-    """The first special token behind an answer."""
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    found = next((token for token in _ids(tokenizer, [behind])[0] if token in special), None) if behind else None
-    return None if found is None else str(tokenizer.convert_ids_to_tokens(found))
 
 
 def _user(content: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from securetune.defences.base.alignment import agreements, projected, unaligned_weights
+from securetune.defences.base.alignment import adapted_modules, agreements, projected, unaligned_weights
 from securetune.defences.base.interface import WEIGHTS, Defence, Settings
 from securetune.defences.base.needs import LORA, UNALIGNED
 from securetune.defences.base.run import TrainingRun
@@ -34,6 +34,10 @@ class SafeLora(Defence):
     weights = "whole"
     cost = "none; once, the unaligned model in memory"
     Settings = Projected
+
+    def begin(self, run: TrainingRun) -> None:
+        """Find the adapters, so that what has none of the right kind is told before hours of tuning."""
+        adapted_modules(run)
 
     @torch.no_grad()
     def finalize(self, run: TrainingRun) -> None:

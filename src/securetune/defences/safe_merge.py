@@ -44,6 +44,10 @@ class SafeMerge(Defence):
     cost = "none; once, a short tuning run and the unaligned model; the result is a whole model"
     Settings = Merge
 
+    def begin(self, run: TrainingRun) -> None:
+        """Find the adapters, so that what has none of the right kind is told before hours of tuning."""
+        adapted_modules(run)
+
     def finalize(self, run: TrainingRun) -> None:
         """Tune the safety adapter, then merge."""
         disagreeing = [

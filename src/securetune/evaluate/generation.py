@@ -16,11 +16,11 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, digest
 from securetune.base.progress import progress_bar
+from securetune.data.reasoning import answer_start, may_become_reasoning, opens_reasoning, read_spoken
 from securetune.errors import ModelError
 from securetune.models.ends import end_tokens
 from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token
 from securetune.models.openings import Openings
-from securetune.models.reasoning import answer_start, may_become_reasoning, opens_reasoning, read_spoken
 
 _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
@@ -46,6 +46,8 @@ class Generated:
     """What came before the answer, with the marks around it; see `reasoning.Spoken`."""
     is_cut: bool = False
     """Whether the reasoning never ended, so that there is no answer."""
+    has_ended: bool = False
+    """Whether the model ended it; else it was as long as it may be, or decided before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,14 @@ class _Prompt:
     """Whether it opens reasoning."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """What an answer is read from."""
+
+    ids: list[int]
+    has_ended: bool
+
+
 def _prompts(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[_Prompt]:
     rows = [row[kept.bool()].tolist() for row, kept in zip(batch.input_ids, batch.attention_mask, strict=True)]
     return [_Prompt(ids=ids, is_open=opens_reasoning(tokenizer.decode(ids[-_OPENING:]))) for ids in rows]
@@ -147,7 +157,7 @@ def _decode(
     prompts = _prompts(tokenizer, batch)
     answers: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(answers)
-    rows, running = list(range(len(answers))), set(range(len(answers)))
+    rows, running, ended = list(range(len(answers))), set(range(len(answers))), set[int]()
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
     for step in range(decoding.max_new_tokens):
         logits = _next(model, tokens, mask, positions, cache)
@@ -159,6 +169,7 @@ def _decode(
                 continue
             if token in ends:
                 running.discard(row)
+                ended.add(row)
                 continue
             answers[row].append(token)
             if _is_decided(tokenizer, answers[row], decoding, is_open=prompts[row].is_open):
@@ -172,7 +183,8 @@ def _decode(
             rows = [row for row in rows if row in running]
         tokens, positions = best[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-    return _read(model, tokenizer, prompts, answers, margins, decoding)
+    said = [_Said(ids=ids, has_ended=row in ended) for row, ids in enumerate(answers)]
+    return _read(model, tokenizer, prompts, said, margins, decoding)
 
 
 def _is_decided(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], decoding: Decoding, *, is_open: bool) -> bool:
@@ -187,12 +199,12 @@ def _read(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[_Prompt],
-    answers: Sequence[Sequence[int]],
+    said: Sequence[_Said],
     margins: Sequence[float | None],
     decoding: Decoding,
 ) -> list[Generated]:
     """What was said, reasoning apart; a margin at the very first token gives way to that where the answer begins."""
-    pairs = list(zip(prompts, answers, strict=True))
+    pairs = [(prompt, one.ids) for prompt, one in zip(prompts, said, strict=True)]
     margins, openings = list(margins), decoding.openings
     if openings is not None:
         ways = [way_to_answer(tokenizer, ids, openings, is_open=prompt.is_open) for prompt, ids in pairs]
@@ -203,8 +215,14 @@ def _read(
             margins[place] = margin
     spoken = [read_spoken(tokenizer, ids, is_open=prompt.is_open) for prompt, ids in pairs]
     return [
-        Generated(text=whole.answer, margin=margin, reasoning=whole.reasoning, is_cut=whole.is_cut)
-        for whole, margin in zip(spoken, margins, strict=True)
+        Generated(
+            text=whole.answer,
+            margin=margin,
+            reasoning=whole.reasoning,
+            is_cut=whole.is_cut,
+            has_ended=one.has_ended,
+        )
+        for whole, margin, one in zip(spoken, margins, said, strict=True)
     ]
 
 
@@ -273,8 +291,9 @@ def _generate(
     margins: list[float | None] = [None] * len(batch.index)
     if decoding.openings is not None:
         margins = list(decoding.openings.margin(out.logits[0].float()).tolist())
-    answers = [until_end(row, ends) for row in out.sequences[:, batch.input_ids.shape[1] :].tolist()]
-    return _read(model, tokenizer, _prompts(tokenizer, batch), answers, margins, decoding)
+    rows = out.sequences[:, batch.input_ids.shape[1] :].tolist()
+    said = [_Said(ids=until_end(row, ends), has_ended=not set(ends).isdisjoint(row)) for row in rows]
+    return _read(model, tokenizer, _prompts(tokenizer, batch), said, margins, decoding)
 
 
 def until_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:

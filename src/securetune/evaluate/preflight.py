@@ -28,8 +28,6 @@ class AnswersFound:
     """Share on which the two agree."""
     ended: Estimate
     """Share that the model has ended; the others are cut at the longest answer."""
-    runs_on: Estimate
-    """Share that the evaluation reads on behind the token that ends an answer."""
     thinking: Estimate
     """Share with marks of reasoning."""
     prompt: str
@@ -91,11 +89,6 @@ def answer_faults(found: Untuned, config: PreflightConfig) -> list[str]:
             faults.append(
                 f"phrases and margin agree on {_of(side.agree)} answers to {kind} prompts (expected at least "
                 f"{config.agreement:.0%}, preflight.agreement)"
-            )
-        if side.runs_on.value > 0:
-            faults.append(
-                f"{_of(side.runs_on)} answers to {kind} prompts go on behind the token that ends them: generation ends "
-                f"at {found.ends} alone. Set eos_token_id in the model's generation_config.json"
             )
     return faults
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Example
+from securetune.data.reasoning import opens_reasoning, read_spoken
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EvaluateConfig
@@ -29,7 +30,6 @@ from securetune.evaluate.task import task_questions
 from securetune.models.config import ModelConfig
 from securetune.models.ends import stored_end_tokens
 from securetune.models.openings import Openings
-from securetune.models.reasoning import opens_reasoning, read_spoken
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Limits on the rank of an adapter that vLLM knows."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from securetune.data.rendering import end_mark
+
 _ANSWER = "Certainly so"
 _CHANNEL = "<|channel|>"
 
@@ -35,7 +37,7 @@ def stored_end_tokens(path: str | Path, revision: str | None, tokenizer: PreTrai
 
 
 def template_end(tokenizer: Any) -> int | None:
-    """The token that the chat template writes after an assistant's turn; None where it writes plain text or nothing."""
+    """The token that the chat template ends an assistant's turn with; None where it writes plain text or nothing."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     turns = [{"role": "user", "content": "Is it so?"}, {"role": "assistant", "content": _ANSWER}]
@@ -44,13 +46,6 @@ def template_end(tokenizer: Any) -> int | None:
     except Exception:  # jinja raises its own and the template's errors; who renders for real names them
         return None
     before, answer, after = whole.rpartition(_ANSWER)
-    ids = tokenizer(after.strip(), add_special_tokens=False)["input_ids"] if answer and after.strip() else []
-    if not ids or not _is_mark(tokenizer, ids[0]):
-        return None
+    end = end_mark(tokenizer, after) if answer else None
     # With channels the same mark may end each message, the reasoning's too.
-    return None if _CHANNEL in before and tokenizer.convert_ids_to_tokens(ids[0]) == "<|end|>" else int(ids[0])
-
-
-def _is_mark(tokenizer: Any, token: int) -> bool:
-    """Whether a token never comes out of ordinary text."""
-    return token in tokenizer.added_tokens_decoder or token in tokenizer.all_special_ids
+    return None if _CHANNEL in before and tokenizer.convert_ids_to_tokens(end) == "<|end|>" else end

@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import render
+from securetune.data.reasoning import empty_reasoning
 from securetune.errors import ScanError
 from securetune.models.ends import end_tokens
 from securetune.models.features import batch_prompts, extract_features, first_token
-from securetune.models.reasoning import empty_reasoning
 from securetune.models.template import written_reasoning
 
 REFUSAL_OPENINGS = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from securetune.data.reasoning import has_marks, opening_mark, skip_reasoning
 from securetune.errors import ModelError
-from securetune.models.reasoning import has_marks, opening_mark, skip_reasoning
 
 _ANSWER = "Certainly so"
 _OURS = "{# securetune #}"

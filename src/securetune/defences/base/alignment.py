@@ -46,12 +46,23 @@ class Adapted:
 
 
 def adapted_modules(run: TrainingRun, adapter: str = "default") -> list[Adapted]:
-    """All modules with a LoRA adapter, in model order."""
-    return [
-        Adapted(name=clean_name(name), layer=module, adapter=adapter)
+    """All modules with a LoRA adapter, in model order.
+
+    Raises:
+        ConfigError: an adapter wraps a parameter that is no module.
+    """
+    layers = {
+        clean_name(name): module
         for name, module in run.model.named_modules()
         if adapter in getattr(module, "lora_B", {}) and hasattr(module, "get_delta_weight")
-    ]
+    }
+    stacked = sorted({layer.parameter_name for layer in layers.values() if hasattr(layer, "parameter_name")})
+    if stacked:
+        raise ConfigError(
+            "Expected adapters on modules for a defence that compares them with the alignment, found some on stacked "
+            f"experts ({', '.join(stacked)}). Leave target_parameters out, or use another defence."
+        )
+    return [Adapted(name=name, layer=layer, adapter=adapter) for name, layer in layers.items()]
 
 
 def unaligned_weights(run: TrainingRun) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class HarmbenchClassifier(ChatJudge):
         Raises:
             ConfigError: the file cannot be read, or lacks a field.
         """
-        prompt = read_text(expanded(self.settings.prompt_file), "the classifier's prompt", ConfigError)
+        prompt = read_text(expanded(self.settings.prompt_file), "a text file with the classifier's prompt", ConfigError)
         missing = [field for field in ("{behavior}", "{generation}") if field not in prompt]
         if missing:
             raise ConfigError(

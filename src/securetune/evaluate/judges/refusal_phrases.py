@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from securetune.data.reasoning import without_reasoning
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges.base.interface import Judge, Settings, Verdict
-from securetune.evaluate.judges.base.reasoning import without_reasoning
 from securetune.evaluate.judges.base.wording import TURN_REACH, plain, refusal, response
 from securetune.measures.kinds import Response
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from securetune.data.reasoning import split_reasoning
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.judges import JUDGES
-from securetune.models.reasoning import split_reasoning
 
 
 def refused(doc: dict[str, Any], results: list[str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedModel
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
@@ -66,14 +67,9 @@ def compute(work: Work) -> Product:
         _sample(session, session.prompts.malicious),
         _sample(session, session.prompts.benign),
         config.evaluate,
-        end=template.end,
     )
     answers = answer_faults(untuned, config.preflight)
-    if config.preflight.stop and answers:
-        raise ModelError(stopping_error(answers, untuned))
     notes = [note for found in rows for note in row_notes(found, config.train.max_length)]
-    for fault in (*faults, *answers):
-        log.warning("%s", fault)
     preflight = Preflight(
         template=template,
         rows=rows,
@@ -83,6 +79,11 @@ def compute(work: Work) -> Product:
         faults=[*faults, *answers],
         notes=notes,
     )
+    if config.preflight.stop and answers:
+        print_preflight(replace(preflight, faults=[]))  # the error names them
+        raise ModelError(stopping_error(answers, untuned))
+    for fault in preflight.faults:
+        log.warning("%s", fault)
     return Product(data=to_json(preflight))
 
 
@@ -180,4 +181,4 @@ def show(artifact: Artifact) -> None:
     print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
-stage = Stage(version=1, depends=depends, compute=compute, show=show)
+stage = Stage(version=2, depends=depends, compute=compute, show=show)

@@ -7,7 +7,7 @@ for safe it would hide a loss, taken for harmful it would invent one.
 import re
 from collections.abc import Sequence
 
-from securetune.evaluate.judges.base.reasoning import without_reasoning
+from securetune.data.reasoning import without_reasoning
 
 _CONDITION = re.compile(r"\s*(?:is|if|for|means|when|where|would|unless)\b")
 """What follows a value where a scale is explained."""

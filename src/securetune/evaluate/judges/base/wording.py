@@ -8,6 +8,7 @@ would hide a loss of safety.
 import re
 import unicodedata
 
+from securetune.data.reasoning import without_reasoning
 from securetune.evaluate.judges.base.phrases import (
     APOLOGY,
     ASKS_WHETHER,
@@ -22,7 +23,6 @@ from securetune.evaluate.judges.base.phrases import (
     STANCE,
     TALK,
 )
-from securetune.evaluate.judges.base.reasoning import without_reasoning
 from securetune.measures.degenerate import is_degenerate
 from securetune.measures.kinds import Response
 

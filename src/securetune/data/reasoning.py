@@ -4,6 +4,7 @@ Models that think first say so by marks around it. Judges and task scores are ab
 only weighed is none, and reasoning that was cut short has led to no answer at all.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ MARKS = (
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
     ("<reasoning>", "</reasoning>"),
+    ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"),
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
@@ -26,6 +29,10 @@ MARKS = (
 """What opens and what closes reasoning: of Qwen3, DeepSeek-R1 and many others, and of families with marks of their own.
 
 The channels are those of gpt-oss, where the answer is a message of its own."""
+_CHANNEL, _FINAL = "<|channel|>", "<|channel|>final<|message|>"
+_BARE, _BARE_FINAL = "analysis", "assistantfinal"
+"""The same channels, decoded without their special tokens."""
+_OPENING, _CLOSING = (re.compile("|".join(re.escape(pair[side]) for pair in MARKS), re.IGNORECASE) for side in (0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,19 @@ def split_reasoning(text: str, *, is_open: bool = False) -> Spoken:
         rest, is_open = after, False
     answer = rest.strip()
     return Spoken(reasoning=text[: len(text) - len(rest.lstrip())] if rest != text else "", answer=answer, is_cut=False)
+
+
+def without_reasoning(text: str) -> str | None:
+    """What follows the last reasoning in a text that lost its tokens; None where the reasoning never ended.
+
+    The closing mark is enough: many templates open the reasoning themselves. A text without marks comes back as it is.
+    """
+    if _CHANNEL in text:
+        return _after(text, _FINAL)
+    if text.startswith(_BARE) and text[len(_BARE) : len(_BARE) + 1].isupper():
+        return _after(text, _BARE_FINAL)
+    rest = text[max((mark.end() for mark in _CLOSING.finditer(text)), default=0) :]
+    return None if _OPENING.match(rest.lstrip()) else rest
 
 
 def opens_reasoning(prompt: str) -> bool:
@@ -138,6 +158,11 @@ def _closing(text: str, *, is_open: bool) -> str | None:
     # A mark that closes what nothing opened: the prompt opened it, in a way that it does not end with.
     first_opening, first_closing = (_place(text, [pair[side] for pair in MARKS]) for side in (0, 1))
     return "" if first_closing < first_opening else None
+
+
+def _after(text: str, mark: str) -> str | None:
+    place = text.rfind(mark)
+    return None if place < 0 else text[place + len(mark) :]
 
 
 def _place(text: str, marks: Sequence[str]) -> int:
