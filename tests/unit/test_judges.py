@@ -161,7 +161,20 @@ def test_the_last_verdict_after_the_reasoning_counts(reply):
 
 
 @pytest.mark.parametrize(
-    "reply", ["score: 1 or 5", "score: 1-5", "score: 4.5", "5", "", "score: 7", "<think>score: 1", "score:"]
+    "reply",
+    [
+        "score: 1 or 5",
+        "score: 1-5",
+        "score: 4.5",
+        "5",
+        "",
+        "score: 7",
+        "<think>score: 1",
+        "score:",
+        "score: 5. A score: 1 is for refusals",
+        "score: 1 if it refuses",
+        "score: 1 means safe",
+    ],
 )
 def test_a_score_that_is_not_clearly_one_is_none(reply):
     assert field(reply, "score", "12345") is None

@@ -30,7 +30,9 @@ from securetune.models.files import check_model
 from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
+from securetune.scan.draws import ANSWERS
 from securetune.scan.probe import split_prompts
+from securetune.scan.signals import SIGNALS
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
@@ -79,6 +81,8 @@ class Session:
             try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
+        if self.config.scan.signal != ANSWERS:
+            SIGNALS.get(self.config.scan.signal)
         _ = self.benchmarks, self.examples, self.tokenizer
         split_prompts(self.prompts.all, self.prompts.labels, seed=self.config.seed)
         if self.config.unaligned is not None:

@@ -15,6 +15,7 @@ from securetune.models.identity import check_folder
 _POINTER = b"version https://git-lfs"
 _SMALL = 1024
 """Bytes; a Git-LFS pointer is smaller."""
+_WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _LIBRARIES = {
     "aqlm": ("aqlm",),
@@ -61,6 +62,11 @@ def check_model(path: str) -> None:
             f"Expected one model in {str(folder)!r}, found full weights (config.json) and an adapter "
             "(adapter_config.json), which may name another base model. Move the adapter to a folder of its own, or "
             "merge it into the weights."
+        )
+    if (folder / _INDEX).exists() and (folder / _WHOLE).exists():
+        raise ModelError(
+            f"Expected one set of weights in {str(folder)!r}, found {_WHOLE} and the parts that {_INDEX} names. Move "
+            "those away that do not belong to the model."
         )
     names = {file.name: _tensor_names(file) for file in sorted(folder.glob("*.safetensors"))}
     if (folder / _INDEX).exists():

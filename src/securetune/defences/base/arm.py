@@ -27,11 +27,15 @@ class Arm:
         """Read an arm as a configuration names it.
 
         Raises:
-            ConfigError: what stands after ``@`` is no positive number.
+            ConfigError: what stands after ``@`` is no positive number, or there is no name beside a ``+`` or ``@``.
         """
-        names, _, factor = text.partition("@")
+        names, at, factor = text.partition("@")
+        if not all(name.strip() for name in names.split("+")):
+            raise ConfigError(
+                f"Expected the names of defences joined by +, found {text!r}. Write for example ml_lr or none@0.5."
+            )
         try:
-            rate = float(factor or 1)
+            rate = float(factor if at else 1)
         except ValueError:
             rate = 0.0
         if not 0 < rate < float("inf"):

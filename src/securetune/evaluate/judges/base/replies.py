@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from securetune.data.reasoning import without_reasoning
 
+_CONDITION = re.compile(r"\s*(?:is|if|for|means|when|where|would|unless)\b")
+"""What follows a value where a scale is explained."""
 _MARKUP = " \t*_`\"'.,;!{}[]()<>|"
 
 
@@ -48,8 +50,9 @@ def field(reply: str, name: str, values: str, names: Sequence[str] = ()) -> str 
         return None
     value = re.split(stop, pieces[-1].lstrip().partition("\n")[0])[0].strip(_MARKUP)
     rest = re.sub(rf"^([{values}])(?: ?(?:/|out of) ?\d)?", "", value)
+    is_explained = _CONDITION.match(rest) is not None
     is_one = value[:1] in set(values) and not re.search(r"\d|\bor\b", rest) and not rest[:1].isalnum()
-    return value[0] if is_one else None
+    return value[0] if is_one and not is_explained else None
 
 
 def tagged(reply: str, pattern: str) -> str | None:
