@@ -198,11 +198,12 @@ def every_state(start: Callable[[], object], root: Path, top: Path) -> list[Path
 
 
 def _halves(before: Path | None, after: Path) -> Iterator[tuple[str, Path, bytes]]:
-    """Every file that differs between two states, as it is while it is being written."""
+    """Every file that differs between two states, as it is while it is being written; a rename leaves nothing half."""
+    whole = {path.read_bytes() for path in before.rglob("*") if path.is_file()} if before is not None else set()
     for file in sorted(path for path in after.rglob("*") if path.is_file()):
         old = before / file.relative_to(after) if before is not None else None
         was, now = old.read_bytes() if old is not None and old.is_file() else b"", file.read_bytes()
-        if was == now:
+        if was == now or now in whole:
             continue
         start = len(was) if now.startswith(was) else 0
         yield "empty", file, now[:start]
