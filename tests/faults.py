@@ -12,6 +12,8 @@ import torch
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
+_OF_DATASETS = re.compile(r"(?<=/rows-\d/)(tmp|cache-)[^/]+$")
+"""What `datasets` writes under names of its own, others every time."""
 
 
 def full() -> OSError:
@@ -49,7 +51,8 @@ class Faults:
         text = os.path.realpath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
         if not text.startswith(self.root + os.sep) or text.endswith(".lock"):
             return
-        point = f"{what} {_PASSING.sub('.partial', os.path.relpath(text, self.root))}"
+        place = _OF_DATASETS.sub(r"\1", os.path.relpath(text, self.root))
+        point = f"{what} {_PASSING.sub('.partial', place)}"
         self.points.append(point)
         if self._dead is None:
             self._dead = self._strike(point)
