@@ -18,6 +18,8 @@ from securetune.report import figures
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
+_OF_DATASETS = re.compile(r"(?<=/rows-\d/)(tmp|cache-)[^/]+$")
+"""What `datasets` writes under names of its own, others every time."""
 
 
 def full() -> OSError:
@@ -77,7 +79,8 @@ class Faults:
         text = os.path.realpath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
         if not text.startswith(self.root + os.sep) or text.endswith(".lock"):
             return
-        point = f"{what} {_PASSING.sub('.partial', os.path.relpath(text, self.root))}"
+        place = _OF_DATASETS.sub(r"\1", os.path.relpath(text, self.root))
+        point = f"{what} {_PASSING.sub('.partial', place)}"
         self.points.append(point)
         if self._dead is None:
             self._dead = self._strike(point)
