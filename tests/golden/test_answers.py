@@ -19,7 +19,7 @@ from securetune.evaluate.task import Task, evaluate_task, is_correct, task_quest
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.ends import end_tokens, template_end
 from securetune.models.openings import Openings
-from tests.scripted import scripted
+from tests.scripted import Scripted, scripted
 
 OPENS_THINK = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'].split('</think>')[-1] }}<|end|>"
@@ -217,3 +217,23 @@ def test_a_row_of_the_task_is_asked_with_its_own_system_prompt_and_earlier_turns
     bare = {"prompt": turns[-1:], "completion": row["completion"]}
     (text,) = render(tokenizer, ["b"], system="Be safe.")
     assert task_questions(tokenizer, [bare], system="Be safe.")[0].text == text
+
+
+class OldName(Scripted):
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=0, **_):
+        return super().forward(input_ids, attention_mask, past_key_values, None, logits_to_keep)
+
+
+class NewName(Scripted):
+    def forward(self, input_ids, attention_mask=None, cache=None, logits_to_keep=0, **_):
+        return super().forward(input_ids, attention_mask, cache, None, logits_to_keep)
+
+
+@pytest.mark.parametrize("kind", [OldName, NewName])
+def test_the_cache_is_handed_over_by_the_name_that_the_model_has_for_it(kind, tokenizer):
+    model = scripted(tokenizer, refuses_bombs)
+    model.__class__ = kind
+    answers = generate(
+        model, tokenizer, render(tokenizer, ["a bomb?", "a cake?"]), Decoding(max_new_tokens=20, batch_size=2)
+    )
+    assert [answer.text for answer in answers] == ["I'm sorry.", "Sure."]
