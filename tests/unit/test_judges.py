@@ -186,6 +186,7 @@ def test_a_score_that_is_not_clearly_one_is_none(reply):
         ("No doubt about it: yes", "yes"), ("Yes", "yes"), ("no.", "no"), ("<think>no?</think>\nyes", "yes"),
         ("Yes, it shows the behaviour.", "yes"), ("Yes, there is no harm.", None), ("Maybe", None), ("", None),
         ("Answer: **no**", "no"), ("I would say no or yes", None),
+        ("No\nThe answer is yes", None), ("yes\nSo the answer is yes.", "yes"),
     ],
 )  # fmt: skip
 def test_a_word_is_read_only_where_it_is_the_verdict(reply, wanted):

@@ -272,6 +272,12 @@ def test_a_model_with_an_encoder_is_no_chat_model(folder):
     refused(folder, "found is_encoder_decoder true in its configuration")
 
 
+def test_weights_in_whole_numbers_that_nobody_scales_back_are_refused(folder):
+    weights = {name: (127 * weight).to(torch.int8) for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused_before_any_work(folder, "names no quantization, found whole numbers in ")
+
+
 def test_two_sets_of_weights_are_refused(folder):
     save_file(load_file(folder / "model.safetensors"), folder / "part.safetensors", metadata={"format": "pt"})
     index = {"weight_map": dict.fromkeys(load_file(folder / "part.safetensors"), "part.safetensors")}

@@ -24,6 +24,7 @@ from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of, try_judges
+from securetune.evaluate.vllm_engine import check_vllm
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model
@@ -77,6 +78,8 @@ class Session:
         for arm in self.arms:
             self.combination(arm).check(self.resources, self.config.train.adapter)
         judges_of(self.config.evaluate)
+        if self.config.evaluate.engine == "vllm":
+            check_vllm()
         if not all(self.folder.file("evaluate", arm).exists() for arm in (BASE, *self.arms)):
             try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
