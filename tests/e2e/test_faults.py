@@ -204,7 +204,7 @@ def test_a_comparison_that_is_killed_at_its_writes_in_turn_finds_the_same(compar
 
 
 MOMENTS = ["'rename 07-train-none' in point", "'checkpoint-2/optimizer.pt' in point"]
-FROM_BEGIN_TO_END = [f"len(faults.points) == {number}" for number in range(1, 190, 21)]
+FROM_BEGIN_TO_END = [f"len(faults.points) == {number}" for number in range(1, 150, 15)]
 
 
 @pytest.mark.parametrize(
