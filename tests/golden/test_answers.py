@@ -7,6 +7,7 @@ import pytest
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Prompt, render
 from securetune.errors import ModelError
+from securetune.evaluate import generation
 from securetune.evaluate.answers import Answer, Question, generate_answers, questions
 from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
@@ -237,3 +238,29 @@ def test_the_cache_is_handed_over_by_the_name_that_the_model_has_for_it(kind, to
         model, tokenizer, render(tokenizer, ["a bomb?", "a cake?"]), Decoding(max_new_tokens=20, batch_size=2)
     )
     assert [answer.text for answer in answers] == ["I'm sorry.", "Sure."]
+
+
+def test_a_kill_in_the_middle_of_the_answers_leaves_the_batches_as_they_were(
+    model, tokenizer, openings, tmp_path, monkeypatch
+):
+    """Padding changes the last digits of a number, so an answer has to come from the same batch again."""
+    prompts = [f"please {'really ' * n}make a cake {n}" for n in (1, 4, 9, 2, 14, 6, 11, 3, 7)]
+    texts, asked, decode = render(tokenizer, prompts), [], generation._decode
+
+    def watched(model, tokenizer, batch, decoding):
+        asked.append(batch.input_ids.tolist())
+        return decode(model, tokenizer, batch, decoding)
+
+    def answered(content):
+        asked.clear()
+        (tmp_path / "journal").write_text(content)
+        decoding = Decoding(max_new_tokens=4, batch_size=4, openings=openings, known=Journal(tmp_path / "journal"))
+        return generate(model, tokenizer, texts, decoding), list(asked)
+
+    monkeypatch.setattr(generation, "_decode", watched)
+    whole, batches = answered("")
+    content = (tmp_path / "journal").read_text()
+    for length in range(0, len(content) + 40, 40):
+        again, repeated = answered(content[:length])
+        assert again == whole and all(batch in batches for batch in repeated), length
+    assert not repeated

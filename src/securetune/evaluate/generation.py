@@ -95,10 +95,11 @@ def generate(
             except torch.OutOfMemoryError as error:
                 batch_size = _halved(batch_size, error)
                 continue
-            for place, answer in zip(batch.index, generated, strict=True):
-                answers[chunk[place]] = answer
-                if known is not None and decoding.decided is None:
-                    known.keep(keys[chunk[place]], asdict(answer))
+            of_chunk = {chunk[place]: answer for place, answer in zip(batch.index, generated, strict=True)}
+            answers |= of_chunk
+            if known is not None and decoding.decided is None:
+                # Half a batch would be gone on from in other batches, whose numbers differ in the last digits.
+                known.keep_together({keys[i]: asdict(answer) for i, answer in of_chunk.items()})
             first += len(chunk)
             bar.update(task, advance=len(chunk))
     return [answers[i] for i in range(len(texts))]
