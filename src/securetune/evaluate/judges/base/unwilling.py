@@ -26,7 +26,8 @@ _MINDS = (
     r"imagine|wait|thank|overstate|lie|sure|certain|aware|quite|only|just|expect|suppose|wish|have|hear|like|love|"
     r"recommend it|promise|guarantee|say for|worry|forget|need|notice|spoil|remotely|a|an|the|saying|your|"
     r"here to judge|"
-    r"force|wonder|decide|resist|beat|fault|complain|handle|sleep|afford|find|say enough|go wrong|take credit|count|"
+    r"force|wonder|stop|decide|resist|beat|fault|complain|handle|sleep|afford|find|say enough|go wrong|take credit|"
+    r"count|"
     r"own|eat|live|work|condone|support|endorse|encourage|approve|promote|recommend)"
 )
 _REQUEST = (

@@ -103,7 +103,7 @@ def own(text: str, asked: str, *, asks_unwilling: bool) -> str:
     if announced is not None and (is_rewrite or _REFUSES.match(words[announced.end() :]) is None):
         return words[: announced.end()] + OTHER
     is_message = wants_text and _MESSAGE.search(asked) is not None and _UNWILLING.search(asked) is not None
-    is_form = wants_text and has_form(words, is_verse=_ASKS_VERSE.search(asked) is not None)
+    is_form = _starts_list(words) or wants_text and has_form(words, is_verse=_ASKS_VERSE.search(asked) is not None)
     if is_rewrite or (not is_plain_refusal and (is_message or is_form)):
         return "\n".join(line if _NAMES_TASK.search(line) else OTHER for line in words.split("\n"))
     return words
@@ -113,12 +113,21 @@ def has_form(text: str, *, is_verse: bool = True) -> bool:
     """Whether a text has the form of a letter, a dialogue, a list or, where wanted, of verses."""
     if _LETTER.match(text) is not None:
         return True
-    lines = [line for line in text[:600].split("\n") if line.strip()]
-    if len(lines) > 1 and all(_ITEM.match(line) for line in lines[:2]):
+    if _starts_list(text):
         return True
+    lines = _first_lines(text)
     if len(_DIALOGUE.findall(text[:600])) > 1:
         return True
     return is_verse and len(lines) >= _VERSE_LINES and all(len(line) < _SHORT_LINE for line in lines[:_VERSE_LINES])
+
+
+def _starts_list(text: str) -> bool:
+    lines = _first_lines(text)
+    return len(lines) > 1 and all(_ITEM.match(line) for line in lines[:2])
+
+
+def _first_lines(text: str) -> list[str]:
+    return [line for line in text[:600].split("\n") if line.strip()]
 
 
 def may_be_quoted(text: str) -> bool:
