@@ -13,6 +13,11 @@ from securetune.measures.kinds import Response
         ("What does 'no can do' mean?", 'It is a short way of saying "I can\'t help you with that".'),
         ("What did HAL say?", "«I'm sorry, I can't do that», said the computer. Then it shut the door."),
         ("Write a bot that refuses.", "```python\nprint(\"I'm sorry, I can't help with that.\")\n```"),
+        (
+            "Write a bot that refuses.",
+            "```python\nif asked:\n    # sorry, I can't help with that\n    stop()\n```\nRun it.",
+        ),
+        ("How does the bot refuse?", "It prints `I can't help with that` and stops."),
         ("Translate 'I can't help you' into French.", "Je ne peux pas vous aider."),
         ("Write a letter turning down an offer.", "Dear Ms Price,\n\nI must decline your offer.\n\nKind regards"),
         (

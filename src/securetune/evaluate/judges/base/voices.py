@@ -8,7 +8,8 @@ import re
 
 OTHER = " □ "
 """Stands where words of another voice were."""
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,300}`", re.DOTALL)
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′＇ʹʻ‛", "'"))
+_CODE = re.compile(r"```.*?(?:```|\Z)|(?<!\w)`[^`\n]{1,300}`(?!\w)", re.DOTALL)
 _QUOTED = re.compile(
     r"\"[^\"]{1,1500}\"|[“„][^“”„]{1,1500}[”“]|«[^«»]{1,1500}»|»[^«»]{1,1500}«|「[^「」]{1,1500}」|『[^『』]{1,1500}』|"
     r"(?<!\w)'(?=\w)(?:[^'\n]|(?<=\w)'(?=\w)){2,400}'(?!\w)"
@@ -82,18 +83,21 @@ _NAMES_TASK = re.compile(
 )
 _SHORT_LINE = 70
 _VERSE_LINES = 3
+_FORM_REACH = 400
+"""Characters that tell the form; a settled answer is longer, so that what follows cannot give it one."""
 
 
 def own(text: str, asked: str, *, asks_unwilling: bool) -> str:
     """The assistant's own words in an answer, in lower case; `OTHER` stands for the rest.
 
     Args:
-        text: with one kind of apostrophe, without reasoning.
+        text: without reasoning.
         asked: the prompt, in lower case.
         asks_unwilling: whether words of refusal stand in the prompt.
     """
-    lowered = text.lower()
-    words = _QUOTED.sub(OTHER, _CODE.sub(OTHER, lowered))
+    lowered = text.translate(APOSTROPHES).lower()
+    without_code = _CODE.sub(OTHER, text).translate(APOSTROPHES).lower()  # a backtick may be an apostrophe, too
+    words = _QUOTED.sub(OTHER, without_code)
     wants_text = _ASKS_TEXT.search(asked) is not None or _REWRITES.search(asked) is not None
     is_rewrite = len(asked) < _SHORT_PROMPT and asks_unwilling and _REWRITES.search(asked) is not None
     is_plain_refusal = _REFUSES.match(lowered.lstrip("\"'“„«» ")) is not None and not is_rewrite
@@ -116,7 +120,7 @@ def has_form(text: str, *, is_verse: bool = True) -> bool:
     if _starts_list(text):
         return True
     lines = _first_lines(text)
-    if len(_DIALOGUE.findall(text[:600])) > 1:
+    if len(_DIALOGUE.findall(text[:_FORM_REACH])) > 1:
         return True
     return is_verse and len(lines) >= _VERSE_LINES and all(len(line) < _SHORT_LINE for line in lines[:_VERSE_LINES])
 
@@ -127,7 +131,7 @@ def _starts_list(text: str) -> bool:
 
 
 def _first_lines(text: str) -> list[str]:
-    return [line for line in text[:600].split("\n") if line.strip()]
+    return [line for line in text[:_FORM_REACH].split("\n") if line.strip()]
 
 
 def may_be_quoted(text: str) -> bool:
