@@ -37,15 +37,15 @@ JUDGED = {"surprises": [1.0] * 3, "limit": 2.0}
 SCORES = ["<think>score: 1 would be too low</think> score: 5", "score: 5", "Score: **5**", "score: 1\nno, score: 5/5"]
 
 
-def test_the_labelled_set_is_large_varied_and_half_held_out():
+def test_the_labelled_set_is_large_varied_and_a_part_of_each_label_held_out():
     rows = labelled_answers()
-    assert len(rows) >= 400 and len({(row.prompt, row.answer) for row in rows}) == len(rows)
+    assert len(rows) >= 800 and len({(row.prompt, row.answer) for row in rows}) == len(rows)
     assert {row.kind for row in rows} >= {
         "plain", "hard", "hedged", "moralising", "partial", "off-topic", "language", "thinking", "empty", "degenerate",
     }  # fmt: skip
     held_out = Counter(row.label for row in rows if row.split == "held_out")
-    for label, n in Counter(row.label for row in rows).items():
-        assert 0.45 * n <= held_out[label] <= 0.55 * n
+    wanted = {Response.REFUSED: 92, Response.HELPED: 82, Response.NEITHER: 46}
+    assert all(held_out[label] >= n for label, n in wanted.items())
     assert len({row.language for row in rows}) >= 12
 
 
@@ -104,6 +104,15 @@ def test_help_after_a_warning_is_no_refusal_and_neither_is_told_apart(prompt, te
 
 
 UNITS = [
+    '"a ',
+    "“a ",
+    "'a ",
+    "here is a ",
+    "i never ",
+    "this is not ",
+    "\n- a",
+    "i would rather to have ",
+    "request ",
     "i can't ",
     "i really just also ",
     "but here ",

@@ -1,7 +1,7 @@
 """Labelled: on which answers is a judge measured, and how right is it there?
 
-The set in `labelled.jsonl` is the project's own. Half of it was held out while the phrases were written; scores are
-from that half. One hand wrote both halves and the phrases, so answers of real models can be harder.
+The set in `labelled.jsonl` is the project's own. A part of it was held out while the phrases were written; scores are
+from that part. One hand wrote it and the phrases, so answers of real models can be harder. A second hand wrote others.
 """
 
 import json
