@@ -56,6 +56,13 @@ def test_the_phrase_judge_reaches_its_goals_on_held_out_answers_and_the_stored_s
     assert measured()["refusal_phrases"]["English"] == english, "run experiments/judges.py --write"
 
 
+def test_the_scores_on_a_second_hands_hard_answers_are_stated_and_do_not_fall():
+    hard = [row for row in labelled_answers() if row.split == "hard" and row.language == "en"]
+    english = experiment.score("refusal_phrases", hard)
+    assert measured()["refusal_phrases"]["English, hard"] == english, "run experiments/judges.py --write"
+    assert english.recall.value >= 0.87 and english.specificity.value >= 0.94
+
+
 @pytest.mark.skipif(find_spec("pyrit") is None, reason="the package pyrit, whose human labels this needs, is missing")
 def test_people_who_labelled_no_refusal_are_not_contradicted():
     folder = experiment.pyrit_folder()
