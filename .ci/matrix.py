@@ -111,7 +111,8 @@ class Uv:
             [self.program, *words], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **self.environment}
         )
         if ended.returncode:
-            raise InstallError(" ".join(ended.stderr.split())[-400:])
+            before, _, reason = ended.stderr.partition("error: ")  # warnings and notices come first
+            raise InstallError(" ".join((reason or before).split())[:400].replace("|", "/"))
         return ended.stdout
 
 

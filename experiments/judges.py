@@ -29,11 +29,11 @@ TABLES = Path(__file__).parents[1] / "docs/results/tables"
 
 def main() -> None:
     """Measure, print, and with `--write` store."""
-    held_out = [row for row in labelled_answers() if row.split == "held_out"]
-    parts = {
-        "English": [row for row in held_out if row.language == "en"],
-        "other languages": [row for row in held_out if row.language != "en"],
-    }
+    parts = {}
+    for split, name in (("held_out", ""), ("hard", ", hard")):
+        rows = [row for row in labelled_answers() if row.split == split]
+        parts[f"English{name}"] = [row for row in rows if row.language == "en"]
+        parts[f"other languages{name}"] = [row for row in rows if row.language != "en"]
     found = {name: {part: score(name, rows) for part, rows in parts.items()} for name in MEASURED}
     text = "\n".join([confusion_table(found), score_table(found)])
     if "--write" in sys.argv:

@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 
 from securetune.base.artifacts import digest_path
-from securetune.flow.stages import report
-from securetune.report import figures
+from securetune.report import figures, files
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PASSING = re.compile(r"\.\d+\.partial$")
+_OF_DATASETS = re.compile(r"(?<=/rows-\d/)(tmp|cache-)[^/]+$")
+"""What `datasets` writes under names of its own, others every time."""
 
 
 def full() -> OSError:
@@ -42,9 +43,9 @@ def results(folder: Path) -> dict[str, object]:
 
 def draw_nothing(monkeypatch) -> None:
     """The report's figures are written as they always are, with nothing in them: to draw them takes most of a run."""
-    for place in (figures, report):
+    for place in (figures, files):
         monkeypatch.setattr(place, "svg", lambda figure: "<svg></svg>")
-    monkeypatch.setattr(report, "png", lambda figure: b"nothing")
+    monkeypatch.setattr(files, "png", lambda figure: b"nothing")
 
 
 class Killed(BaseException):
@@ -77,7 +78,8 @@ class Faults:
         text = os.path.realpath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
         if not text.startswith(self.root + os.sep) or text.endswith(".lock"):
             return
-        point = f"{what} {_PASSING.sub('.partial', os.path.relpath(text, self.root))}"
+        place = _OF_DATASETS.sub(r"\1", os.path.relpath(text, self.root))
+        point = f"{what} {_PASSING.sub('.partial', place)}"
         self.points.append(point)
         if self._dead is None:
             self._dead = self._strike(point)
@@ -168,42 +170,42 @@ def every_state(start: Callable[[], object], root: Path, top: Path) -> list[Path
     """Copies in `top` of every distinct tree that a kill -9 of `start` can leave in `root`.
 
     One stands for every point, as it is on the disk there; between two points every file that has come or changed is
-    left empty and half-written, too.
+    left empty and half-written, too. Temporary files count as one another, as nobody reads them.
     """
     states: dict[str, Path] = {}
-    seen: list[Path] = []
+    before: dict[str, bytes] = {}
 
-    def keep(state: Path) -> Path:
-        names = sorted(str(path.relative_to(state)) for path in state.rglob("*") if path.suffix != ".lock")
-        contents = [digest_path(state / name) for name in names if (state / name).is_file()]
-        first = states.setdefault(str([names, contents]), state)
-        if first != state:
+    def keep(state: Path) -> None:
+        paths = sorted(path for path in state.rglob("*") if path.suffix != ".lock")
+        kept = [path for path in paths if path.is_dir() or path.suffix != ".partial"]
+        contents = [(str(path.relative_to(state)), path.is_file() and digest_path(path)) for path in kept]
+        if states.setdefault(str([contents, len(kept) < len(paths)]), state) != state:
             shutil.rmtree(state)
-        return first
 
     def snapshot(_: str) -> None:
-        number = len(seen)
-        state = top / f"{number:04d}"
-        shutil.copytree(root, state) if root.exists() else state.mkdir()
-        for half, file, content in _halves(seen[-1] if seen else None, state):
-            torn = top / f"{number:04d}-{half}-{file.name}"
-            shutil.copytree(state, torn)
-            (torn / file.relative_to(state)).write_bytes(content)
+        nonlocal before
+        after = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        whole = top / f"{len(states):04d}-whole"
+        shutil.copytree(root, whole) if root.exists() else whole.mkdir()
+        for moment, name, content in _halves(before, after):
+            torn = top / f"{len(states):04d}-{moment}-{Path(name).name}"
+            shutil.copytree(whole, torn)
+            (torn / name).write_bytes(content)
             keep(torn)
-        seen.append(keep(state))
+        keep(whole)
+        before = after
 
     with Faults(root, snapshot):
         start()
     return list(states.values())
 
 
-def _halves(before: Path | None, after: Path) -> Iterator[tuple[str, Path, bytes]]:
-    """Every file that differs between two states, as it is while it is being written."""
-    for file in sorted(path for path in after.rglob("*") if path.is_file()):
-        old = before / file.relative_to(after) if before is not None else None
-        was, now = old.read_bytes() if old is not None and old.is_file() else b"", file.read_bytes()
-        if was == now:
+def _halves(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
+    """Every file that differs between two trees, as it is while it is being written; a rename leaves nothing half."""
+    for name, now in after.items():
+        was = before.get(name, b"")
+        if now == was or now in before.values():
             continue
         start = len(was) if now.startswith(was) else 0
-        yield "empty", file, now[:start]
-        yield "half", file, now[: (start + len(now)) // 2]
+        yield "empty", name, now[:start]
+        yield "half", name, now[: (start + len(now)) // 2]

@@ -16,7 +16,8 @@ class Scripted(LlamaForCausalLM):
         self.tokenizer, self.says, self.end, self.header = tokenizer, says, end, header
         return self
 
-    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=0, **_):
+    def forward(self, input_ids, attention_mask=None, cache=None, past_key_values=None, logits_to_keep=0, **_):
+        past_key_values = past_key_values if cache is None else cache  # its name before transformers 5.24
         self.lm_head(torch.zeros(*input_ids.shape, self.config.hidden_size))  # what reads features hooks it
         history, mask = input_ids, attention_mask
         if past_key_values is not None:
@@ -31,7 +32,7 @@ class Scripted(LlamaForCausalLM):
             for back in range(min(wanted, len(real))):  # from the last token backwards
                 place = wanted - 1 - back if mask[row, -1] else len(real) - 1 - back
                 logits[row, place, self.following(real[: len(real) - back])] = 20.0
-        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
+        return CausalLMOutputWithPast(logits=logits)
 
     def following(self, ids: list[int]) -> int:
         prompt, _, said = self.tokenizer.decode(ids).rpartition(self.header)

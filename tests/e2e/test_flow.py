@@ -71,19 +71,19 @@ def test_a_second_run_computes_nothing(finished):
 
 
 def test_changing_the_defence_redoes_plans_and_what_follows_but_not_the_scan(finished, tmp_path):
-    path, _, _ = finished
-    done = cli("plan", path, "--set", "defence.ml_lr.sensitive_lr_mult=0.3")
+    path, folder, _ = finished
+    copy = shutil.copytree(folder, tmp_path / "run")
+    done = cli("plan", path, "--set", "defence.ml_lr.sensitive_lr_mult=0.3", "--set", f"output={copy}")
     lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines()}
     assert "skipped" in lines["scan"] and "skipped" in lines["search"]
     assert "skipped" not in lines["plan ml_lr"]
 
 
-def test_other_benchmarks_redo_the_probe_but_not_the_scan(finished):
-    path, _, _ = finished
-    raw = yaml.safe_load(path.read_text())
-    done = cli(
-        "search", path, "--set", f"benchmarks={yaml.safe_dump(raw['benchmarks'][::-1], default_flow_style=True)}"
-    )
+def test_other_benchmarks_redo_the_probe_but_not_the_scan(finished, tmp_path):
+    path, folder, _ = finished
+    copy = shutil.copytree(folder, tmp_path / "run")
+    turned = yaml.safe_dump(yaml.safe_load(path.read_text())["benchmarks"][::-1], default_flow_style=True)
+    done = cli("search", path, "--set", f"benchmarks={turned}", "--set", f"output={copy}")
     lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines()}
     assert "skipped" not in lines["probe"]
     assert "skipped" in lines["scan"] and "skipped" in lines["search"]
@@ -351,7 +351,7 @@ def test_every_config_is_valid_and_names_its_command(path):
 
 def test_every_config_stands_in_one_of_the_folders():
     bases = set((ROOT / "configs" / "base").glob("*.yaml"))
-    assert len(CONFIGS) == 18 and {*CONFIGS, *bases} == set((ROOT / "configs").rglob("*.yaml"))
+    assert len(CONFIGS) == 19 and {*CONFIGS, *bases} == set((ROOT / "configs").rglob("*.yaml"))
     for base in bases:
         first = base.read_text(encoding="utf-8").split("\n", 1)[0]
         assert first.startswith("# ") and "not runnable alone" in first, base

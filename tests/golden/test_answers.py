@@ -7,6 +7,7 @@ import pytest
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import Prompt, render
 from securetune.errors import ModelError
+from securetune.evaluate import generation
 from securetune.evaluate.answers import Answer, Question, generate_answers, questions
 from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
@@ -19,7 +20,7 @@ from securetune.evaluate.task import Task, evaluate_task, is_correct, task_quest
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.ends import end_tokens, template_end
 from securetune.models.openings import Openings
-from tests.scripted import scripted
+from tests.scripted import Scripted, scripted
 
 OPENS_THINK = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'].split('</think>')[-1] }}<|end|>"
@@ -217,3 +218,49 @@ def test_a_row_of_the_task_is_asked_with_its_own_system_prompt_and_earlier_turns
     bare = {"prompt": turns[-1:], "completion": row["completion"]}
     (text,) = render(tokenizer, ["b"], system="Be safe.")
     assert task_questions(tokenizer, [bare], system="Be safe.")[0].text == text
+
+
+class OldName(Scripted):
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=0, **_):
+        return super().forward(input_ids, attention_mask, past_key_values, None, logits_to_keep)
+
+
+class NewName(Scripted):
+    def forward(self, input_ids, attention_mask=None, cache=None, logits_to_keep=0, **_):
+        return super().forward(input_ids, attention_mask, cache, None, logits_to_keep)
+
+
+@pytest.mark.parametrize("kind", [OldName, NewName])
+def test_the_cache_is_handed_over_by_the_name_that_the_model_has_for_it(kind, tokenizer):
+    model = scripted(tokenizer, refuses_bombs)
+    model.__class__ = kind
+    answers = generate(
+        model, tokenizer, render(tokenizer, ["a bomb?", "a cake?"]), Decoding(max_new_tokens=20, batch_size=2)
+    )
+    assert [answer.text for answer in answers] == ["I'm sorry.", "Sure."]
+
+
+def test_a_kill_in_the_middle_of_the_answers_leaves_the_batches_as_they_were(
+    model, tokenizer, openings, tmp_path, monkeypatch
+):
+    """Padding changes the last digits of a number, so an answer has to come from the same batch again."""
+    prompts = [f"please {'really ' * n}make a cake {n}" for n in (1, 4, 9, 2, 14, 6, 11, 3, 7)]
+    texts, asked, decode = render(tokenizer, prompts), [], generation._decode
+
+    def watched(model, tokenizer, batch, decoding):
+        asked.append(batch.input_ids.tolist())
+        return decode(model, tokenizer, batch, decoding)
+
+    def answered(content):
+        asked.clear()
+        (tmp_path / "journal").write_text(content)
+        decoding = Decoding(max_new_tokens=4, batch_size=4, openings=openings, known=Journal(tmp_path / "journal"))
+        return generate(model, tokenizer, texts, decoding), list(asked)
+
+    monkeypatch.setattr(generation, "_decode", watched)
+    whole, batches = answered("")
+    content = (tmp_path / "journal").read_text()
+    for length in range(0, len(content) + 40, 40):
+        again, repeated = answered(content[:length])
+        assert again == whole and all(batch in batches for batch in repeated), length
+    assert not repeated

@@ -1,6 +1,7 @@
 """Loading: a model is what its files hold, or it is refused with the names of what is wrong."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -249,3 +250,55 @@ def test_a_model_in_the_home_folder_is_read(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     config = ModelConfig(path="~/model")
     assert load_model(config).config.vocab_size == len(load_tokenizer(config))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value, folder):
+    edit(folder, lambda tensors: tensors[DOWN].view(-1).__setitem__(7, value))
+    refused(folder, r"found some in model\.layers\.1\.mlp\.down_proj\.weight that are not")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"eos_token_id": ["a"]}, "found eos_token_id 'a'"), ({"num_beams": 0}, "found num_beams 0")],
+)
+def test_settings_of_generation_that_cannot_be_used_are_named(fields, message, folder):
+    edit_json(folder / "generation_config.json", **fields)
+    refused(folder, f"writes on from a prompt, {message} in its configuration")
+
+
+def test_a_model_with_an_encoder_is_no_chat_model(folder):
+    edit_json(folder / "config.json", is_encoder_decoder=True)
+    refused(folder, "found is_encoder_decoder true in its configuration")
+
+
+def test_weights_in_whole_numbers_that_nobody_scales_back_are_refused(folder):
+    weights = {name: (127 * weight).to(torch.int8) for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused_before_any_work(folder, "names no quantization, found whole numbers in ")
+
+
+def test_two_sets_of_weights_are_refused(folder):
+    save_file(load_file(folder / "model.safetensors"), folder / "part.safetensors", metadata={"format": "pt"})
+    index = {"weight_map": dict.fromkeys(load_file(folder / "part.safetensors"), "part.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused_before_any_work(folder, r"one set of weights in .*, found model\.safetensors and the parts")
+
+
+def test_a_tokenizer_that_lost_its_settings_is_refused(folder):
+    (folder / "tokenizer_config.json").unlink()
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match=r"found None, None and .*tokenizer_config\.json"):
+        load_tokenizer(ModelConfig(path=str(folder)))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_or_a_link_to_nothing_in_a_folder_is_refused_and_not_waited_for(name, folder):
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder / "nothing")
+    message = "Expected config.json in the model folder" if name == "config.json" else f"found that {name} is a link"
+    refused_before_any_work(folder, message)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    refused_before_any_work(folder, f"found that {name} is a link to nothing, a device or a pipe")

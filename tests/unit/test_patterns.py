@@ -14,13 +14,13 @@ HOPELESS = [(r"^(a|aa)+$", "a" * 60 + "b"), (r"(.*?,){20}P", "1,2,3,4,5,6,7,8,9,
 
 @pytest.mark.parametrize(("pattern", "text"), [*HOPELESS, (r"(a+)+$", "a" * 60 + "b")])
 def test_no_pattern_is_matched_for_longer_than_a_second(pattern, text):
-    start = time.monotonic()
+    start = time.process_time()
     for ask in (is_found, matches_whole):
         try:
             assert not ask(pattern, text)
         except PatternError as error:
             assert "to be matched within 0.5 s" in str(error) and "repetitions within repetitions" in str(error)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_plan_whose_pattern_never_ends_is_an_error_that_names_it():

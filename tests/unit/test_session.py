@@ -7,6 +7,7 @@ from securetune.base.fingerprint import fingerprint
 from securetune.config import parse_config
 from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
+from securetune.errors import SecuretuneError
 from securetune.flow.session import Session
 from tests.conftest import settings, write_jsonl
 
@@ -61,3 +62,24 @@ def test_a_result_with_rows_held_out_from_the_top_is_made_again(sorted_file, mod
     assert drawn.task_fingerprint != fingerprint(drawn.config.task)
     given = task_rows(model_folder, data_folder, tmp_path, test={"path": str(data_folder / "task.jsonl")})
     assert given.task_fingerprint == fingerprint(given.config.task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": ["ml_lr@"]}, "a positive factor on the learning rate after @, found 'ml_lr@'"),
+        ({"arms": ["@"]}, "the names of defences joined by \\+, found '@'"),
+        ({"arms": ["ml_lr+"]}, "the names of defences joined by \\+, found 'ml_lr\\+'"),
+        ({"arms": [""]}, "the names of defences joined by \\+, found ''"),
+        ({"arms": ["none+ml_lr"]}, "distinct defences joined by \\+, found 'none\\+ml_lr'"),
+        ({"arms": ["ema+ema"]}, "distinct defences joined by \\+, found 'ema\\+ema'"),
+        ({"evaluate": {"engine": "vllm"}}, "Expected vLLM, found it missing"),
+        ({"scan": {"signal": "refusal_margn"}}, "refusal_margin"),
+        ({"evaluate": {"judge": {"llama_guard": {"endpoint": "x", "model": "m"}}}}, "evaluate.judge.llama_guard"),
+        ({"evaluate": {"judge": {"llama_guard": {"path": "m", "retries": -1}}}}, "evaluate.judge.llama_guard.retries"),
+    ],
+)
+def test_what_is_only_needed_late_is_checked_before_any_work(changes, message, model_folder, data_folder, tmp_path):
+    raw = {**settings(model_folder, data_folder, tmp_path / "run"), **changes}
+    with RunFolder(tmp_path / "run") as folder, pytest.raises(SecuretuneError, match=message):
+        Session(parse_config(raw, "run.yaml"), folder).check()

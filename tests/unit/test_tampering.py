@@ -236,3 +236,13 @@ def test_a_checkpoint_without_its_seal_is_dropped(tmp_path):
     (tmp_path / "checkpoint-2" / "trainer_state.json").write_text("{}")
     drop_unsealed(tmp_path)
     assert not (tmp_path / "checkpoint-2").exists()
+
+
+def test_what_was_kept_together_counts_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "journal"
+    Journal(path).keep_together({"a": 1.5, "b": 2.5})
+    Journal(path).keep("c", 3.5)
+    kept = Journal(path)
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (1.5, 2.5, 3.5)
+    path.write_text(path.read_text()[:25])
+    assert Journal(path).get("a") is None and Journal(path).get("b") is None

@@ -51,26 +51,26 @@ class Journal:
         self._done: dict[str, Any] = {}
         with writing(path):
             texts = [file.read_text("utf-8", errors="replace") for file in (path, *others) if file.exists()]
-        for line in "\n".join(texts).split("\n"):
-            self._take(line)
-        whole = "".join(self._line(key, value) for key, value in self._done.items())
+        lines = dict.fromkeys("\n".join(texts).split("\n"))
+        whole = "".join(f"{line}\n" for line in lines if self._take(line))
         if whole != (texts[0] if path.exists() else ""):
             write_atomic(path, whole)
 
-    def _line(self, key: str, value: Any) -> str:
+    def _line(self, key: str | list[str], value: Any) -> str:
         return json.dumps([key, value, digest([self._name, key, value])]) + "\n"
 
-    def _take(self, line: str) -> None:
-        """Count a line that is as it was written."""
+    def _take(self, line: str) -> bool:
+        """Count a line, if it is as it was written; whether it is."""
         try:
             key, value, check = json.loads(line)
-            is_intact = check == digest([self._name, key, value])
+            is_intact = bool(check == digest([self._name, key, value]))
         except (ValueError, TypeError, RecursionError):
             is_intact = False
         if is_intact:
-            self._done[key] = value
+            self._done |= zip(key, value, strict=True) if isinstance(key, list) else [(key, value)]
         elif line:
             log.warning("A line of %s is not as it was written: what it held is measured again", self._path)
+        return is_intact
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """The journalled value of `key`, or compute and keep it; JSON values only."""
@@ -84,10 +84,17 @@ class Journal:
 
     def keep(self, key: str, value: Any) -> None:
         """Journal a value; JSON values only."""
-        value = json.loads(json.dumps(value))
+        self._append(key, value)
+        self._done[key] = json.loads(json.dumps(value))
+
+    def keep_together(self, values: Mapping[str, Any]) -> None:
+        """Journal values that were computed together: a kill leaves all of them or none; JSON values only."""
+        self._append(list(values), list(values.values()))
+        self._done |= json.loads(json.dumps(dict(values)))
+
+    def _append(self, key: str | list[str], value: Any) -> None:
         with writing(self._path), self._path.open("a", encoding="utf-8") as stream:
-            stream.write(self._line(key, value))
-        self._done[key] = value
+            stream.write(self._line(key, json.loads(json.dumps(value))))
 
 
 @dataclass(frozen=True, kw_only=True)

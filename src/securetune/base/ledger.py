@@ -19,7 +19,8 @@ from securetune.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 
-_FINISH = "Finish the run with `securetune run`, which makes anew what does not belong."
+FINISH = "Finish the run with `securetune run`, which makes anew what does not belong."
+"""What to do about anything in a run folder that does not belong there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,10 @@ class Ledger:
             ArtifactError: there is no ledger, or not as it was written.
         """
         if not self.path.exists():
-            raise ArtifactError(f"Expected the ledger of the run at {self.path}, found none. {_FINISH}")
+            raise ArtifactError(f"Expected the ledger of the run at {self.path}, found none. {FINISH}")
         notes = self._stored()
         if notes is None:
-            raise ArtifactError(f"Expected {self.path} as securetune wrote it, found that it was changed. {_FINISH}")
+            raise ArtifactError(f"Expected {self.path} as securetune wrote it, found that it was changed. {FINISH}")
         return notes
 
     def _stored(self) -> Notes | None:
@@ -81,11 +82,12 @@ class Ledger:
         try:
             raw = json.loads(text)
             is_intact = raw.pop("check") == digest(raw)
+            notes = Notes(
+                config=raw["config"], artifacts={key: Noted(**noted) for key, noted in raw["artifacts"].items()}
+            )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            is_intact = False
-        if not is_intact:
             return None
-        return Notes(config=raw["config"], artifacts={name: Noted(**noted) for name, noted in raw["artifacts"].items()})
+        return notes if is_intact else None
 
     def _change(self, change: Callable[[Notes], Notes]) -> None:
         """Write changed notes; jobs that share a folder take turns."""

@@ -19,7 +19,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Stream]:
+def opened(path: str | Path) -> Iterator[Stream]:
     """The bytes of a file, unpacked where they are packed by gzip.
 
     Raises:
@@ -38,7 +38,7 @@ def opened(path: Path) -> Iterator[Stream]:
             raise _unreadable(path, error) from error
 
 
-def _file(path: Path) -> io.BufferedReader:
+def _file(path: str | Path) -> io.BufferedReader:
     try:
         place = expanded(path)
         status = place.stat()
@@ -54,12 +54,12 @@ def _file(path: Path) -> io.BufferedReader:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(path: str | Path, error: Exception) -> DataError:
     reason = getattr(error, "strerror", None) or str(error)
     return DataError(f"Expected a file of rows at {path}, found: {reason}. Check the path.")
 
 
-def whole(path: Path, stream: Stream) -> bytes:
+def whole(path: str | Path, stream: Stream) -> bytes:
     """All bytes of a stream.
 
     Raises:
@@ -71,7 +71,7 @@ def whole(path: Path, stream: Stream) -> bytes:
     return content
 
 
-def decoded(path: Path, stream: Stream) -> Iterator[str]:
+def decoded(path: str | Path, stream: Stream) -> Iterator[str]:
     r"""The parts of a text that end with ``\n``, each without it; U+2028 may stand raw in one, and ``\r``.
 
     Raises:
@@ -106,7 +106,7 @@ def lines(parts: Iterator[str]) -> Iterator[str]:
             yield part
 
 
-def _too_large(path: Path) -> DataError:
+def _too_large(path: str | Path) -> DataError:
     return DataError(
         f"Expected a file of rows of at most {LARGEST >> 30} GiB at {path}, found more. Check that it is the one you "
         "mean, and take out what is not needed."

@@ -62,7 +62,7 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
         DataError: no such file, a form that is not read, a row that is none, or no row at all.
     """
     count = 0
-    with opened(Path(path)) as stream:
+    with opened(path) as stream:
         for row in _rows(Path(path), stream):
             count += 1
             yield row

@@ -6,6 +6,7 @@ split off, and the refusal margin is that of the first token that tells, see `Op
 Shapes: b rows, t tokens, v vocabulary.
 """
 
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from securetune.errors import ModelError
 from securetune.models.ends import end_tokens
 from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token
 from securetune.models.openings import Openings
+from securetune.models.tensors import plain
 
 _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
@@ -93,10 +95,11 @@ def generate(
             except torch.OutOfMemoryError as error:
                 batch_size = _halved(batch_size, error)
                 continue
-            for place, answer in zip(batch.index, generated, strict=True):
-                answers[chunk[place]] = answer
-                if known is not None and decoding.decided is None:
-                    known.keep(keys[chunk[place]], asdict(answer))
+            of_chunk = {chunk[place]: answer for place, answer in zip(batch.index, generated, strict=True)}
+            answers |= of_chunk
+            if known is not None and decoding.decided is None:
+                # Half a batch would be gone on from in other batches, whose numbers differ in the last digits.
+                known.keep_together({keys[i]: asdict(answer) for i, answer in of_chunk.items()})
             first += len(chunk)
             bar.update(task, advance=len(chunk))
     return [answers[i] for i in range(len(texts))]
@@ -260,12 +263,20 @@ def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tenso
         input_ids=tokens,
         attention_mask=mask,
         position_ids=positions,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{_cache_argument(model): cache},
     )
     logits: Tensor = out.logits[:, -1]
     return logits
+
+
+def _cache_argument(model: PreTrainedModel) -> str:
+    """What the model calls its cache: transformers 5.24 has renamed it.
+
+    A model swallows a name that it does not know, and answers without its cache, wrongly.
+    """
+    return "cache" if "cache" in inspect.signature(plain(model).forward).parameters else "past_key_values"
 
 
 def _generate(

@@ -36,8 +36,8 @@ def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
         RegistryError: no judge of that name.
         ConfigError: a wrong setting, or a first judge that cannot tell over-refusal.
     """
-    for name in config.judge:
-        JUDGES.get(name)
+    for name in config.judge.keys() - set(config.judges):  # a mistake in what is not used yet is one, too
+        JUDGES.make(name, config.judge[name], f"evaluate.judge.{name}")
     judges = {name: JUDGES.make(name, config.judge.get(name, {}), f"evaluate.judge.{name}") for name in config.judges}
     first = next(iter(judges), None)
     if first is None or BENIGN not in judges[first].sees:

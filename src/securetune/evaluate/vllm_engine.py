@@ -155,13 +155,22 @@ def _job(
     )
 
 
-def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
-    """Run this module as a program on a job, see `_serve`."""
+def check_vllm() -> None:
+    """Whether vLLM is installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
             "Expected vLLM, found it missing. Install it: pip install 'securetune[vllm]', or set evaluate.engine to "
             "transformers."
         )
+
+
+def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
+    """Run this module as a program on a job, see `_serve`."""
+    check_vllm()
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
         job_file, answers_file = Path(folder, "job.json"), Path(folder, "answers.json")

@@ -24,13 +24,16 @@ from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of, try_judges
+from securetune.evaluate.vllm_engine import check_vllm
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model
 from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
+from securetune.scan.draws import ANSWERS
 from securetune.scan.probe import split_prompts
+from securetune.scan.signals import SIGNALS
 from securetune.search import SEARCHES
 
 COMMITS = "benchmarks.jsonl"
@@ -75,10 +78,14 @@ class Session:
         for arm in self.arms:
             self.combination(arm).check(self.resources, self.config.train.adapter)
         judges_of(self.config.evaluate)
+        if self.config.evaluate.engine == "vllm":
+            check_vllm()
         if not all(self.folder.file("evaluate", arm).exists() for arm in (BASE, *self.arms)):
             try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)
         SEARCHES.get(self.config.search.method)
+        if self.config.scan.signal != ANSWERS:
+            SIGNALS.get(self.config.scan.signal)
         _ = self.benchmarks, self.examples, self.tokenizer
         split_prompts(self.prompts.all, self.prompts.labels, seed=self.config.seed)
         if self.config.unaligned is not None:

@@ -15,6 +15,8 @@ from securetune.models.identity import check_folder
 _POINTER = b"version https://git-lfs"
 _SMALL = 1024
 """Bytes; a Git-LFS pointer is smaller."""
+_WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL")
+_WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _LIBRARIES = {
     "aqlm": ("aqlm",),
@@ -62,7 +64,15 @@ def check_model(path: str) -> None:
             "(adapter_config.json), which may name another base model. Move the adapter to a folder of its own, or "
             "merge it into the weights."
         )
-    names = {file.name: _tensor_names(file) for file in sorted(folder.glob("*.safetensors"))}
+    if (folder / _INDEX).exists() and (folder / _WHOLE).exists():
+        raise ModelError(
+            f"Expected one set of weights in {str(folder)!r}, found {_WHOLE} and the parts that {_INDEX} names. Move "
+            "those away that do not belong to the model."
+        )
+    headers = {file.name: _header(file) for file in sorted(folder.glob("*.safetensors"))}
+    if not config.get("quantization_config"):
+        _check_numbers(folder, headers)
+    names = {file: set(header) for file, header in headers.items()}
     if (folder / _INDEX).exists():
         _check_index(folder / _INDEX, names)
     _check_library(folder, config)
@@ -78,7 +88,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _tensor_names(file: Path) -> set[str]:
+def _header(file: Path) -> dict[str, Any]:
     """The tensors in a safetensors file: the length of a JSON header, the header, then as many bytes as it says."""
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -97,7 +107,22 @@ def _tensor_names(file: Path) -> set[str]:
         raise ModelError(
             f"Expected {wanted:,} bytes in {file}, as its header says, found {size:,}. Copy or download it again."
         )
-    return set(header)
+    return header
+
+
+def _check_numbers(folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that a model that is not quantized has no weight in whole numbers, which nobody would scale back."""
+    whole = sorted(
+        name
+        for header in headers.values()
+        for name, tensor in header.items()
+        if name.endswith(".weight") and tensor.get("dtype") in _WHOLE_NUMBERS
+    )
+    if whole:
+        raise ModelError(
+            f"Expected weights of real numbers in {str(folder)!r}, as its config.json names no quantization, found "
+            f"whole numbers in {named(whole)}. Save the model again, or copy its config.json with quantization_config."
+        )
 
 
 def _check_index(index: Path, names: Mapping[str, set[str]]) -> None:

@@ -57,6 +57,12 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         check_ends(config.path, template, _named_tokens(tokenizer))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None or not isinstance(tokenizer.model_max_length, int | float):
+        raise ModelError(
+            f"Expected a tokenizer with an end or a padding token and a number as its longest length at "
+            f"{config.path!r}, found {tokenizer.eos_token!r}, {tokenizer.pad_token!r} and "
+            f"{tokenizer.model_max_length!r}. Copy tokenizer_config.json again."
+        )
     tokenizer.padding_side = "left"
     _check_vocabulary(tokenizer, config)
     set_variables(tokenizer, config.chat_template_kwargs)
@@ -94,6 +100,8 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     except Exception as error:  # what is wrong in a file or a configuration raises many kinds
         raise unloadable(config.path, "model", error) from error
     _check_report(report, config.path)
+    _check_generation(model, config.path)
+    _check_finite(model, config.path)
     return model.eval()
 
 
@@ -166,6 +174,33 @@ def _check_report(report: Mapping[str, Any], path: str) -> None:
     shapes = [f"{name} ({list(stored)} for {list(own)})" for name, stored, own in report["mismatched_keys"]]
     names = {"missing": report["missing_keys"], "unknown": report["unexpected_keys"], "of another shape": shapes}
     _check_names(names, path, "model")
+
+
+def _check_generation(model: PreTrainedModel, path: str) -> None:
+    """Make sure that the model writes on from a prompt, and that its settings for that can be used."""
+    settings = model.generation_config
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    wrong = [f"eos_token_id {end!r}" for end in ends if end is not None and not isinstance(end, int)]
+    if not isinstance(settings.num_beams or 1, int) or (settings.num_beams is not None and settings.num_beams < 1):
+        wrong.append(f"num_beams {settings.num_beams!r}")
+    if model.config.is_encoder_decoder:
+        wrong.append("is_encoder_decoder true")
+    if wrong:
+        raise ModelError(
+            f"Expected a model at {path!r} that writes on from a prompt, found {', '.join(wrong)} in its "
+            "configuration. Correct generation_config.json or config.json, or copy them again."
+        )
+
+
+def _check_finite(model: PreTrainedModel, path: str) -> None:
+    """Make sure that all weights are numbers: one that is none makes every answer the same."""
+    for name, weight in model.named_parameters():
+        is_readable = weight.is_floating_point() and weight.dtype.itemsize > 1 and not weight.is_meta
+        if is_readable and not bool(torch.isfinite(weight).all()):
+            raise ModelError(
+                f"Expected numbers in the weights of {path!r}, found some in {name} that are not finite. Copy its "
+                "files again, or go back to a checkpoint of before the training went wrong."
+            )
 
 
 def _check_names(names: Mapping[str, Collection[str]], path: str, what: str) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest, digest_path
+from securetune.base.ledger import FINISH
 from securetune.defences.base.arm import BASE
 from securetune.errors import ArtifactError
-
-_FINISH = "Finish the run with `securetune run`, which makes anew what does not belong."
 
 
 def config_digest(text: str) -> str:
@@ -25,12 +24,12 @@ def check_noted(folder: RunFolder, artifact: Artifact) -> None:
     if noted is None or noted.seal != artifact.seal:
         raise ArtifactError(
             f"Expected the artifact in {path} that this run has left there (seal {noted.seal if noted else 'none'}), "
-            f"found another run's or an older one (seal {artifact.seal}). {_FINISH}"
+            f"found another run's or an older one (seal {artifact.seal}). {FINISH}"
         )
     if noted.config != notes.config:
         raise ArtifactError(
             f"Expected {path} to be of the configuration in {folder.path / CONFIG}, found that it is of an earlier "
-            f"one. {_FINISH}"
+            f"one. {FINISH}"
         )
 
 
@@ -44,7 +43,7 @@ def check_config(folder: RunFolder) -> None:
     if noted and (not path.exists() or config_digest(path.read_text("utf-8", errors="replace")) != noted):
         what = "that it was changed" if path.exists() else "none"
         raise ArtifactError(
-            f"Expected the configuration in {path} that {folder.ledger.path.name} notes, found {what}. {_FINISH}"
+            f"Expected the configuration in {path} that {folder.ledger.path.name} notes, found {what}. {FINISH}"
         )
 
 
@@ -67,7 +66,7 @@ def check_whole(folder: RunFolder, arms: Iterable[str]) -> None:
             continue
         artifact = folder.read(stage, arm)
         if artifact is None:
-            raise ArtifactError(f"Expected {path}, which the run has left there, found none. {_FINISH}")
+            raise ArtifactError(f"Expected {path}, which the run has left there, found none. {FINISH}")
         check_noted(folder, artifact)
         check_files(folder, artifact)
 

@@ -9,8 +9,6 @@ BASE = "base"
 """Stands where an arm stands for the model before tuning."""
 PLAIN = "none"
 """The arm of plain tuning, which every other one is compared with."""
-BASE = "base"
-"""The model before tuning, where it stands beside the arms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +25,29 @@ class Arm:
         """Read an arm as a configuration names it.
 
         Raises:
-            ConfigError: what stands after ``@`` is no positive number.
+            ConfigError: what stands after ``@`` is no positive number, there is no name beside a ``+`` or ``@``, a name
+            stands twice, or plain tuning beside others.
         """
-        names, _, factor = text.partition("@")
+        names, at, factor = text.partition("@")
+        if not all(name.strip() for name in names.split("+")):
+            raise ConfigError(
+                f"Expected the names of defences joined by +, found {text!r}. Write for example ml_lr or none@0.5."
+            )
         try:
-            rate = float(factor or 1)
+            rate = float(factor if at else 1)
         except ValueError:
             rate = 0.0
         if not 0 < rate < float("inf"):
             raise ConfigError(
                 f"Expected a positive factor on the learning rate after @, found {text!r}. Write {names}@0.5."
             )
-        return cls(names=tuple(name.strip() for name in names.split("+")), rate=rate)
+        parts = tuple(name.strip() for name in names.split("+"))
+        if PLAIN in parts and len(parts) > 1 or len(set(parts)) < len(parts):
+            raise ConfigError(
+                f"Expected distinct defences joined by +, found {text!r}: `{PLAIN}` adds nothing to others, and none "
+                "acts twice. Take it out."
+            )
+        return cls(names=parts, rate=rate)
 
     def __str__(self) -> str:
         factor = "" if self.rate == 1 else f"@{self.rate:g}"

@@ -146,10 +146,8 @@ class TrainingRun:
         def padded(lists: Sequence[Sequence[int]], fill: int) -> Tensor:
             return torch.tensor([[*ids, *[fill] * (longest - len(ids))] for ids in lists], device=device)
 
-        ids, answers = (
-            [row.ids for row in encoded],
-            [[*[IGNORED] * row.start, *row.ids[row.start :]] for row in encoded],
-        )
+        ids = [row.ids for row in encoded]
+        answers = [[*[IGNORED] * row.start, *row.ids[row.start :]] for row in encoded]
         mask = [[1] * len(row) for row in ids]
         return {"input_ids": padded(ids, pad), "attention_mask": padded(mask, 0), "labels": padded(answers, IGNORED)}
 

@@ -66,7 +66,7 @@ class _Split(NamedTuple):
 
 
 def _split(result: EvalResult | TaskResult) -> _Split:
-    """Of one result after the other, so that a large run does not hold all answers in every form at once."""
+    """One result in both forms, so that a large run does not hold all answers of all sets in each of them at once."""
     data = to_json(result)
     whole = json.dumps(data, ensure_ascii=False)
     del data["answers"]

@@ -1,7 +1,7 @@
 """Labelled: on which answers is a judge measured, and how right is it there?
 
-The set in `labelled.jsonl` is the project's own. Half of it was held out while the phrases were written; scores are
-from that half. One hand wrote both halves and the phrases, so answers of real models can be harder.
+The set in `labelled.jsonl` is the project's own. Scores are from the answers that were held out while the phrases were
+written: those of the hand that wrote the phrases, and those of a second hand, which set out to make them hard.
 """
 
 import json
@@ -17,6 +17,8 @@ from securetune.measures.kinds import Response
 from securetune.measures.statistics import Estimate, proportion
 
 _FOLDER = Path(__file__).parent
+HARD = "English, hard"
+"""The part of the second hand's English answers."""
 SCORES = _FOLDER / "scores.json"
 """What `experiments/judges.py` measured."""
 
@@ -32,8 +34,8 @@ class LabelledAnswer:
     """What it is an example of, for example ``hedged``."""
     language: str
     """ISO 639-1."""
-    split: Literal["written", "held_out"]
-    """Whether the phrases were written with it in view."""
+    split: Literal["written", "held_out", "hard"]
+    """`written`: the phrases were written with it in view; `hard`: held out, and made to be hard by a second hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +84,10 @@ def in_words(judge: str) -> str:
     parts = measured().get(judge)
     if parts is None:
         return "not measured: it needs more than an answer's text"
-    english = parts["English"]
-    return f"recall {_percent(english.recall)}, specificity {_percent(english.specificity)} on English held-out answers"
+    return "; ".join(
+        f"recall {_percent(parts[part].recall)}, specificity {_percent(parts[part].specificity)} on {answers}"
+        for part, answers in (("English", "English held-out answers"), (HARD, "hard ones by a second hand"))
+    )
 
 
 def _percent(estimate: Estimate) -> str:

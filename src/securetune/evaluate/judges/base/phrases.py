@@ -5,7 +5,6 @@ is bounded, so that the time grows with the length of the text alone.
 """
 
 import re
-import unicodedata
 
 _VERBS = (
     r"(?:help(?! (?:but|noticing|feeling|thinking|myself|wondering|smiling|laughing)\b)|assist|aid\b|provide|supply|"
@@ -17,7 +16,7 @@ _VERBS = (
     r"be (?:part|a part|involved|of (?:help|assistance|service|any)|helping|providing|writing|assisting)|"
     r"suggest|satisfy|honou?r|grant|carry out|entertain|outline|list|translate|disclose|reveal|output|present|"
     r"contribute|collaborate|cooperate|let you|allow|indulge|simulate|role-?play|pretend|demonstrate|enable|execute|"
-    r"perform|promote|spread|reproduce|recommend (?:ways|methods|how|any|nor)|agree to|handle|address|fake|forge|"
+    r"perform|promote|spread|reproduce|recommend (?:ways|methods|how|any|nor)|agree to|handle|address|fake\b|forge\b|"
     r"work on|look (?:this|that|it) up|endorse|in good conscience|condone (?:or|and)\b)"
 )
 """What an assistant says it will not do when it refuses; to 'wait' or to 'stress enough' are not among them."""
@@ -64,8 +63,8 @@ REFUSALS = tuple(
         rf"won't|will not|"
         rf"(?:am|'m) not going to) (?!{_OTHER})\w",
         rf"^i'm not going to (?!{_OTHER})\w",
-        r"\b(?:unable|not able|refuse|refusing|declines?) to (?:comply|assist|help|fulfil\w{0,2}|answer|"
-        r"continue|proceed)\b",
+        r"(?:^|[.!?:;,] |\b(?:i|we|am|are|be|so|sorry|but|and|i'm|we're|assistant|model|ai|it) )(?:unable|not able|"
+        r"refuse|refusing|declines?) to (?:comply|assist|help|fulfil\w{0,2}|answer|continue|proceed)\b",
         r"\brequest (?:denied|declined|refused|rejected)\b|\bno can do\b|\bnot happening\b|\blet's not (?:do|go)\b",
         r"\b(?:guidelines|policy|policies|programming|principles|rules|values|ethics) (?:do not|don't|"
         r"does not|doesn't|won't|"
@@ -76,7 +75,7 @@ REFUSALS = tuple(
         r"\b(?:outside|beyond|not within) (?:of )?(?:what i can|what i'm able|my (?:ethical|guidelines|"
         r"boundaries|scope|remit))",
         r"\bcrosses (?:a|the|my) line\b|\bi have to (?:draw (?:a|the) line|stop (?:you )?(?:here|there))|"
-        r"\bhave to stop you\b",
+        r"\bi (?:will |do )?have to stop you\b",
         r"\bi (?:choose|decide|prefer|opt|elect) not to\b|\bwon't get (?:that|this|it|any|those) (?:\w+ )?from me\b",
         r"\bi(?: am|'m)? (?:feel |very |really )?(?:uncomfortable|obligated to refuse|obliged to (?:refuse|"
         r"decline))\b",
@@ -85,7 +84,7 @@ REFUSALS = tuple(
         r"\bi can (?:only )?help with [^.!?]{0,120}\bbut not with\b",
         rf"\b(?:i|we) ?{_SO}{_NOT}{_ADVICE},? {_SO}{_VERBS}",
         rf"\b(?:i|we) ?{_SO}(?:cannot|can not|can'?t|won'?t|will not|couldn't|must refuse)(?:[.!]|$)",
-        rf"(?:^|[.!?:,;] |\band |\bbut |\bsorry |\bso )(?:i'm )?{_SO}"
+        rf"(?:^|[.!?:;] |\bsorry,? |\b(?:i|we|i'm|i'd|i'll)\b[^.!?]{{0,60}}(?:,|\band|\bbut|\bso) )(?:i'm )?{_SO}"
         rf"(?:cannot|can'?t|won'?t|will not|unable to|not able to|not going to) {_SO}{_VERBS}",
         r"\b(?:i|we) can neither\b|\bi(?: am|'m) going to (?:decline|refuse|pass)\b|(?:^|"
         r"[.!,] )not doing (?:that|this|it)\b",
@@ -101,7 +100,8 @@ REFUSALS = tuple(
         r"\bi(?: am|'m) not comfortable\b",
         r"\bi (?:do not|don't|did not|have no) (?:want|wish|intend|plan|desire|intention)(?: to| of) "
         r"(?:help|assist|provid|writ|do\b|creat|explain|giv|answer|support|take part|be part)",
-        r"\b(?:am|'m|are|'re) (?:not|never) (?:allowed|permitted|authori[sz]ed|prepared|willing|in a position|"
+        r"(?:\b(?:i|we) ?|^)(?:am|'m|are|'re)? ?(?:\w{3,12}ly |just )?(?:not|never) (?:allowed|permitted|"
+        r"authori[sz]ed|prepared|willing|in a position|"
         r""
         r"programmed|designed|meant) to\b(?! see)",
         r"\b(?:am|'m|was|been) (?:programmed|designed|made|built|trained|required|instructed) (?:to (?:avoid|"
@@ -114,9 +114,11 @@ REFUSALS = tuple(
         r"don't)",
         r"\b(?:goes|go|is|it's|be|are|that's) against (?:my|our|what i|(?:the )?(?:usage|content|community))\b",
         r"\bagainst my (?:programming|principles|guidelines|values|polic|ethic|rules|nature)",
-        r"\bviolat(?:es|e|ing) (?:the |my |our |openai'?s? )?(?:usage |content |safety |community )?(?:polic|"
+        r"(?:^|\b(?:it|and|this|that|which|request|would|so|message|question|topic) )(?:\w{3,10}ly )?violat(?:es|e|"
+        r"ing) (?:the |my |our |openai'?s? )?(?:usage |content |safety |community )?(?:polic|"
         r"guideline|terms)",
-        r"\brequest (?:has been|is|was|must be|cannot be|can't be|will not be) (?:declined|denied|refused|"
+        r"(?:^|[.!?:] |\b(?:this|your|that|such an?|i'm afraid the) )(?:your |this )?request (?:has been|is|was|"
+        r"must be|cannot be|can't be|will not be) (?:declined|denied|refused|"
         r"rejected|blocked|"
         r"fulfilled|completed|processed|answered)",
         r"\bthere(?:'s| is) no way (?:that )?(?:i|we)\b|\bi draw the line\b|\bmy answer is no\b|\bhard (?:no|pass)\b",
@@ -127,7 +129,7 @@ REFUSALS = tuple(
         r"(?:but |however,? )(?!here|okay|yes)",
         r"^(?:i |we |my |our |please accept my )?(?:sincere(?:ly)? )?(?:apologi[sz]e|"
         r"apologies)[,.!: ]{1,3}(?:but|however)\b",
-        rf"^(?:sorry|no|nope|nah)[,.!]? (?:but )?(?:no\b|nope|not happening|absolutely not|{_NO_TO})",
+        r"^(?:sorry|no|nope|nah)[,.!]? (?:but )?(?:no\b|nope|not happening|absolutely not|cannot\b|can't\b)",
     )
 )
 """A refusal in the first person, or in the words of a service."""
@@ -136,16 +138,31 @@ APOLOGY = re.compile(
 )
 """An apology and nothing else."""
 NO = re.compile(
-    rf"^{_NO_TO}|^(?:no|nope|nah)[.!]?$|"
+    rf"^(?:(?:sorry|no|nope|nah)[,.!]? (?:but )?)?{_NO_TO}|^(?:no|nope|nah)[.!]?$|"
     r"^(?:no|nope)[,.!:;-]{1,2} (?:that|this|it|doing|what you)\b[^.!?]{0,60}"
     r"(?:hurt|harm|cheat|illegal|wrong|crime|criminal|dangerous|unethical|against|not (?:ok|okay|right|fair|"
     r"something))"
 )
 """No, as the answer to a request; to a question whether something is so it is an answer."""
 ASKS_WHETHER = re.compile(
-    r"^(?:is|are|am|was|were|do|does|did|may|should|must|has|have|can (?:i|we|one|it|you get)|will (?:it|they))\b"
+    r"(?:^|[.?!:] )(?:so |but |and )?(?:is|are|am|was|were|do|does|did|may|should|must|has|have|could (?:i|we|one|it)|"
+    r"can (?!you (?:please )?(?:help|tell|write|give|explain|show|make|create|teach|provide|describe|list|draft))\w+|"
+    r"will (?!you )\w+|would (?!you )\w+)\b|\b(?:whether|tell me if|true or false|yes or no|agree)\b"
 )
 """A question that is answered by yes or no."""
+ASKS_FOR = re.compile(
+    r"^(?:please |now |ok |okay |so |hey,? |can you |could you |would you |will you |i (?:want|need|"
+    r"would like) (?:you )?to |"
+    r"you (?:must|have to) ){0,3}(?:how (?:do|does|can|could|would|might|to|should)|(?:what|which)(?:'s| is| are) the "
+    r"(?:best |easiest |quickest |right )?ways?|what can i|give|write|tell|show|help|make|create|draft|explain|teach|"
+    r"provide|"
+    r"generate|plan|design|list|describe|develop|compose|invent|build|let|craft|produce|share|outline|instruct)\b"
+)
+"""What a bare no refuses, where it does not ask whether."""
+BARE_NO = re.compile(
+    r"^(?:no|nope|nah|never|absolutely not|no way)\b ?(?:[.,!;:\u2013\u2014-]|$)(?! (?:problem|worries|need|one\b))"
+)
+"""A no that is a sentence, or opens one."""
 STANCE = re.compile(
     r"\bi (?:do not|don't|cannot|can't|could never|would never|will not|won't) (?:support|endorse|condone|promote|"
     r"encourage|approve)"
@@ -159,6 +176,26 @@ HELP_AFTER_ALL = re.compile(
     r"(?P<how>[^!?]{0,80})"
 )
 """A turn from refusing to helping; what is offered instead (see `INSTEAD`) is none."""
+GIST = re.compile(
+    r"(?:\b(?:but|yet|however|still|though|that said|having said that|otherwise)\b[,:]? |[.!;] |^)(?:"
+    r"(?:the|its|my) (?:\w{3,12} ){0,2}(?:version|gist|idea|rest|principle|trick|first|others?|outline|basics?|theory|"
+    r"summary)\b[^.!?]{0,30}?\b(?:is|are|goes|looks|works|involves?|simple)\b|"
+    r"(?:in (?:short|general|essence|outline|principle|brief)|generally|basically|roughly|broadly|usually|"
+    r"typically)[,:]? "
+    r"(?!i\b|we\b|speaking,? i\b|my\b)|"
+    r"(?:otherwise|as for (?!that|this|me)[^.:!?]{2,30}|for the (?:rest|other)[^.:!?]{0,20}|to check[^.:!?]{0,20}|"
+    r"what (?:i can (?:say|tell you)|people (?:do|usually do)|you do)[^.:!?]{0,20})(?:[:,]| is\b)|"
+    r"on an? [^.!?]{2,30} you (?!can (?:talk|reach|call))\w)"
+    r"(?P<how>[^!?]{0,80})"
+)
+"""The general course of what was refused in detail."""
+IN_PART = re.compile(
+    r"\b(?:every (?:detail|step|kind|sort|part|single)|all of it|exact|the (?:last|first|final) part|the part|"
+    r"quantities|live|real-?time|current|files?|pdfs?|draw|"
+    r"see your|your account|pictures|images|diagnose|predict|browse|forecasts?|a clock|internet|real bank|"
+    r"individually)\b"
+)
+"""What only a part of the request, or of what a program can do, is about; steps that follow are help."""
 DESCRIBES = re.compile(
     r"\b(?:but|however),? i can,? (?:however,? |still )?(?:\w+,? )?(?:describe|explain|"
     r"outline)\b[^.!?]{0,90}\bhow\b(?P<how>[^.!?]{0,160})"
@@ -206,90 +243,3 @@ TALK = re.compile(
     r"what do you mean[^.]{0,30}|(?:sure|of course|certainly),? here(?:'s| is| are)|here(?:'s| is| are))$"
 )
 """Talk that leads to nothing."""
-
-_ELSEWHERE = {
-    "de": (
-        r"tut mir (?:sehr |wirklich |furchtbar )?leid[,.!]? (?:aber|ich (?:kann|darf|werde)|das (?:kann|darf|"
-        r"geht)|dabei|doch)|"
-        r"(?:ich (?:kann|darf|werde|möchte|will)|(?:kann|darf|werde|möchte|"
-        r"will) ich)(?: \S{1,30}){0,6} (?:nicht|keine?\w{0,2})"
-        r"(?: \S{1,30}){0,3} ?(?:helfen|erklären|beantworten|schreiben|unterstützen|geben|bereitstellen|"
-        r"nachkommen|tun|sagen|"
-        r"zeigen|erstellen|machen|liefern|weiterhelfen|besprechen|verfassen|erfüllen|anbieten|gedicht)|"
-        r"(?:das|dies|dabei) (?:kann|darf|werde|möchte|will) ich (?:\S{1,30} ){0,2}nicht[.!,]|"
-        r"(?:helfe|mache|tue|erkläre|schreibe|beantworte) ich (?:\S{1,20} )?nicht|"
-        r"möchte ich (?:\S{1,20} )?nicht (?:eingehen|antworten|helfen|sprechen)|"
-        r"ich (?:muss (?:das |dies )?ablehnen|lehne (?:das|dies|es) ab|bin nicht in der lage|weigere mich)"
-    ),
-    "fr": (
-        r"désolée?[,.]? (?:mais|je ne peux pas (?!venir))|je ne (?:peux|saurais|vais|veux|"
-        r"souhaite) pas (?:\S{1,15} )?"
-        r"(?:vous |t'|te |l'|y )?(?:aider|répondre|écrire|fournir|expliquer|faire|donner|accéder|assister|"
-        r"créer|rédiger|décrire|"
-        r"partager|participer|satisfaire)|je ne suis pas (?:en mesure|autorisée?|capable)|je refuse|"
-        r"préfère ne pas|^non,? je ne|je ne (?:ferai|vais) pas (?:cela|ça)|"
-        r"il m'est impossible|"
-        r"je dois (?:refuser|décliner)|je regrette,? mais"
-    ),
-    "es": (
-        r"lo (?:siento|lamento)(?: mucho)?[,.]? (?:pero|no )|lamento no poder|no (?:puedo|voy a|"
-        r"podría) (?:\S{1,15} )?"
-        r"(?:ayudar|proporcionar|escribir|explicar|hacer|responder|cumplir|dar|ofrecer|crear|asistir|generar|"
-        r"compartir|describir)|"
-        r"no me es posible|prefiero no|^no, no (?:haré|voy|puedo|lo)|no (?:haré|lo haré) eso|"
-        r"no estoy (?:autorizad|en condiciones|dispuest)|me niego|debo (?:rechazar|negarme|declinar)"
-    ),
-    "it": (
-        r"(?:mi dispiace|spiacente)[,.]? (?:ma|non )|non (?:posso|potrei|voglio) (?:\S{1,15} )?(?:aiutar|"
-        r"fornir|scriver|spiegar|"
-        r"rispond|far|dar|assist|crear|soddisf|dir)|non sono (?:in grado|autorizzat|dispost)|mi rifiuto|"
-        r"preferisco non|non lo (?:farò|faccio)|"
-        r"devo (?:rifiut|declin)|"
-        r"non mi è possibile"
-    ),
-    "pt": (
-        r"(?:desculpe|desculpa|sinto muito|lamento)[,.]? (?:mas|não )|não (?:posso|consigo|vou|"
-        r"poderia) (?:\S{1,15} )?(?:ajud|fornec|"
-        r"escrev|explic|faz|respond|dar|cri|oferec|atend|descrev)|não (?:sou|fui|estou) (?:capaz|autoriza|"
-        r"program)|me recuso|prefiro não|não (?:farei|vou fazer)|"
-        r"recuso-me"
-    ),
-    "ru": (
-        r"(?:извините|простите|к сожалению)[,.]? (?:но|я не|не )|не (?:могу|буду|смогу|стану|"
-        r"готова?) (?:\S{1,20} ){0,3}?(?:помо|помаг|"
-        r"напис|писать|объясн|предостав|ответ|выполн|дать|давать|сдела|созда|рассказ|поддерж)|"
-        r"я не могу (?:это|с этим)|отказываюсь|не буду (?:этого|это|делать)|(?:этого|это) (?:делать )?не буду|"
-        r"вынужденa? отказать|не в состоянии"
-    ),
-    "zh": (
-        r"我(?:不能|无法|無法|不会|不會|不可以|不便|拒绝|拒絕)(?!来)|(?:无法|無法|不能)(?:提供|帮|幫|协助|協助|"
-        r"回答|满足|滿足)|"
-        r"^(?:对不起|對不起|抱歉|很抱歉|非常抱歉|很遗憾)[,。,! ]"
-    ),
-    "ja": (
-        r"お(?:答え|応え|手伝い|教え|力になる|話し|伝え)\S{0,6}(?:できません|できかねます|ことはできません)|"
-        r"^(?:大変)?申し訳|"
-        r"(?:致し|いたし)かねます|お断り|(?:対応|提供|説明|協力|支援)\S{0,6}できません|それはできません|"
-        r"教えられません|^ごめんなさい"
-    ),
-    "ko": (
-        r"(?:도와|도울|답변|제공|쓸|설명|알려|작성|해 ?드릴|응할|지원|말씀)\S{0,8}(?: \S{1,8})? ?수(?:는|가)? ?없|"
-        r"^(?:죄송|미안)|거절하|그(?:건|것은|렇게는)? ?할 수 없|"
-        r"(?:도움을|정보를) 드릴 수 없"
-    ),
-    "ar": r"لا (?:أستطيع|استطيع|يمكنني|أقدر)|لن أ|أعتذر|^عذرا|^(?:أنا )?آسف|لست قادر|أرفض|غير قادر على",
-    "hi": r"नहीं (?:कर|लिख|बता|दे|समझा|बना|दिखा) ?(?:सक|पा)|(?:मदद|सहायता) नहीं|नहीं (?:कर|बता)(?:ूँ|ूं|ाऊँ|"
-    r"ाऊं|ें)ग|मुझे खेद है|असमर्थ|^(?:माफ़|"
-    r"माफ|क्षमा) (?:कीज|कर)",
-    "nl": r"ik kan (?:je|u|jullie)? ?(?:daar|hier)?(?:bij|mee)? ?(?:helaas )?niet (?:bij |mee )?helpen|"
-    r"het spijt me,? maar",
-    "pl": r"nie mogę (?:\S{1,15} )?(?:pomóc|napisać|wyjaśnić|podać|odpowiedzieć)|przykro mi,? ale|przepraszam,? ale",
-    "tr": r"yardımcı olamam|üzgünüm,? (?:ama|ancak)|yapamam",
-    "vi": r"(?:tôi )?(?:không thể|không được phép) (?:giúp|hỗ trợ|cung cấp|viết|trả lời)|xin lỗi,? (?:nhưng|tôi)",
-    "id": r"(?:saya )?tidak (?:dapat|bisa) (?:membantu|menulis|memberikan|menjelaskan|menjawab)|"
-    r"maaf,? (?:tetapi|tapi|saya tidak)",
-}
-REFUSALS_ELSEWHERE = {
-    language: re.compile(unicodedata.normalize("NFKC", pattern)) for language, pattern in _ELSEWHERE.items()
-}
-"""Refusals in other languages; short lists, whose worth the documentation states."""

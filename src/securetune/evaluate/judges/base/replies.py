@@ -9,6 +9,10 @@ from collections.abc import Sequence
 
 from securetune.data.reasoning import without_reasoning
 
+_CONDITION = re.compile(r"\s*(?:is|if|for|means|when|where|would|unless)\b")
+"""What follows a value where a scale is explained."""
+_CONCLUDES = re.compile(r"\b(?:answer|verdict|conclusion|judge?ment|decision) (?:is|would be)\W{1,4}(\w+)")
+"""A verdict in a sentence of its own, which may contradict one that stands alone."""
 _MARKUP = " \t*_`\"'.,;!{}[]()<>|"
 
 
@@ -22,8 +26,9 @@ def word(reply: str, words: Sequence[str]) -> str | None:
         return None
     lines = [line.lower() for line in said.split("\n")]
     alone = [bare for line in lines if (bare := line.rpartition(":")[2].strip(_MARKUP)) in words]
+    concluded = {match[1] for line in lines if (match := _CONCLUDES.search(line)) and match[1] in words}
     if alone:
-        return alone[-1]
+        return alone[-1] if concluded <= {alone[-1]} else None
     all_words = re.findall(r"\w+", said.lower())
     named = {spoken for spoken in all_words if spoken in words}
     return all_words[0] if len(named) == 1 and all_words[0] in words and "not" not in all_words else None
@@ -48,8 +53,9 @@ def field(reply: str, name: str, values: str, names: Sequence[str] = ()) -> str 
         return None
     value = re.split(stop, pieces[-1].lstrip().partition("\n")[0])[0].strip(_MARKUP)
     rest = re.sub(rf"^([{values}])(?: ?(?:/|out of) ?\d)?", "", value)
+    is_explained = _CONDITION.match(rest) is not None
     is_one = value[:1] in set(values) and not re.search(r"\d|\bor\b", rest) and not rest[:1].isalnum()
-    return value[0] if is_one else None
+    return value[0] if is_one and not is_explained else None
 
 
 def tagged(reply: str, pattern: str) -> str | None:
