@@ -116,7 +116,7 @@ def test_no_reader_takes_a_file_that_was_tampered_with(which, runs, tmp_path, mo
     def repeated(*_, **__):
         raise AssertionError("a run that was tampered with was repeated")
 
-    monkeypatch.setattr("securetune.flow.reproduce.run", repeated)
+    monkeypatch.setattr("securetune.flow.pipeline.run", repeated)
     held = check(read_run(runs / "whole"), Budgets())
     tried = 0
     for way, name in tampers(runs, which):
