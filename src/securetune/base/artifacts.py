@@ -84,17 +84,18 @@ class Journal:
 
     def keep(self, key: str, value: Any) -> None:
         """Journal a value; JSON values only."""
-        self._append(key, value)
-        self._done[key] = json.loads(json.dumps(value))
+        self._done[key] = self._append(key, value)
 
     def keep_together(self, values: Mapping[str, Any]) -> None:
         """Journal values that were computed together: a kill leaves all of them or none; JSON values only."""
-        self._append(list(values), list(values.values()))
-        self._done |= json.loads(json.dumps(dict(values)))
+        self._done |= zip(values, self._append(list(values), list(values.values())), strict=True)
 
-    def _append(self, key: str | list[str], value: Any) -> None:
+    def _append(self, key: str | list[str], value: Any) -> Any:
+        """Write a line; the value as it will be read from it."""
+        value = json.loads(json.dumps(value))
         with writing(self._path), self._path.open("a", encoding="utf-8") as stream:
-            stream.write(self._line(key, json.loads(json.dumps(value))))
+            stream.write(self._line(key, value))
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

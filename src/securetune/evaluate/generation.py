@@ -8,7 +8,7 @@ Shapes: b rows, t tokens, v vocabulary.
 
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -158,13 +158,14 @@ def _decode(
     decoding: Decoding,
 ) -> list[Generated]:
     ends, cache = end_tokens(model, tokenizer), DynamicCache(config=model.config)
+    state = {_cache_argument(model): cache}
     prompts = _prompts(tokenizer, batch)
     answers: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(answers)
     rows, running, ended = list(range(len(answers))), set(range(len(answers))), set[int]()
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
     for step in range(decoding.max_new_tokens):
-        logits = _next(model, tokens, mask, positions, cache)
+        logits = _next(model, tokens, mask, positions, state)
         if step == 0 and decoding.openings is not None:
             margins = list(decoding.openings.margin(logits.float()).tolist())
         best = logits.argmax(-1)
@@ -257,7 +258,9 @@ def _margins(
     return margins
 
 
-def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+def _next(
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, state: Mapping[str, DynamicCache]
+) -> Tensor:
     """Logits [b, v] of the token that follows."""
     out = model(
         input_ids=tokens,
@@ -265,7 +268,7 @@ def _next(model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tenso
         position_ids=positions,
         use_cache=True,
         logits_to_keep=1,
-        **{_cache_argument(model): cache},
+        **state,
     )
     logits: Tensor = out.logits[:, -1]
     return logits

@@ -53,11 +53,10 @@ def ask_untuned(
     decoding = Decoding(max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, openings=openings)
     prompts = [*malicious, *benign]
     answers = generate(model, tokenizer, render(tokenizer, prompts, system=config.system), decoding)
-    judge, parts = phrases_judge(config), (slice(len(malicious)), slice(len(malicious), None))
-    refusing, answering = (_found(prompts[part], answers[part], judge, is_refused=part is parts[0]) for part in parts)
+    judge, first_benign = phrases_judge(config), len(malicious)
     return Untuned(
-        malicious=refusing,
-        benign=answering,
+        malicious=_found(malicious, answers[:first_benign], judge, is_refused=True),
+        benign=_found(benign, answers[first_benign:], judge, is_refused=False),
         language=language([answer.text for answer in answers]),
         ends=[str(tokenizer.convert_ids_to_tokens(stop)) for stop in end_tokens(model, tokenizer)],
         no_openings=no_openings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securetune.base.artifacts import STAGES, Artifact, RunFolder, digest_path
+from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest_path
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.errors import ArtifactError
 from securetune.report.intact import check_config
@@ -95,7 +95,7 @@ def check_run(original: Path, output: Path) -> RunConfig:
         ArtifactError: `original` is no run's folder, its configuration was changed, or `output` is the same one.
         ConfigError: its configuration cannot be read.
     """
-    path = original / "config.yaml"
+    path = original / CONFIG
     if not os.path.isfile(path) or not _stored(original):
         raise ArtifactError(f"Expected the folder of a run at {original}, found none of its results. Check the path.")
     if os.path.realpath(output) == os.path.realpath(original):
