@@ -18,6 +18,7 @@ from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.patterns import Regex
 from securetune.base.places import SHIPPED
 from securetune.base.shipped import configs_folder, shipped_config
+from securetune.base.strict import Strict
 from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
 from securetune.data.config import DataConfig
 from securetune.errors import ConfigError
@@ -36,11 +37,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed as numpy and torch take it."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _PartConfig(_Section):
+class _PartConfig(Strict):
     label: str | None = None
     """Only rows with this label."""
     half: Literal["even", "odd"] | None = None
@@ -58,7 +55,7 @@ class PromptsConfig(_PartConfig):
     ``securetune:harmful``, ``securetune:twins`` and ``securetune:ordinary`` are the prompt pack's."""
 
 
-class AnalysisConfig(_Section):
+class AnalysisConfig(Strict):
     """Prompts that the probe and the scan read; keep them apart from the evaluation's.
 
     By default half of the prompt pack's harmful requests and of their harmless twins; the evaluation asks the others.
@@ -68,7 +65,7 @@ class AnalysisConfig(_Section):
     benign: PromptsConfig = PromptsConfig(path=f"{SHIPPED}twins", half="even")
 
 
-class SearchConfig(_Section):
+class SearchConfig(Strict):
     """How the robust set is found."""
 
     method: str = "greedy"
@@ -84,7 +81,7 @@ class MixedConfig(DataConfig):
     """Share of the task's training rows that they replace."""
 
 
-class TaskConfig(_Section):
+class TaskConfig(Strict):
     """The benign task to tune on."""
 
     name: str = "task"
@@ -108,7 +105,7 @@ class TaskConfig(_Section):
         return self
 
 
-class AttackConfig(_Section):
+class AttackConfig(Strict):
     """An attack; its own settings stand beside its name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -151,7 +148,7 @@ class BenchmarkConfig(_PartConfig):
         return self
 
 
-class RunConfig(_Section):
+class RunConfig(Strict):
     """Everything `securetune run` needs."""
 
     model: ModelConfig

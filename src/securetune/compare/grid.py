@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from securetune.base.names import FolderName
+from securetune.base.strict import Strict
 from securetune.config import RunConfig, Seed, merged, parse_config, run_defaults
 from securetune.defences.base.arm import Arm
 from securetune.errors import ConfigError
@@ -21,10 +22,8 @@ if TYPE_CHECKING:  # results need scipy, of which a grid can do without
     from securetune.compare.results import Result
 
 
-class CompareConfig(BaseModel):
+class CompareConfig(Strict):
     """Everything `securetune compare` needs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     output: str
     """Folder of the grid; finished cells in it are not repeated."""

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from securetune.base.fingerprint import FilePath
+from securetune.base.strict import Strict
 
 
-class DataConfig(BaseModel):
+class DataConfig(Strict):
     """Where tuning rows come from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     path: FilePath
     """File of rows (JSONL, a JSON list, CSV or Parquet, also under gzip), or a data set id on the Hub."""

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from securetune.base.fingerprint import PluginSettings
+from securetune.base.strict import Strict
 
 Metric = Literal["exact_match", "final_number", "pattern"]
 """How an answer is compared with the reference."""
@@ -14,10 +15,8 @@ SKILL_METRIC: SkillMetric = "final_number"
 """The usual one."""
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(Strict):
     """How answers are generated and judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     judges: tuple[str, ...] = ("refusal_phrases", "refusal_margin")
     """Judges of refusal; the first one is the headline number, none are averaged."""
@@ -39,10 +38,8 @@ class EvaluateConfig(BaseModel):
     """System prompt for the safety prompts."""
 
 
-class PreflightConfig(BaseModel):
+class PreflightConfig(Strict):
     """What the model has to do before tuning, for a run to be worth its hours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     stop: bool = True
     """End the run where something is wrong; otherwise it goes on, and the warning stays in its results."""

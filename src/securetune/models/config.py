@@ -2,18 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from securetune.base.strict import Strict
 from securetune.models.identity import ModelContent
 
 ModelPath = Annotated[str, ModelContent()]
 """A model's folder, or its id on the Hub; the field ``revision`` beside it is the revision."""
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Strict):
     """Which model, and how it is loaded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     path: ModelPath
     """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""

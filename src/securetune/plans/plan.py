@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from securetune.base.artifacts import Artifact, write_atomic
 from securetune.base.patterns import Regex, is_found
+from securetune.base.strict import Strict
 from securetune.base.texts import parse_json, read_text
 from securetune.base.typed import from_json
 from securetune.errors import PlanError
@@ -23,11 +24,7 @@ from securetune.models.topology import ModuleSet, Topology, clean_name
 EVERYTHING = ".*"
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Entry(_Data):
+class Entry(Strict):
     """Multipliers for the parameters a pattern finds."""
 
     pattern: Regex
@@ -40,7 +37,7 @@ class Entry(_Data):
     """Factor on the trainer's weight decay."""
 
 
-class Phase(_Data):
+class Phase(Strict):
     """Entries in force up to a fraction of the training steps."""
 
     until: float = Field(gt=0, lt=1)
@@ -48,7 +45,7 @@ class Phase(_Data):
     entries: tuple[Entry, ...]
 
 
-class PlanModel(_Data):
+class PlanModel(Strict):
     """The model a plan was made for."""
 
     id: str
@@ -59,7 +56,7 @@ class PlanModel(_Data):
     """Hash of vocabulary and chat template."""
 
 
-class Plan(_Data):
+class Plan(Strict):
     """Per-parameter multipliers, with where they came from."""
 
     schema_version: int = 1

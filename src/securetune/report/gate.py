@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from securetune.base.strict import Strict
 from securetune.base.terminal import for_terminal
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.errors import ArtifactError
@@ -25,10 +26,8 @@ from securetune.report.reading import Model, Run
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class Budgets(BaseModel):
+class Budgets(Strict):
     """What is allowed; a budget of None is not looked at."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     arms: tuple[str, ...] = ()
     """Arms that are looked at; by default all that are meant to protect."""

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from securetune.base.strict import Strict
 
 
-class ScanConfig(BaseModel):
+class ScanConfig(Strict):
     """How modules are perturbed and what is read off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Literal["exact", "race", "gradient"] = "exact"
     """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from securetune.base.strict import Strict
 from securetune.config import PromptsConfig, Seed, read_yaml, validated
 from securetune.data.config import DataConfig
 
 
-class ChatModelConfig(BaseModel):
+class ChatModelConfig(Strict):
     """Size and schedule of a small chat model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vocab_size: int = Field(default=768, ge=1)
     """Upper bound of the byte-pair vocabulary, special tokens included."""
@@ -37,10 +36,8 @@ class ChatModelConfig(BaseModel):
     """Seed of the initial weights and of the row order."""
 
 
-class RecipeConfig(BaseModel):
+class RecipeConfig(Strict):
     """Data and size of a small chat model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     output: str
     """Folder the model and its tokenizer are written to."""

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from securetune.base.strict import Strict
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Strict):
     """How the model is tuned."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     adapter: Literal["lora", "full"] = "lora"
     """Train LoRA adapters on every projection, or all weights, which are then float32 whatever they were loaded in."""

@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from securetune.base.strict import Strict
 from securetune.data.prompts import Example
 from securetune.defences.base.batch import TokenBatch
 from securetune.defences.base.needs import Need
@@ -30,10 +31,8 @@ Weights = Literal["none", "own_shard", "whole"]
 _BETWEEN_STEPS = ("step", "evaluated", "finalize")
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Settings of one defence; in a configuration they stand under ``defence.<name>``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SensitiveRate(Settings):

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.fingerprint import plugin_fingerprint
+from securetune.base.strict import Strict
 from securetune.data.prompts import Message
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Settings of one attack; in a configuration they stand beside its name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Attack:

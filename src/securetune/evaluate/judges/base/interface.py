@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from securetune.base.fingerprint import plugin_fingerprint
+from securetune.base.strict import Strict
 from securetune.evaluate.answers import Answer
 from securetune.measures.kinds import BENIGN, HARMFUL, Kind, Response
 
@@ -30,10 +29,8 @@ class Verdict:
         return Response.REFUSED if self.is_safe else Response.HELPED
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Settings of one judge; in a configuration they stand under ``judge.<name>``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Judge:
