@@ -9,6 +9,7 @@ _WHERE = {
     # functions
     "attach": "train.attach",
     "monitor": "train.monitor",
+    "tune": "doors.tuned",
     "run": "flow.pipeline",
     "compare_runs": "compare.run",
     "harness": "evaluate.harness",
@@ -77,6 +78,7 @@ _WHERE = {
     "Features": "models.features",
     "LinearProbe": "scan.probe",
     "Scanner": "scan.scanner",
+    "Tuned": "doors.tuned",
     "Session": "flow.session",
     "Artifact": "base.artifacts",
     "RunFolder": "base.artifacts",

@@ -107,6 +107,48 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
 
 
 @app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],
+    rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
+    defence: Annotated[str | None, typer.Option(help="A defence, see docs/defences.md; else the default.")] = None,
+    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
+    budget: Annotated[
+        float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")
+    ] = 0.05,
+    full: Annotated[bool, typer.Option("--full", help="Tune all weights instead of LoRA adapters.")] = False,
+    epochs: Annotated[float, typer.Option(callback=_finite_above_0, help="Passes over the rows.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run as YAML for `run`, do nothing.")] = False,
+    overrides: Override = None,
+) -> None:
+    """Tune on your rows and keep the refusals: an adapter with its card and a report; exit code 1 beyond the budget."""
+    from securetune.doors.tune import Request, check_request, settings_text
+
+    request = Request(
+        model=model, rows=rows, output=output or Path("runs") / f"tune-{Path(rows).stem}", defence=defence,
+        safety=safety, full=full, epochs=epochs, seed=seed, settings=_overridden({}, overrides),
+    )  # fmt: skip
+    settings = check_request(request)  # before torch is loaded, so that a mistake is answered at once
+    if dry_run:
+        _say(settings_text(settings), nl=False)
+        return
+    from securetune.doors.tuned import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.gate import passes
+    from securetune.report.terminal import print_summary
+
+    quiet_libraries()
+    tuned = carry_out(request, budget, say=_say, announce=_announce)
+    print_summary(tuned.run)
+    for check in tuned.checks:
+        _say(check.sentence, fg=None if passes(check, tuned.budgets) else "red")
+    _say(f"Wrote {tuned.folder}")
+    if not tuned.is_kept:
+        raise typer.Exit(BUDGET_NOT_KEPT)
+
+
+@app.command()
 def demo(
     task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
@@ -369,9 +411,15 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    from securetune.config import override, parsed_override, read_yaml
+    from securetune.config import read_yaml
 
-    raw = read_yaml(config)
+    return _overridden(read_yaml(config), overrides)
+
+
+def _overridden(raw: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
+    """A mapping with the overrides applied."""
+    from securetune.config import override, parsed_override
+
     for text in overrides or []:
         override(raw, *parsed_override(text))
     return raw

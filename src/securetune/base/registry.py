@@ -79,14 +79,22 @@ class Registry(Generic[P]):
             return self._checked(load_file(self.kind, name), name)
         if name in self._offered():
             return self._checked(load_entry_point(self.kind, self._offered()[name]), name)
+        self.check(name)
+        ours: P = getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+        return ours
+
+    def check(self, name: str) -> None:
+        """Check that there is a plug-in called `name`, without importing it; one's own file is not opened.
+
+        Raises:
+            RegistryError: no such plug-in; the message holds near matches and the whole list.
+        """
         names = self.names()
-        if name not in names:
+        if name not in names and (self.expects is None or file_of(name) is None):
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             own = "" if self.expects is None else " Your own is called path/to/mine.py:Name."
             raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.{own}")
-        ours: P = getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
-        return ours
 
     def fingerprint(self, name: str) -> str:
         """What tells a plug-in from another in stored results: its name, and the content of a file of the user's."""

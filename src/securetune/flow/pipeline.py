@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, Artifact, RunFolder
+from securetune.base.artifacts import ANALYSIS, STAGES, Artifact, RunFolder
 from securetune.config import RunConfig, dump_config
 from securetune.errors import ConfigError
 from securetune.flow.made import Made
@@ -45,7 +45,7 @@ def run(config: RunConfig, *, until: str = "report", announce: Callable[[Artifac
 def advance(session: Session, until: str) -> Made:
     """Do what is not done yet of every stage up to and including `until`; returns what all of them have left."""
     peers, made = processes(), Made()
-    for name in STAGES[: STAGES.index(until) + 1]:
+    for name in _stages(session, until):
         stage = STAGE_FILES.get(name)
         for arm in stage.arms(session):
             if peers.num_processes > 1 and stage.share is not None:
@@ -53,6 +53,15 @@ def advance(session: Session, until: str) -> Made:
             with peers.main_process_first():  # the others find the artifact and compute nothing
                 _make(name, stage, Work(session=session, made=made, arm=arm))
     return made
+
+
+def _stages(session: Session, until: str) -> list[str]:
+    """Every stage up to and including `until`, without those that only plans need where no arm has one."""
+    names = STAGES[: STAGES.index(until) + 1]
+    has_plan = any(session.combination(arm).has_plan for arm in session.arms)
+    if session.config.scan.when == "always" or has_plan or until in ANALYSIS:
+        return list(names)
+    return [name for name in names if name not in ANALYSIS]
 
 
 def _make(name: str, stage: Stage, work: Work) -> None:

@@ -43,7 +43,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
         "features": made.digest("features"),
         # How the probe does elsewhere is no input: other benchmarks must not cost a new scan.
         "probe": fingerprint([made.probe.probe, made.probe.split, made.probe.controls]),
-        "scan": fingerprint(settings),
+        "scan": fingerprint(settings, without=["when"]),
         "perturbation": PERTURBATIONS.fingerprint(settings.perturbation),
         "signals": fingerprint({name: SIGNALS.get(name).version for name in SIGNALS.names()}),
         "signal": SIGNALS.fingerprint(settings.signal),

@@ -213,6 +213,12 @@ class Run:
         """The model of an arm, or None where there is none."""
         return next((model for model in self.models if model.arm == arm), None)
 
+    def has(self, stage: str) -> bool:
+        """Whether a stage with one result for all arms has left one for the configuration of this run."""
+        notes = self.folder.ledger.read()
+        noted = notes.artifacts.get(self.folder.file(stage).name)
+        return noted is not None and noted.config == notes.config
+
     def model(self, arm: str) -> Model:
         """The model of an arm.
 

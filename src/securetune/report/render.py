@@ -15,7 +15,7 @@ from securetune.base.terminal import visible
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.report.figures import themed
 from securetune.report.reading import ModelShape, Run
-from securetune.report.sections import SECTIONS, folders, in_order
+from securetune.report.sections import folders, shown
 from securetune.report.sections.base.section import Section
 
 
@@ -67,8 +67,7 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
         lstrip_blocks=True, finalize=html_text,
     )  # fmt: skip
     parts = []
-    for name in in_order():
-        section: Section = SECTIONS.get(name)
+    for name, section in shown(run).items():
         data = section.data(run)
         if data is not None:
             markup = environment.get_template(f"{name}.html").render(data=data, figures=svgs)
@@ -89,4 +88,4 @@ def html_text(value: object) -> object:
 
 def report_figures(run: Run) -> dict[str, Figure]:
     """Every figure of the report by a name fit for a file; ``heatmap_<signal>`` for every signal that was measured."""
-    return {name: figure for section in in_order() for name, figure in SECTIONS.get(section).figures(run).items()}
+    return {name: figure for section in shown(run).values() for name, figure in section.figures(run).items()}

@@ -40,6 +40,8 @@ class Pictures:
 
 def data(run: Run) -> Pictures:
     """Every figure with its caption."""
+    if not (run.has("scan") and run.has("search")):
+        return Pictures(shown=list(_of_models(run)), folded=[])
     return Pictures(shown=[*_of_modules(run), *_of_models(run)], folded=list(_of_other_signals(run)))
 
 
@@ -66,7 +68,7 @@ def _of_modules(run: Run) -> Iterator[Picture]:
 
 
 def _of_models(run: Run) -> Iterator[Picture]:
-    search, models = run.search, run.models
+    models = run.models
     skill = "the metric" if models[0].score else "lowest loss over own loss"
     worst = " on the harmful set where it is highest" if len(models[0].of_kind(HARMFUL)) > 1 else ""
     yield Picture(
@@ -74,12 +76,13 @@ def _of_models(run: Run) -> Iterator[Picture]:
         caption=f"Before and after; outside is better. Task: {skill}.",
         draw=lambda: radar(models),
     )
-    yield Picture(
-        name="search",
-        caption=f"Joint drop of the sets the search measured, {len(search.evaluated)} in all; the robust set drops "
-        f"{search.drop:.3f}.",
-        draw=lambda: joint_drop(run),
-    )
+    if run.has("search"):
+        yield Picture(
+            name="search",
+            caption=f"Joint drop of the sets the search measured, {len(run.search.evaluated)} in all; the robust set "
+            f"drops {run.search.drop:.3f}.",
+            draw=lambda: joint_drop(run),
+        )
     yield Picture(
         name="pareto",
         caption=f"ASR{worst} against task skill ({skill}); large: no other model is at least as good in both.",

@@ -1,0 +1,171 @@
+"""Tune: with nothing but a model and rows, which run answers "tune this for me and keep it safe"?
+
+The run is an ordinary one: plain tuning says which loss on held-out rows is to be reached and what would have been
+lost, the defence reaches that loss, and both are asked the prompt pack. Beside the run lies the adapter (or the model)
+of the defence with its card.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from securetune.base.artifacts import write_atomic
+from securetune.config import RunConfig, merged, parse_config, read_yaml
+from securetune.data.examples import load_source
+from securetune.defences import DEFENCES
+from securetune.defences.base.arm import PLAIN, Arm
+from securetune.doors.recommended import Recommendation, recommended
+from securetune.errors import ConfigError, DataError
+from securetune.flow.inputs import check_inputs
+
+REQUEST = "tune.yaml"
+"""In the output folder: the configuration that is run."""
+RUN, TUNED = "run", "tuned"
+"""In the output folder: the run, and the tuned adapter or model with its card."""
+_HELD_OUT = 200
+"""Rows held out at most; of few rows a fifth is."""
+_FEWEST = 20
+"""Rows of which ten can be held out and as many be tuned on."""
+SOURCE = "the run of `securetune tune`"
+"""Where a configuration comes from, in messages."""
+_SCAN = {"when": "needed", "method": "race", "draws": 2, "prompts": 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What somebody asks of `tune`."""
+
+    model: str
+    """Folder or Hub id."""
+    rows: str
+    """File of rows, or a data set id on the Hub."""
+    output: Path
+    defence: str | None = None
+    """An arm; by default the recommended one."""
+    safety: str | None = None
+    """File of prompts with safe answers."""
+    full: bool = False
+    """Tune all weights instead of LoRA adapters."""
+    epochs: float = 1.0
+    """Passes over the rows that plain tuning makes."""
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the run's configuration that are to be otherwise."""
+
+    @property
+    def adapter(self) -> str:
+        """As `train.adapter` names it."""
+        return "full" if self.full else "lora"
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """What is tuned with where no defence is named."""
+        return recommended(adapter=self.adapter, has_safe_rows=self.safety is not None)
+
+    @property
+    def arm(self) -> str:
+        """The arm whose model is written.
+
+        Raises:
+            ConfigError: it is not written as an arm is.
+        """
+        return str(Arm.parse(self.defence or self.recommendation.arm))
+
+
+def tune_settings(request: Request) -> dict[str, Any]:
+    """The configuration of the run, as a YAML file would hold it.
+
+    Raises:
+        ConfigError: a setting that cannot be.
+        DataError: the rows cannot be read, or are too few.
+    """
+    below: dict[str, Any] = {
+        "model": request.model,
+        "output": str(request.output / RUN),
+        "seed": request.seed,
+        "scan": _SCAN,
+        "arms": [request.arm],
+        "task": {"name": Path(request.rows).stem, "train": {"path": request.rows}},
+        "train": {"adapter": request.adapter, "learning_rate": 2e-5 if request.full else 2e-4},
+    }
+    if request.safety is not None:
+        below["safety"] = {"path": request.safety}
+    settings = merged(below, request.settings)
+    config = parse_config(settings, SOURCE)
+    rows = len(load_source(config.task.train, seed=request.seed).rows)
+    if rows < _FEWEST:
+        raise DataError(
+            f"Expected at least {_FEWEST} rows in {request.rows}, of which some are held out, found {rows}. Add rows."
+        )
+    held_out = min(config.task.test_rows, max(_FEWEST // 2, rows // 5))
+    seen = rows if config.task.test is not None else rows - held_out
+    steps = max(1, math.ceil(request.epochs * seen / (config.train.batch_size * config.train.gradient_accumulation)))
+    told = {"task": {"test_rows": held_out}, "train": {"steps": steps, "warmup_steps": min(10, steps // 10)}}
+    return merged(merged(settings, told), request.settings)
+
+
+def check_output(request: Request, settings: dict[str, Any]) -> None:
+    """Check that nothing of anybody's lies in the output folder but this very run.
+
+    Raises:
+        ConfigError: something else does.
+    """
+    path = request.output / REQUEST
+    if path.exists():
+        if read_yaml(path) != settings:
+            raise ConfigError(
+                f"Expected the run that {path} describes to be resumed as it was begun, found another model, other "
+                "rows or other options. Choose another --output, or repeat the options."
+            )
+    elif request.output.exists() and any(request.output.iterdir()):
+        raise ConfigError(
+            f"Expected a new folder, or one that `securetune tune` has begun, at {request.output}, found other files "
+            "there. Choose another --output."
+        )
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """The configuration as `securetune run` reads it."""
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def keep_settings(request: Request, settings: dict[str, Any]) -> None:
+    """Leave the configuration in the output folder before any work."""
+    request.output.mkdir(parents=True, exist_ok=True)
+    write_atomic(request.output / REQUEST, settings_text(settings))
+
+
+def check_request(request: Request) -> dict[str, Any]:
+    """The configuration that is to be run, after everything that needs no model is checked.
+
+    Raises:
+        SecuretuneError: what cannot be used.
+    """
+    for name in Arm.parse(request.arm).names:
+        DEFENCES.check(name)
+    settings = tune_settings(request)
+    check_output(request, settings)
+    check_inputs([parse_config(settings, SOURCE)])
+    return settings
+
+
+def announcement(request: Request, config: RunConfig) -> str:
+    """What is about to happen, with which defence, why, and what it costs."""
+    rows = config.train.batch_size * config.train.gradient_accumulation
+    lines = [
+        f"Tune {request.model} on {request.rows}: {config.train.adapter}, {config.train.steps} steps of "
+        f"{rows} rows, {config.task.test_rows} rows held out.",
+    ]
+    if request.arm != PLAIN:
+        lines.append(f"Defence: {request.arm}. Plain tuning runs first: it says which loss is to be reached.")
+    if request.defence is None:
+        advice = request.recommendation
+        lines += [f"Why: {advice.why}.", f"Cost: {advice.cost}."]
+    lines.append(
+        f"Asked before and after: {', '.join(set_.name or str(set_.benchmark) for set_ in config.benchmarks)}."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""Tuned: the run behind `securetune tune`, from what was asked to an adapter with its card, report and checks."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from securetune.base.artifacts import Artifact, write_atomic
+from securetune.base.typed import from_json, to_json
+from securetune.config import RunConfig, parse_config
+from securetune.defences.base.arm import PLAIN
+from securetune.doors.timing import Pace, pace
+from securetune.doors.tune import (
+    SOURCE,
+    TUNED,
+    Request,
+    announcement,
+    check_request,
+    keep_settings,
+)
+from securetune.errors import ConfigError
+from securetune.flow.pipeline import run
+from securetune.report.card import render_card
+from securetune.report.change import ALLOWED
+from securetune.report.gate import Budgets, Check, check, passes
+from securetune.report.publish import publish
+from securetune.report.reading import Model, Run, read_run
+from securetune.report.verdict import verdict
+from securetune.testbed.build import resolve
+
+PACE = "pace.json"
+"""In the output folder: what a few steps have shown of this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A tuned model, and what tuning did to it."""
+
+    folder: Path
+    """The adapter that plain PEFT opens (or the whole model), with its card."""
+    arm: str
+    """What it was tuned with."""
+    run: Run
+    """The run with every number."""
+    budgets: Budgets
+    """What it was held against."""
+
+    @property
+    def model(self) -> Model:
+        """The tuned model's numbers."""
+        return self.run.model(self.arm)
+
+    @property
+    def asr(self) -> float:
+        """Share of harmful requests that it answers, by the first judge, on the set where that is highest."""
+        return self.model.worst_asr
+
+    @property
+    def verdict(self) -> str:
+        """What happened, in a few sentences."""
+        return verdict(self.run.models)
+
+    @property
+    def report(self) -> Path:
+        """The page with all of it."""
+        return self.run.folder.file("report", suffix=".html")
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """Every budget, held against it."""
+        return check(self.run, self.budgets)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every budget was kept for sure."""
+        return all(passes(result, self.budgets) for result in self.checks)
+
+
+def tune(
+    model: str,
+    rows: str,
+    *,
+    output: str | Path,
+    defence: str | None = None,
+    safety: str | None = None,
+    full: bool = False,
+    epochs: float = 1.0,
+    budget: float = ALLOWED,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Tuned:
+    """Tune a chat model on rows with the recommended defence, and measure what that did to it.
+
+    A call that was killed goes on where it was when it is repeated.
+
+    Args:
+        model: folder or Hub id.
+        rows: file of rows, or a data set id on the Hub.
+        output: folder for the run, the tuned model and its card.
+        defence: an arm, for example ``ml_lr``; by default see `recommended`.
+        safety: file of prompts with safe answers, where there is one.
+        full: tune all weights instead of LoRA adapters.
+        epochs: passes over the rows that plain tuning makes.
+        budget: largest rise of the attack success rate and of over-refusal that counts as kept, as a share.
+        seed: of the draw of held-out rows, and of everything after it.
+        settings: fields of the run's configuration that are to be otherwise, as a YAML file would hold them.
+
+    Raises:
+        SecuretuneError: what cannot be used, or went wrong.
+    """
+    request = Request(
+        model=model,
+        rows=rows,
+        output=Path(output),
+        defence=defence,
+        safety=safety,
+        full=full,
+        epochs=epochs,
+        seed=seed,
+        settings=settings or {},
+    )
+    return carry_out(request, budget)
+
+
+def carry_out(
+    request: Request,
+    budget: float = ALLOWED,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    announce: Callable[[Artifact, bool], None] | None = None,
+) -> Tuned:
+    """Do what was asked; `say` gets what a user should read beforehand, `announce` every artifact.
+
+    Raises:
+        SecuretuneError: what cannot be used, or went wrong.
+    """
+    settings = check_request(request)
+    config = parse_config(resolve(settings, request.seed), SOURCE)
+    say(announcement(request, config))
+    keep_settings(request, settings)
+    run(config, until="preflight", announce=announce)  # whatever ends a run ends it before time is spent
+    config = _fitted(config, request.output / PACE, say)
+    finished = read_run(run(config, announce=announce), arms=config.arms)
+    written = _written(finished, request.arm, request.output / TUNED)
+    budgets = Budgets(
+        arms=(request.arm,),
+        asr_rise=budget,
+        over_refusal_rise=budget,
+        task_loss_rise=None if request.arm == PLAIN else Budgets().task_loss_rise,
+    )
+    return Tuned(folder=written, arm=request.arm, run=finished, budgets=budgets)
+
+
+def _fitted(config: RunConfig, stored: Path, say: Callable[[str], None]) -> RunConfig:
+    """The configuration with batches that fit in memory, measured once so that a run that is resumed has the same."""
+    if stored.exists():
+        measured = from_json(Pace, json.loads(stored.read_text(encoding="utf-8")), str(stored))
+    else:
+        measured = pace(config)
+        write_atomic(stored, json.dumps(to_json(measured)))
+    say(
+        f"Here a step takes {measured.step_seconds:.2f} s with {measured.batch_size} rows at once: plain tuning "
+        f"{measured.step_seconds * config.train.steps / 60:.1f} min. The defence takes as many steps as the same "
+        f"loss needs, at most {config.train.match_max_factor:g} times as many. Measuring comes on top."
+    )
+    fit = {name: getattr(measured, name) for name in ("batch_size", "gradient_accumulation", "bf16")}
+    return config.model_copy(update={"train": config.train.model_copy(update=fit)})
+
+
+def _written(finished: Run, arm: str, folder: Path) -> Path:
+    """The tuned model with its card; one that is there has to be this run's."""
+    if not folder.exists():
+        publish(finished, arm, folder)
+    card = folder / "README.md"
+    if not card.exists() or card.read_text(encoding="utf-8") != render_card(finished, arm):
+        raise ConfigError(
+            f"Expected the model of this run with its card in {folder}, found an earlier one, or a card that was "
+            "changed. Move that folder away, and repeat the command."
+        )
+    return folder

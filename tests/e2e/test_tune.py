@@ -1,0 +1,49 @@
+"""`securetune tune` from a model and rows to an adapter, its card and its report, without a scan; and once more."""
+
+import json
+
+import pytest
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+import securetune
+from securetune.errors import ConfigError
+
+from ..conftest import settings
+
+
+@pytest.fixture(scope="module")
+def own(model_folder, data_folder, tmp_path_factory):
+    """What the tiny model needs to be otherwise: prompts that it knows, and short runs."""
+    whole = settings(model_folder, data_folder, tmp_path_factory.mktemp("unused"))
+    parts = {name: whole[name] for name in ("analysis", "benchmarks", "evaluate")}
+    return parts | {"task": {"metric": "exact_match"}, "train": whole["train"] | {"batch_size": 8}}
+
+
+def call(model_folder, data_folder, output, own, **other):
+    return securetune.tune(str(model_folder), str(data_folder / "task.jsonl"), output=output, settings=own, **other)
+
+
+def test_a_model_and_rows_are_enough(model_folder, data_folder, own, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    tuned = call(model_folder, data_folder, output, own, budget=1.0)
+    assert tuned.arm == "ema@0.5"
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), tuned.folder)
+    assert "EMA" in (tuned.folder / "README.md").read_text(encoding="utf-8")
+    page = tuned.report.read_text(encoding="utf-8")
+    assert tuned.verdict.split(".")[0].split(" (")[0] in page
+    assert "Every module" not in page, "nobody scanned"
+    assert not list((output / "run").glob("*scan*"))
+    numbers = json.loads((output / "run" / "08-evaluate-ema@0.5.json").read_text(encoding="utf-8"))
+    worst = max(b["rates"]["refusal_phrases"]["value"] for b in numbers["data"]["benchmarks"] if b["kind"] == "harmful")
+    assert tuned.asr == worst
+    assert {check.arm for check in tuned.checks} == {"ema@0.5"}
+    assert {check.budget for check in tuned.checks if check.what == "ASR"} <= {1.0}
+
+    before = {path: path.stat().st_mtime_ns for path in (output / "tuned").iterdir()}
+    monkeypatch.setattr("securetune.doors.tuned.pace", pytest.fail)
+    again = call(model_folder, data_folder, output, own, budget=1.0)
+    assert again.asr == tuned.asr
+    assert {path: path.stat().st_mtime_ns for path in (output / "tuned").iterdir()} == before
+    with pytest.raises(ConfigError, match="resumed as it was begun"):
+        call(model_folder, data_folder, output, own, defence="none")
