@@ -15,7 +15,7 @@ from securetune.base.terminal import visible
 from securetune.defences.base.arm import BASE, PLAIN
 from securetune.report.figures import themed
 from securetune.report.reading import ModelShape, Run
-from securetune.report.sections import SECTIONS, folders, in_order
+from securetune.report.sections import folders, shown
 from securetune.report.sections.base.section import Section
 
 
@@ -32,7 +32,8 @@ class Page:
     """What the page around the sections shows."""
 
     style: Markup
-    model: ModelShape
+    model: ModelShape | None
+    """None in a check, which looks at no modules."""
     version: str
     """Of securetune, when the run began."""
     parts: list[Part]
@@ -58,8 +59,9 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
     Raises:
         ArtifactError: something that a section shows has not been done.
     """
-    for arm in (BASE, PLAIN):
+    for arm in (BASE,) if run.is_check else (BASE, PLAIN):
         run.model(arm)
+    shape = None if run.is_check else run.topology
     figures = report_figures(run) if figures is None else figures
     svgs = {name: Markup(themed(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
@@ -67,15 +69,14 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
         lstrip_blocks=True, finalize=html_text,
     )  # fmt: skip
     parts = []
-    for name in in_order():
-        section: Section = SECTIONS.get(name)
+    for name, section in shown(run).items():
         data = section.data(run)
         if data is not None:
             markup = environment.get_template(f"{name}.html").render(data=data, figures=svgs)
             parts.append(Part(section=section, markup=Markup(markup)))  # noqa: S704  escaped while it was rendered
     page = Page(
         style=Markup((folders()[0] / "base" / "style.css").read_text(encoding="utf-8")),  # noqa: S704  our own
-        model=run.topology,
+        model=shape,
         version=run.artifacts[0].versions.get("securetune", ""),
         parts=parts,
     )
@@ -89,4 +90,4 @@ def html_text(value: object) -> object:
 
 def report_figures(run: Run) -> dict[str, Figure]:
     """Every figure of the report by a name fit for a file; ``heatmap_<signal>`` for every signal that was measured."""
-    return {name: figure for section in in_order() for name, figure in SECTIONS.get(section).figures(run).items()}
+    return {name: figure for section in shown(run).values() for name, figure in section.figures(run).items()}

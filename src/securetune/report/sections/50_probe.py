@@ -77,4 +77,6 @@ def by_layer(findings: ProbeFindings) -> Figure:
     return figure
 
 
-section = Section(title="Probe", anchor="probe", navigation="Probe", is_folded=True, data=data, figures=figures)
+section = Section(
+    title="Probe", anchor="probe", navigation="Probe", is_folded=True, stages=("probe",), data=data, figures=figures
+)

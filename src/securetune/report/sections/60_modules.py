@@ -59,4 +59,6 @@ def _rows(draws: Draws, signal: str) -> list[list[str]]:
     ]
 
 
-section = Section(title="Every module", anchor="modules", navigation="Modules", is_folded=True, data=data)
+section = Section(
+    title="Every module", anchor="modules", navigation="Modules", is_folded=True, stages=("scan", "search"), data=data
+)

@@ -34,4 +34,4 @@ def _row(pair: Agreement) -> list[object]:
     return [names, pair.verdict, pair.n, rho]
 
 
-section = Section(title="Do the signals agree?", anchor="signals", is_folded=True, data=data)
+section = Section(title="Do the signals agree?", anchor="signals", is_folded=True, stages=("scan",), data=data)

@@ -42,4 +42,10 @@ def data(run: Run) -> Patterns:
     )
 
 
-section = Section(title="Do the paper's patterns hold on this model?", anchor="patterns", is_folded=True, data=data)
+section = Section(
+    title="Do the paper's patterns hold on this model?",
+    anchor="patterns",
+    is_folded=True,
+    stages=("probe", "scan", "search"),
+    data=data,
+)

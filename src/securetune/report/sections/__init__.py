@@ -14,6 +14,7 @@ from securetune.base.registry import Registry
 from securetune.errors import RegistryError
 
 if TYPE_CHECKING:
+    from securetune.report.reading import Run
     from securetune.report.sections.base.section import Section
 
 SECTIONS: "Registry[Section]" = Registry(
@@ -39,6 +40,12 @@ def in_order() -> list[str]:
                 f"Expected the markup of the report section {name} beside it, found no {name}.html. Write it."
             )
     return sorted(names, key=lambda name: (int(name.partition("_")[0]), name))
+
+
+def shown(run: "Run") -> "dict[str, Section]":
+    """The sections, in order, that show something that the run has done."""
+    sections: dict[str, Section] = {name: SECTIONS.get(name) for name in in_order()}
+    return {name: section for name, section in sections.items() if all(map(run.has, section.stages))}
 
 
 def folders() -> list[Path]:

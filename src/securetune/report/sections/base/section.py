@@ -30,6 +30,8 @@ class Section:
     """What it is called in the navigation, which stands above the first section that is in it."""
     is_folded: bool = False
     """Whether it is closed until somebody opens it."""
+    stages: tuple[str, ...] = ()
+    """The stages without whose results it is left out, figures and all."""
     figures: Callable[[Run], Figures] = no_figures
     """The figures its markup shows; they are stored as files too."""
 
