@@ -9,6 +9,7 @@ _WHERE = {
     # functions
     "attach": "train.attach",
     "monitor": "train.monitor",
+    "check": "doors.checked",
     "run": "flow.pipeline",
     "compare_runs": "compare.run",
     "harness": "evaluate.harness",
@@ -76,6 +77,8 @@ _WHERE = {
     "PromptBatch": "models.features",
     "Features": "models.features",
     "LinearProbe": "scan.probe",
+    "Checked": "doors.checked",
+    "Budgets": "report.gate",
     "Scanner": "scan.scanner",
     "Session": "flow.session",
     "Artifact": "base.artifacts",
