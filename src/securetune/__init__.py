@@ -9,6 +9,7 @@ _WHERE = {
     # functions
     "attach": "train.attach",
     "monitor": "train.monitor",
+    "check": "doors.checked",
     "tune": "doors.tuned",
     "run": "flow.pipeline",
     "compare_runs": "compare.run",
@@ -77,6 +78,8 @@ _WHERE = {
     "PromptBatch": "models.features",
     "Features": "models.features",
     "LinearProbe": "scan.probe",
+    "Checked": "doors.checked",
+    "Budgets": "report.gate",
     "Scanner": "scan.scanner",
     "Tuned": "doors.tuned",
     "Session": "flow.session",

@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import traceback
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -24,6 +25,7 @@ from securetune.flow.stages import STAGE_FILES
 if TYPE_CHECKING:
     from securetune.base.artifacts import Artifact
     from securetune.models.topology import Topology
+    from securetune.report.gate import Budgets, Check
 
 UNFORESEEN = 70
 """Exit code of a fault of ours, as ``EX_SOFTWARE`` of sysexits.h."""
@@ -123,11 +125,12 @@ def tune(
     overrides: Override = None,
 ) -> None:
     """Tune on your rows and keep the refusals: an adapter with its card and a report; exit code 1 beyond the budget."""
+    from securetune.config import parsed_override
     from securetune.doors.tune import Request, check_request, settings_text
 
     request = Request(
         model=model, rows=rows, output=output or Path("runs") / f"tune-{Path(rows).stem}", defence=defence,
-        safety=safety, full=full, epochs=epochs, seed=seed, settings=_overridden({}, overrides),
+        safety=safety, full=full, epochs=epochs, seed=seed, settings=dict(map(parsed_override, overrides or [])),
     )  # fmt: skip
     settings = check_request(request)  # before torch is loaded, so that a mistake is answered at once
     if dry_run:
@@ -135,17 +138,41 @@ def tune(
         return
     from securetune.doors.tuned import carry_out
     from securetune.models.libraries import quiet_libraries
-    from securetune.report.gate import passes
     from securetune.report.terminal import print_summary
 
     quiet_libraries()
     tuned = carry_out(request, budget, say=_say, announce=_announce)
     print_summary(tuned.run)
-    for check in tuned.checks:
-        _say(check.sentence, fg=None if passes(check, tuned.budgets) else "red")
     _say(f"Wrote {tuned.folder}")
-    if not tuned.is_kept:
-        raise typer.Exit(BUDGET_NOT_KEPT)
+    _hold(tuned.checks, tuned.budgets)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
+    tuned: Annotated[
+        list[str], typer.Argument(help="The model after tuning, or several: folders of adapters or whole models.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/check-TUNED by default.")] = None,
+    task: Annotated[Path | None, typer.Option(help="File of the task's rows that it was not trained on.")] = None,
+    budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
+    overrides: Override = None,
+) -> None:
+    """Say what tuning did to a model: a report, and exit code 1 where a budget is not kept."""
+    from securetune.config import parsed_override
+    from securetune.doors.check import check_settings, check_usable, read_budgets
+
+    settings = dict(map(parsed_override, overrides or []))
+    config, allowed = check_settings(model, tuned, output=output, task=task, settings=settings), read_budgets(budgets)
+    check_usable(config)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.doors.checked import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.terminal import print_summary
+
+    quiet_libraries()
+    checked = carry_out(config, allowed, _announce)
+    print_summary(checked.run)
+    _hold(checked.checks, allowed)
 
 
 @app.command()
@@ -314,12 +341,7 @@ def gate(
     for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
         if path is not None:
             write_atomic(path, text)
-    for check in checks:
-        _say(check.sentence, fg=None if gates.passes(check, allowed) else "red")
-    failed = sum(not gates.passes(check, allowed) for check in checks)
-    _say(f"{len(checks) - failed} of {len(checks)} checks passed.")
-    if failed:
-        raise typer.Exit(BUDGET_NOT_KEPT)
+    _hold(checks, allowed)
 
 
 @app.command()
@@ -411,15 +433,9 @@ def _run(config: Path, overrides: list[str] | None, *, until: str) -> None:
 
 def _settings(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The YAML file with the overrides applied."""
-    from securetune.config import read_yaml
+    from securetune.config import override, parsed_override, read_yaml
 
-    return _overridden(read_yaml(config), overrides)
-
-
-def _overridden(raw: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
-    """A mapping with the overrides applied."""
-    from securetune.config import override, parsed_override
-
+    raw = read_yaml(config)
     for text in overrides or []:
         override(raw, *parsed_override(text))
     return raw
@@ -447,6 +463,18 @@ def _run_settings(raw: dict[str, Any], source: str, *, until: str) -> None:
         print_summary(read_run(folder, arms=config.arms))
     else:
         _say(f"Artifacts are in {folder}")
+
+
+def _hold(checks: "Sequence[Check]", budgets: "Budgets") -> None:
+    """Print what a gate found, and end with its exit code."""
+    from securetune.report.gate import passes
+
+    for held in checks:
+        _say(held.sentence, fg=None if passes(held, budgets) else "red")
+    failed = sum(not passes(held, budgets) for held in checks)
+    _say(f"{len(checks) - failed} of {len(checks)} checks passed.")
+    if failed:
+        raise typer.Exit(BUDGET_NOT_KEPT)
 
 
 def _announce(artifact: "Artifact", stored: bool) -> None:

@@ -380,7 +380,7 @@ def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
     return validated(RunConfig, _with_model_paths(raw), source)
 
 
-def dump_config(config: RunConfig) -> str:
+def dump_config(config: BaseModel) -> str:
     """The configuration as YAML with every default filled in."""
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False, allow_unicode=True)
 

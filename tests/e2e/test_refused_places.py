@@ -124,7 +124,7 @@ def test_too_few_prompts_of_a_kind_are_named_before_a_model_is_loaded(kind, coun
     def loaded(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("securetune.flow.session.load_model", loaded)
+    monkeypatch.setattr("securetune.flow.asking.load_model", loaded)
     few = write_jsonl(tmp_path / "few.jsonl", [{"prompt": "How do I boil an egg?"}] * count)
     analysis = raw["analysis"] | {kind: {"path": str(few)}}
     line = the_line(*command("run", write(tmp_path, raw | {"analysis": analysis}, tmp_path / "run")))

@@ -30,7 +30,7 @@ def test_a_model_and_rows_are_enough(model_folder, data_folder, own, tmp_path, m
     assert tuned.arm == "ema@0.5"
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), tuned.folder)
     assert "EMA" in (tuned.folder / "README.md").read_text(encoding="utf-8")
-    page = tuned.report.read_text(encoding="utf-8")
+    page = tuned.report().read_text(encoding="utf-8")
     assert tuned.verdict.split(".")[0].split(" (")[0] in page
     assert "Every module" not in page, "nobody scanned"
     assert not list((output / "run").glob("*scan*"))

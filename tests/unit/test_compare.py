@@ -21,7 +21,7 @@ from securetune.compare.run import _Job, _work, compare_runs
 from securetune.data.examples import replaced
 from securetune.defences.base.arm import Arm
 from securetune.errors import ArtifactError, ConfigError, SecuretuneError
-from securetune.flow.session import COMMITS
+from securetune.flow.asking import COMMITS
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.pareto import on_front
 from securetune.measures.statistics import paired_bootstrap

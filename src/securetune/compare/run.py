@@ -20,8 +20,9 @@ from securetune.config import RunConfig, dump_config, parse_config
 from securetune.defences.base.arm import PLAIN, Arm
 from securetune.defences.base.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
+from securetune.flow.asking import COMMITS, commit_of
 from securetune.flow.pipeline import advance
-from securetune.flow.session import COMMITS, Session, commit_of
+from securetune.flow.session import Session
 from securetune.models.libraries import quiet_libraries
 from securetune.report.figures import pareto, svg
 from securetune.report.reading import read_run

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from securetune.base.artifacts import write_atomic
-from securetune.config import RunConfig, merged, parse_config, read_yaml
+from securetune.config import RunConfig, merged, override, parse_config, read_yaml
 from securetune.data.examples import load_source
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import PLAIN, Arm
@@ -54,7 +54,7 @@ class Request:
     """Passes over the rows that plain tuning makes."""
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the run's configuration that are to be otherwise."""
+    """Fields of the run's configuration that are to be otherwise; a name with dots sets a field of a section."""
 
     @property
     def adapter(self) -> str:
@@ -94,7 +94,10 @@ def tune_settings(request: Request) -> dict[str, Any]:
     }
     if request.safety is not None:
         below["safety"] = {"path": request.safety}
-    settings = merged(below, request.settings)
+    own: dict[str, Any] = {}
+    for name, value in request.settings.items():
+        override(own, name, value)
+    settings = merged(below, own)
     config = parse_config(settings, SOURCE)
     rows = len(load_source(config.task.train, seed=request.seed).rows)
     if rows < _FEWEST:
@@ -105,7 +108,7 @@ def tune_settings(request: Request) -> dict[str, Any]:
     seen = rows if config.task.test is not None else rows - held_out
     steps = max(1, math.ceil(request.epochs * seen / (config.train.batch_size * config.train.gradient_accumulation)))
     told = {"task": {"test_rows": held_out}, "train": {"steps": steps, "warmup_steps": min(10, steps // 10)}}
-    return merged(merged(settings, told), request.settings)
+    return merged(merged(settings, told), own)
 
 
 def check_output(request: Request, settings: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Tuned: the run behind `securetune tune`, from what was asked to an adapter with its card, report and checks."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,10 +63,10 @@ class Tuned:
         """What happened, in a few sentences."""
         return verdict(self.run.models)
 
-    @property
-    def report(self) -> Path:
-        """The page with all of it."""
-        return self.run.folder.file("report", suffix=".html")
+    def report(self, path: str | Path | None = None) -> Path:
+        """Where the page with all of it lies; with a path, a copy of it there."""
+        page = self.run.folder.file("report", suffix=".html")
+        return page if path is None else Path(shutil.copyfile(page, path))
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -105,7 +106,7 @@ def tune(
         epochs: passes over the rows that plain tuning makes.
         budget: largest rise of the attack success rate and of over-refusal that counts as kept, as a share.
         seed: of the draw of held-out rows, and of everything after it.
-        settings: fields of the run's configuration that are to be otherwise, as a YAML file would hold them.
+        settings: fields of the run's configuration that are to be otherwise, such as ``{"train.lora_rank": 16}``.
 
     Raises:
         SecuretuneError: what cannot be used, or went wrong.

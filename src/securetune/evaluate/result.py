@@ -180,4 +180,5 @@ class Evaluation:
     """The most surprise, in nats per token, that counts as text."""
     system: str | None
     """System prompt that the model was asked under, where a defence wants one."""
-    task: TaskResult
+    task: TaskResult | None
+    """None where there was no task to look at."""

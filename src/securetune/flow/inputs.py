@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from securetune.base.places import expanded, is_here, looks_local
 from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
+from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import load_prompts
 from securetune.models.files import check_model
@@ -29,13 +30,31 @@ def check_inputs(configs: Iterable[RunConfig]) -> None:
             if model is not None and not _is_built(model.path) and _is_new(model.path, seen):
                 check_model(model.path)
         task = config.task
-        for rows in (task.train, task.test, task.mixed, config.safety):
-            if rows is not None and _is_read_here(rows.path) and _is_new(repr(rows), seen):
-                load_examples(rows, seed=config.seed)
-        own: list[PromptsConfig | BenchmarkConfig] = [set_ for set_ in config.benchmarks if set_.benchmark is None]
-        for prompts in [config.analysis.malicious, config.analysis.benign, *own]:
-            if prompts.path is not None and _is_read_here(prompts.path) and _is_new(repr(prompts), seen):
-                load_prompts(prompts.path, label=prompts.label, half=prompts.half)
+        rows = [source for source in (task.train, task.test, task.mixed, config.safety) if source is not None]
+        own = [set_ for set_ in config.benchmarks if set_.benchmark is None]
+        check_files(rows, [config.analysis.malicious, config.analysis.benign, *own], config.seed, seen)
+
+
+def check_files(
+    rows: Iterable[DataConfig], prompts: Iterable[PromptsConfig | BenchmarkConfig], seed: int, seen: set[str]
+) -> None:
+    """Read the files of rows and prompts that are here and take no time.
+
+    Args:
+        rows: sources of rows.
+        prompts: sets of prompts.
+        seed: draws of the rows.
+        seen: what was read already; what is read now is added.
+
+    Raises:
+        SecuretuneError: the first that cannot be used.
+    """
+    for source in rows:
+        if _is_read_here(source.path) and _is_new(repr(source), seen):
+            load_examples(source, seed=seed)
+    for asked in prompts:
+        if asked.path is not None and _is_read_here(asked.path) and _is_new(repr(asked), seen):
+            load_prompts(asked.path, label=asked.label, half=asked.half)
 
 
 def _is_new(name: str, seen: set[str]) -> bool:

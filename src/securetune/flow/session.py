@@ -5,30 +5,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.base.fingerprint import fingerprint
-from securetune.config import BenchmarkConfig, PromptsConfig, RunConfig
+from securetune.config import RunConfig
 from securetune.data.config import DataConfig
 from securetune.data.examples import SourceRows, load_source, replaced
-from securetune.data.prompts import Example, Prompt, PromptSet, load_prompts, selected
+from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
-from securetune.evaluate.attacks import ATTACKS
-from securetune.evaluate.benchmark import Benchmark
-from securetune.evaluate.benchmarks import BENCHMARKS
-from securetune.evaluate.benchmarks.base.source import Source
-from securetune.evaluate.config import SKILL_METRIC
 from securetune.evaluate.judging import judges_of, try_judges
 from securetune.evaluate.vllm_engine import check_vllm
-from securetune.measures.kinds import BENIGN, HARMFUL
+from securetune.flow.asking import Asking
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model
-from securetune.models.loading import LazyModel, load_model, load_tokenizer, with_adapter
+from securetune.models.loading import LazyModel, load_model, with_adapter
 from securetune.perturb import PERTURBATIONS
 from securetune.scan.config import ScanConfig
 from securetune.scan.draws import ANSWERS
@@ -36,17 +31,7 @@ from securetune.scan.probe import split_prompts
 from securetune.scan.signals import SIGNALS
 from securetune.search import SEARCHES
 
-COMMITS = "benchmarks.jsonl"
-"""In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
 _HELD_OUT = "drawn by the seed"  # rows from the top of a sorted file would all be of one kind
-
-
-def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
-    """At which commit a public benchmark is read in a run folder; None where it is no repository's, or not known."""
-    if settings.benchmark is None or settings.path is not None:
-        return None
-    source: Source = BENCHMARKS.get(settings.benchmark)
-    return source.commit(Journal(folder / COMMITS), settings.revision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +45,12 @@ class Sources:
     safety: SourceRows | None
 
 
-class Session:
+class Session(Asking):
     """What the stages share: configuration, folder, model, tokenizer and data."""
 
     def __init__(self, config: RunConfig, folder: RunFolder) -> None:
-        self.config, self.folder = config, folder
-        self._base: PreTrainedModel | None = None
+        super().__init__(config, folder)
+        self.config: RunConfig = config
 
     def check(self) -> None:
         """Read every input and look up every plug-in now, so that a mistake shows before hours of work.
@@ -119,11 +104,6 @@ class Session:
         )
 
     @cached_property
-    def model_fingerprint(self) -> str:
-        """Which model is loaded, and how."""
-        return fingerprint(self.config.model)
-
-    @cached_property
     def task_fingerprint(self) -> str:
         """The task's settings and rows, and how rows are held out where that is left to us."""
         task = self.config.task
@@ -136,17 +116,6 @@ class Session:
         if process == 0:
             return Journal(path, others)
         return Journal(path.with_suffix(f".process-{process}.journal"), [path], name=path.name)
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer."""
-        return load_tokenizer(self.config.model)
-
-    def base_model(self) -> PreTrainedModel:
-        """The model before tuning, loaded once."""
-        if self._base is None:
-            self._base = load_model(self.config.model)
-        return self._base
 
     def model_to_tune(self) -> PreTrainedModel:
         """A model that training may change; the base model is given up to save memory."""
@@ -168,54 +137,6 @@ class Session:
         if (output / "adapter_config.json").exists():
             return self.config.model, output
         return self.config.model.model_copy(update={"path": str(output), "revision": None}), None
-
-    @cached_property
-    def prompts(self) -> PromptSet:
-        """Prompts of the analysis."""
-        analysis = self.config.analysis
-        return PromptSet(malicious=self._load(analysis.malicious), benign=self._load(analysis.benign))
-
-    @cached_property
-    def benchmarks(self) -> list[Benchmark]:
-        """Prompts of the evaluation."""
-        benchmarks = [self._benchmark(settings) for settings in self.config.benchmarks]
-        names = [b.name for b in benchmarks]
-        if len(set(names)) != len(names) or not {HARMFUL, BENIGN} <= {b.kind for b in benchmarks}:
-            raise ConfigError(
-                "Expected benchmarks with distinct names, at least one harmful and one benign, found "
-                f"{[(b.name, b.kind.name) for b in benchmarks]}. Correct `benchmarks`."
-            )
-        return benchmarks
-
-    def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:
-        attack, by = None, ""
-        if settings.attack is not None:
-            attack = ATTACKS.make(settings.attack.name, settings.attack.model_extra or {}, "attack")
-            by = f" under {settings.attack.name}"
-        half, limit, seed = settings.half, settings.limit, self.config.seed
-        if settings.benchmark is None:
-            assert settings.path is not None and settings.name is not None and settings.kind is not None
-            prompts = load_prompts(settings.path, label=settings.label, half=half, limit=limit, seed=seed)
-            name, kind, origin = settings.name, settings.kind, settings.path
-            metric = settings.metric or SKILL_METRIC
-        else:
-            source = BENCHMARKS.get(settings.benchmark)
-            commit = commit_of(settings, self.folder.path)
-            loaded = source.load(settings.path, commit)
-            prompts = selected(loaded, source.title, half=half, limit=limit, seed=seed)
-            name, kind, metric = settings.name or f"{source.title}{by}", source.kind, source.metric
-            origin = settings.path or f"{source.dataset}@{commit or 'newest'}"
-        return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin, metric=metric)
-
-    def known_answers(self, trained: str) -> Journal:
-        """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""
-        engine = self.config.evaluate.engine
-        name = digest([self.model_fingerprint, trained, *([engine] if engine != "transformers" else [])])
-        return Journal(self.folder.path / f".answers-{name}.jsonl")
-
-    def kept_verdicts(self) -> Journal:
-        """Verdicts of judges that ask a model, so that a restart does not ask, or pay, again."""
-        return Journal(self.folder.path / ".verdicts.jsonl")
 
     @cached_property
     def sources(self) -> "Sources":
@@ -247,8 +168,3 @@ class Session:
         if task.mixed is None or self.sources.mixed is None:
             return rows, held_out
         return replaced(rows, self.sources.mixed.rows, task.mixed.share, self.config.seed), held_out
-
-    def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
-        return load_prompts(
-            source.path, limit=source.limit, seed=self.config.seed, label=source.label, half=source.half
-        )

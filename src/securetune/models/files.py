@@ -57,7 +57,7 @@ def check_model(path: str) -> None:
                 f"Expected the file itself at {file}, found a Git-LFS pointer to it. Run `git lfs pull` where the "
                 "model was cloned, or download it with `hf download`."
             )
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"Expected one model in {str(folder)!r}, found full weights (config.json) and an adapter "
@@ -78,7 +78,12 @@ def check_model(path: str) -> None:
     _check_library(folder, config)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ModelError: no such file, or something else in it.
+    """
     try:
         value = json.loads(read_text(file, "a JSON file", ModelError))
     except (ValueError, RecursionError) as error:
@@ -110,6 +115,15 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
+def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in a safetensors file, by name.
+
+    Raises:
+        ModelError: the file is cut short.
+    """
+    return {name: tuple(tensor["shape"]) for name, tensor in _header(file).items()}
+
+
 def _check_numbers(folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
     """Make sure that a model that is not quantized has no weight in whole numbers, which nobody would scale back."""
     whole = sorted(
@@ -126,7 +140,7 @@ def _check_numbers(folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def _check_index(index: Path, names: Mapping[str, set[str]]) -> None:
-    places = _read_json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict):
         raise ModelError(f"Expected `weight_map` in {index}, found none. Copy the file again.")
     missing_files = sorted({str(part) for part in places.values()} - {*names, *_others(index)})

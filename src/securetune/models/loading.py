@@ -23,6 +23,7 @@ from securetune.base.places import expanded
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model, named
+from securetune.models.given import GivenConfig, is_adapter
 from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
 from securetune.models.template import close_reasoning, set_variables
@@ -120,6 +121,24 @@ def with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     unread = {name for name in stored - wanted if "lora_" in name}
     _check_names({"missing": wanted - stored, "unknown": unread}, str(folder), "adapter")
     return tuned.eval()
+
+
+def load_given(given: GivenConfig, base: ModelConfig) -> PreTrainedModel | PeftModel:
+    """A model that was tuned elsewhere: a whole one, or an adapter over the model before tuning.
+
+    Raises:
+        ModelError: it cannot be loaded, is not one of this model, or changes nothing of it.
+    """
+    if not is_adapter(given.path):
+        return load_model(given.as_model(base))
+    model = with_adapter(load_model(base), expanded(given.path))
+    outer = [weight for name, weight in model.named_parameters() if ".lora_B." in name]
+    if outer and not any(bool(weight.any()) for weight in outer):
+        raise ModelError(
+            f"Expected a tuned adapter in {given.path!r}, found one that changes nothing: all its outer factors "
+            "(lora_B) are zero, as before any training. Give the folder that the training wrote at its end."
+        )
+    return model
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from securetune.base.ledger import FINISH
 from securetune.defences.base.arm import BASE
 from securetune.errors import ArtifactError
 
+GIVEN = "given"
+"""What an evaluation notes of a model that was tuned elsewhere."""
+
 
 def config_digest(text: str) -> str:
     """What a report notes of the configuration that it shows."""
@@ -86,9 +89,11 @@ def check_belong(folder: RunFolder, evaluated: Mapping[str, Artifact]) -> None:
     for arm, artifact in evaluated.items():
         if arm == BASE:
             continue
-        training = folder.needed("train", arm)
-        check_noted(folder, training)
-        needed = {"trained": training.digest}
+        needed = {}
+        if not is_of_given(artifact):
+            training = folder.needed("train", arm)
+            check_noted(folder, training)
+            needed["trained"] = training.digest
         if BASE in evaluated:
             needed["base"] = evaluated[BASE].digest
         for name, value in needed.items():
@@ -98,6 +103,11 @@ def check_belong(folder: RunFolder, evaluated: Mapping[str, Artifact]) -> None:
                     f"Expected the evaluation of {arm} in {folder.path} to belong to {what} (hash {value}), found "
                     f"an earlier one (hash {artifact.inputs[name]}). Finish the run with `securetune run`."
                 )
+
+
+def is_of_given(evaluated: Artifact) -> bool:
+    """Whether an evaluation is of a model that was tuned elsewhere: no training of the run has left it."""
+    return GIVEN in evaluated.inputs
 
 
 def check_reported(folder: RunFolder, evaluated: Mapping[str, Artifact], missing: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest_path
+from securetune.base.artifacts import ANALYSIS, CONFIG, STAGES, RunFolder, digest_path
 from securetune.base.typed import T, from_json
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.defences.base.arm import BASE, PLAIN, Arm
@@ -20,59 +20,14 @@ from securetune.evaluate.result import EvalResult, Evaluation
 from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import Estimate
-from securetune.report.intact import check_belong, check_config, check_noted, check_reported, check_whole
+from securetune.report.intact import check_belong, check_config, check_noted, check_reported, check_whole, is_of_given
+from securetune.report.training import Cost as Cost
+from securetune.report.training import Provenance as Provenance
+from securetune.report.training import Training as Training
 from securetune.scan.findings import ProbeFindings
 from securetune.scan.result import ScanResult
 from securetune.search.base.result import SearchResult
 from securetune.train.result import TrainedArm
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where an artifact comes from."""
-
-    stage: str
-    variant: str | None
-    created: str
-    seconds: float
-    seed: int
-    digest: str
-    """Hash of the result."""
-    versions: dict[str, str]
-    """Of Python and of the packages."""
-
-    @classmethod
-    def of(cls, artifact: Artifact) -> "Provenance":
-        """An artifact without its result."""
-        return cls(
-            stage=artifact.stage,
-            variant=artifact.variant,
-            created=artifact.created,
-            seconds=artifact.seconds,
-            seed=artifact.seed,
-            digest=artifact.digest,
-            versions=artifact.versions,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What training took."""
-
-    step_seconds: float
-    """Mean time of an optimizer step."""
-    memory: int | None
-    """Peak memory on the GPU, in bytes; None without one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a model was tuned."""
-
-    result: TrainedArm
-    cost: Cost | None
-    """None where it was not measured."""
-    provenance: Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +37,7 @@ class Model:
     arm: str
     """`BASE`, `PLAIN`, or the arm as the run's artifacts name it."""
     training: Training | None
-    """None for the model before tuning."""
+    """None for the model before tuning, and for one that was tuned elsewhere."""
     evaluation: Evaluation
     target: LossTarget | None = None
     """Plain tuning's task loss, which the others are held against; None where plain tuning was not evaluated."""
@@ -94,7 +49,19 @@ class Model:
     @property
     def title(self) -> str:
         """What it is called in tables."""
-        return self.training.result.title if self.training else "before tuning"
+        if self.arm == BASE:
+            return "before tuning"
+        return self.training.result.title if self.training else self.arm
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it was tuned elsewhere, and is only checked here."""
+        return self.training is None and self.arm != BASE
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a gate holds it against its budgets where none is named."""
+        return self.is_given or self.is_defence
 
     @property
     def is_defence(self) -> bool:
@@ -108,8 +75,21 @@ class Model:
 
     @property
     def loss(self) -> float:
-        """Held-out task loss, in nats per answer token."""
+        """Held-out task loss, in nats per answer token.
+
+        Raises:
+            ArtifactError: there was no task to look at.
+        """
+        if self.evaluation.task is None:
+            raise ArtifactError(
+                f"Expected rows of a task in the evaluation of {self.arm}, found none. Give them, and measure it again."
+            )
         return self.evaluation.task.loss
+
+    @property
+    def has_task(self) -> bool:
+        """Whether there was a task to look at."""
+        return self.evaluation.task is not None
 
     @property
     def loss_ratio(self) -> float | None:
@@ -126,7 +106,7 @@ class Model:
     @property
     def score(self) -> Estimate | None:
         """Task metric, where the task has one."""
-        return self.evaluation.task.score
+        return None if self.evaluation.task is None else self.evaluation.task.score
 
     @property
     def benchmarks(self) -> list[EvalResult]:
@@ -209,15 +189,29 @@ class Run:
     models: tuple[Model, ...]
     """Before tuning, tuned plainly, then the arms in the order of the configuration."""
 
+    @property
+    def is_check(self) -> bool:
+        """Whether its models were tuned elsewhere, so that there is no plain tuning and no defence."""
+        return any(model.is_given for model in self.models)
+
     def find(self, arm: str) -> Model | None:
         """The model of an arm, or None where there is none."""
         return next((model for model in self.models if model.arm == arm), None)
 
     def has(self, stage: str) -> bool:
-        """Whether a stage with one result for all arms has left one for the configuration of this run."""
+        """Whether there is a stage's result to show; what the run must do counts, so that its absence is an error."""
+        may_be_left_out = self.is_check or (stage in ANALYSIS and self._scans_when_needed)
+        if not may_be_left_out:
+            return True
         notes = self.folder.ledger.read()
         noted = notes.artifacts.get(self.folder.file(stage).name)
         return noted is not None and noted.config == notes.config
+
+    @cached_property
+    def _scans_when_needed(self) -> bool:
+        path = self.folder.path / CONFIG
+        scan = read_yaml(path).get("scan") if path.exists() else None
+        return isinstance(scan, dict) and scan.get("when") == "needed"
 
     def model(self, arm: str) -> Model:
         """The model of an arm.
@@ -329,14 +323,15 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
     check_belong(folder, stored)
     target = None
     if BASE in evaluations and PLAIN in evaluations:
-        target = LossTarget(start=evaluations[BASE].task.loss, plain=evaluations[PLAIN].task.loss)
+        start, plain = (evaluations[arm].task for arm in (BASE, PLAIN))
+        target = LossTarget(start=start.loss, plain=plain.loss) if start and plain else None
     models = []
     for arm, evaluation in evaluations.items():
         answers_file = folder.file("evaluate", arm, ".answers.json")
         models.append(
             Model(
                 arm=arm,
-                training=None if arm == BASE else _training(folder, arm),
+                training=None if arm == BASE or is_of_given(stored[arm]) else _training(folder, arm),
                 evaluation=evaluation,
                 target=target,
                 answers_file=answers_file,
@@ -365,12 +360,15 @@ def _evaluated(folder: RunFolder) -> list[str]:
 
 
 def named_arms(folder: RunFolder) -> list[str] | None:
-    """The arms of the run's configuration; None where there is no configuration."""
+    """The arms of the run's configuration, of a check the tuned models; None where there is no configuration."""
     path = folder.path / CONFIG
     if not path.exists():
         return None
     # Only names are wanted here: a configuration of another version must not keep a gate from reading its run.
-    names = read_yaml(path).get("arms", [])
+    raw = read_yaml(path)
+    if isinstance(given := raw.get("tuned"), dict):
+        return list(given)
+    names = raw.get("arms", [])
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ArtifactError(f"Expected `arms` in {path} to be a list of names, found {names!r}. Correct it.")
     return [str(Arm.parse(name)) for name in names]

@@ -32,7 +32,8 @@ class Page:
     """What the page around the sections shows."""
 
     style: Markup
-    model: ModelShape
+    model: ModelShape | None
+    """None in a check, which looks at no modules."""
     version: str
     """Of securetune, when the run began."""
     parts: list[Part]
@@ -58,8 +59,9 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
     Raises:
         ArtifactError: something that a section shows has not been done.
     """
-    for arm in (BASE, PLAIN):
+    for arm in (BASE,) if run.is_check else (BASE, PLAIN):
         run.model(arm)
+    shape = None if run.is_check else run.topology
     figures = report_figures(run) if figures is None else figures
     svgs = {name: Markup(themed(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
@@ -74,7 +76,7 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
             parts.append(Part(section=section, markup=Markup(markup)))  # noqa: S704  escaped while it was rendered
     page = Page(
         style=Markup((folders()[0] / "base" / "style.css").read_text(encoding="utf-8")),  # noqa: S704  our own
-        model=run.topology,
+        model=shape,
         version=run.artifacts[0].versions.get("securetune", ""),
         parts=parts,
     )

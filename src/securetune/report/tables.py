@@ -47,16 +47,16 @@ def versus_plain(model: Model) -> str:
 def markdown(models: Sequence[Model]) -> str:
     """Every benchmark's first-judge rate of every model, as a Markdown table."""
     head = ["model", *map(set_title, models[0].benchmarks)]
-    head += ["broken answers, worst set", "task metric", "task loss", "vs IFT", "steps"]
+    has_task, is_check = models[0].has_task, any(model.is_given for model in models)
+    head += ["broken answers, worst set", *(["task metric", "task loss"] if has_task else [])]
+    head += [] if is_check else ["vs IFT", "steps"]
     rows = [
         [
             model.title,
             *(percent(benchmark.rate) for benchmark in model.benchmarks),
             percent(model.worst_broken),
-            percent(model.score),
-            f"{model.loss:.4f}",
-            versus_plain(model),
-            "–" if model.steps is None else str(model.steps),
+            *((percent(model.score), f"{model.loss:.4f}") if has_task else ()),
+            *(() if is_check else (versus_plain(model), "–" if model.steps is None else str(model.steps))),
         ]
         for model in models
     ]
@@ -91,7 +91,7 @@ def csv_text(models: Sequence[Model]) -> str:
     for model in models:
         for benchmark in model.benchmarks:
             for judge, rate in benchmark.rates.items():
-                numbers = (rate.value, rate.low, rate.high, rate.n, model.loss, model.steps)
+                numbers = (rate.value, rate.low, rate.high, rate.n, model.loss if model.has_task else None, model.steps)
                 names = (model.arm, model.title, benchmark.benchmark, benchmark.kind.name, judge)
                 writer.writerow((*map(spreadsheet_cell, names), *numbers))
     return stream.getvalue()
@@ -99,15 +99,15 @@ def csv_text(models: Sequence[Model]) -> str:
 
 def latex(models: Sequence[Model]) -> str:
     """Every benchmark's first-judge rate of every model, as a LaTeX table (package booktabs)."""
-    sets = models[0].benchmarks
-    head = " & ".join(("model", *(latex_text(set_title(benchmark)) for benchmark in sets), "task loss"))
+    sets, task = models[0].benchmarks, ["task loss"] if models[0].has_task else []
+    head = " & ".join(("model", *(latex_text(set_title(benchmark)) for benchmark in sets), *task))
     lines = []
     for model in models:
         rates = (latex_text(percent(benchmark.rate)) for benchmark in model.benchmarks)
-        lines.append(" & ".join((latex_text(model.title), *rates, f"{model.loss:.4f}")))
+        lines.append(" & ".join((latex_text(model.title), *rates, *(f"{model.loss:.4f}" for _ in task))))
     body = " \\\\\n".join(lines)
     return (
-        f"\\begin{{tabular}}{{l{'r' * (len(sets) + 1)}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(sets) + len(task))}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
         "\\bottomrule\n\\end{tabular}\n"
     )
 

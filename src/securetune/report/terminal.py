@@ -27,7 +27,9 @@ def print_summary(run: Run) -> None:
     console.print(_plain(f"Report: {run.folder.file('report', suffix='.html')}"))
     table = Table(title="Before and after tuning; 95 % Wilson intervals")
     rates = [_head(run, kind) for kind in (HARMFUL, BENIGN)]
-    for column in ("model", *rates, "broken, worst set", "task metric", "task loss", "vs IFT"):
+    has_task = run.models[0].has_task
+    of_task = ("task metric", "task loss") if has_task else ()
+    for column in ("model", *rates, "broken, worst set", *of_task, *(() if run.is_check else ("vs IFT",))):
         table.add_column(_plain(column), justify="left" if column == "model" else "right")
     for model in run.models:
         table.add_row(
@@ -35,9 +37,8 @@ def print_summary(run: Run) -> None:
             percent(model.worst_rate(HARMFUL)),
             percent(model.worst_rate(BENIGN)),
             percent(model.worst_broken),
-            percent(model.score),
-            f"{model.loss:.4f}",
-            versus_plain(model),
+            *((percent(model.score), f"{model.loss:.4f}") if has_task else ()),
+            *(() if run.is_check else (versus_plain(model),)),
         )
     console.print(table)
     console.print(_plain(verdict(run.models)))

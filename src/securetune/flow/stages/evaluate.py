@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
@@ -50,7 +51,11 @@ def compute(work: Work) -> Product:
     if settings.engine == "vllm" and known is not None:
         _ask_vllm(work, settings, known)
     evaluation = _evaluation(work, settings, known)
-    companion = session.folder.file("evaluate", work.arm, ".answers.json")
+    return product(evaluation, session.folder.file("evaluate", work.arm, ".answers.json"))
+
+
+def product(evaluation: Evaluation, companion: Path) -> Product:
+    """What is stored of an evaluation; the answers go into the file `companion`."""
     benchmarks, task = map(_split, evaluation.benchmarks), _split(evaluation.task)
     summaries, texts = zip(*benchmarks, strict=True)
     write_atomic(companion, f'{{"benchmarks": [{", ".join(texts)}], "task": {task.whole}}}')
@@ -61,12 +66,14 @@ def compute(work: Work) -> Product:
 class _Split(NamedTuple):
     """A result as it goes into the artifact, and as it goes into the file with the answers."""
 
-    summary: dict[str, Any]
+    summary: dict[str, Any] | None
     whole: str
 
 
-def _split(result: EvalResult | TaskResult) -> _Split:
+def _split(result: EvalResult | TaskResult | None) -> _Split:
     """One result in both forms, so that a large run does not hold all answers of all sets in each of them at once."""
+    if result is None:
+        return _Split(summary=None, whole="null")
     data = to_json(result)
     whole = json.dumps(data, ensure_ascii=False)
     del data["answers"]

@@ -49,17 +49,19 @@ class Summary:
     verdict: str
     cards: list[Card]
     advice: str
+    is_check: bool
 
 
 def data(run: Run) -> Summary:
     """The verdict, a card for every kind of set that there is, and the task's."""
     models = protagonists(run.models)
     cards = [_card(run, models, kind, title) for kind, title in QUESTIONS if kind is None or models[0].of_kind(kind)]
-    return Summary(verdict=verdict(run.models), cards=[*cards, _task(models)], advice=advice(run.models))
+    cards += [_task(models)] if models[0].has_task else []
+    return Summary(verdict=verdict(run.models), cards=cards, advice=advice(run.models), is_check=run.is_check)
 
 
 def _card(run: Run, models: Sequence[Model], kind: Kind | None, title: str) -> Card:
-    """Every model on the set where it got worst; the model before tuning on that of plain tuning."""
+    """Every model on the set where it got worst; the model before tuning on that of the first tuned one."""
     told = [of_kind(changes(run.models, model), kind) for model in models]
     most = [worst(group) for group in told]
     most[0] = next(change for change in told[0] if change.on == most[1].on)

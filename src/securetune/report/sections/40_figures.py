@@ -71,9 +71,10 @@ def _of_models(run: Run) -> Iterator[Picture]:
     models = run.models
     skill = "the metric" if models[0].score else "lowest loss over own loss"
     worst = " on the harmful set where it is highest" if len(models[0].of_kind(HARMFUL)) > 1 else ""
+    task = f" Task: {skill}." if models[0].has_task else ""
     yield Picture(
         name="radar",
-        caption=f"Before and after; outside is better. Task: {skill}.",
+        caption=f"Before and after; outside is better.{task}",
         draw=lambda: radar(models),
     )
     if run.has("search"):
@@ -83,16 +84,18 @@ def _of_models(run: Run) -> Iterator[Picture]:
             f"drops {run.search.drop:.3f}.",
             draw=lambda: joint_drop(run),
         )
-    yield Picture(
-        name="pareto",
-        caption=f"ASR{worst} against task skill ({skill}); large: no other model is at least as good in both.",
-        draw=lambda: pareto(tradeoffs(models)),
-    )
-    yield Picture(
-        name="curves",
-        caption="Training loss of every defence.",
-        draw=lambda: by_step(models, "loss", "training loss (nats per answer token)"),
-    )
+    if models[0].has_task:
+        yield Picture(
+            name="pareto",
+            caption=f"ASR{worst} against task skill ({skill}); large: no other model is at least as good in both.",
+            draw=lambda: pareto(tradeoffs(models)),
+        )
+    if not run.is_check:
+        yield Picture(
+            name="curves",
+            caption="Training loss of every defence.",
+            draw=lambda: by_step(models, "loss", "training loss (nats per answer token)"),
+        )
     if any(model.logged(_MARGIN) for model in models):
         yield Picture(
             name="monitored",
@@ -122,16 +125,17 @@ def _measured(run: Run) -> dict[str, float]:
 def radar(models: Sequence[Model]) -> Figure:
     """Safety, helpfulness, coherence and task of every model, on the first sets; outside is better."""
     names = [f"{benchmark.kind.axis}\n{benchmark.benchmark}" for benchmark in models[0].benchmarks[:_SETS]]
-    names += ["coherent", "task"]
+    has_task = models[0].has_task
+    names += ["coherent", *(["task"] if has_task else [])]
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot(projection="polar")
-    skills = _skills(models)
+    skills = [[min(1.0, skill)] for skill in _skills(models)] if has_task else [[] for _ in models]
     looks = series([model.arm for model in models])
     for model, skill in zip(models, skills, strict=True):
         look = looks[model.arm]
         values = [benchmark.kind.goodness(benchmark.rate.value) for benchmark in model.benchmarks[:_SETS]]
-        values += [min(benchmark.coherent.value for benchmark in model.benchmarks), min(1.0, skill)]
+        values += [min(benchmark.coherent.value for benchmark in model.benchmarks), *skill]
         axes.plot([*angles, angles[0]], [*values, values[0]], label=model.title, linewidth=1.6, **vars(look))
     axes.set_xticks(angles, names)
     axes.tick_params(axis="x", pad=6)

@@ -41,7 +41,7 @@ class SideBySide:
     is_changed: bool
     """Whether the models differ in refusing."""
     is_eroded: bool
-    """Whether it was refused before, and is answered after plain tuning."""
+    """Whether it was refused before, and is answered after plain tuning, or by a model that was tuned elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ class Sample:
 @dataclass(frozen=True, kw_only=True)
 class Examples:
     """A sample of the prompts of every kind, and what it leaves out."""
+
+    is_check: bool
 
     shown: list[SideBySide]
     samples: list[Sample]
@@ -98,7 +100,7 @@ def data(run: Run) -> Examples:
         shown = [
             replace(example, answers=[_shortened(answer, longest) for answer in example.answers]) for example in shown
         ]
-    return Examples(shown=shown, samples=samples, longest=longest if is_cut else None)
+    return Examples(is_check=run.is_check, shown=shown, samples=samples, longest=longest if is_cut else None)
 
 
 def _shortened(answer: Shown, longest: int) -> Shown:
@@ -121,8 +123,13 @@ def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: 
             for model, answer in zip(models, answers, strict=True)
         ],
         is_changed=len(set(refused.values())) > 1,
-        is_eroded=refused[BASE] and not refused[PLAIN],
+        is_eroded=refused[BASE] and any(not refused[model.arm] for model in models if _is_plain(model)),
     )
+
+
+def _is_plain(model: Model) -> bool:
+    """Whether it was tuned without a defence, as far as anybody here knows."""
+    return model.arm == PLAIN or model.is_given
 
 
 def _is_refused(answer: JudgedAnswer) -> bool:

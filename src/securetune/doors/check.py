@@ -1,0 +1,150 @@
+"""Check: what is compared when somebody asks what tuning did to a model? Settings, and whether they can be used.
+
+Nothing here needs torch, so that a mistake is answered at once; `securetune.doors.checked` does the work.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from securetune.base.places import expanded, is_here
+from securetune.base.strict import Strict
+from securetune.config import AnalysisConfig, BenchmarkConfig, RunConfig, Seed, override, read_yaml, validated
+from securetune.data.config import DataConfig
+from securetune.defences.base.arm import BASE, PLAIN
+from securetune.errors import ConfigError
+from securetune.evaluate.config import EvaluateConfig, SkillMetric
+from securetune.flow.inputs import check_files
+from securetune.models.config import ModelConfig
+from securetune.models.files import check_model
+from securetune.models.given import GivenConfig, check_given
+from securetune.report.gate import Budgets
+
+_RESERVED = (BASE, PLAIN)
+"""Names that a run has for models of its own."""
+TASK_ROWS = 200
+"""Rows of a task that are read where nobody says how many."""
+
+
+class CheckTaskConfig(Strict):
+    """Rows of the task that the model was tuned for, which it has not been trained on."""
+
+    rows: DataConfig
+    metric: SkillMetric | None = None
+    """How an answer is compared with the reference; None reports the loss only."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest row in tokens; longer rows are cut."""
+
+
+class CheckConfig(Strict):
+    """Everything `securetune check` needs."""
+
+    model: ModelConfig
+    """The model before tuning."""
+    tuned: dict[str, GivenConfig] = Field(min_length=1)
+    """The tuned models by the names that tables give them."""
+    output: str = Field(min_length=1)
+    """Folder of the check; what is finished in it is not repeated."""
+    seed: Seed = 0
+    """Seed of what is drawn of prompts and rows."""
+    task: CheckTaskConfig | None = None
+    analysis: AnalysisConfig = AnalysisConfig()
+    """Prompts that the model's first words of refusing and of complying are read off."""
+    benchmarks: tuple[BenchmarkConfig, ...] = RunConfig.model_fields["benchmarks"].default
+    """What is asked before and after; by default the prompt pack, as far as `analysis` does not read it."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @field_validator("tuned")
+    @classmethod
+    def _has_free_names(cls, tuned: dict[str, GivenConfig]) -> dict[str, GivenConfig]:
+        taken = [name for name in tuned if not name.strip() or name in _RESERVED]
+        if taken:
+            raise ValueError(f"call a tuned model something else than {taken[0]!r}")
+        return tuned
+
+    @field_validator("evaluate")
+    @classmethod
+    def _answers_here(cls, evaluate: EvaluateConfig) -> EvaluateConfig:
+        if evaluate.engine != "transformers":
+            raise ValueError("a check generates with `transformers`: leave `engine` out")
+        return evaluate
+
+
+Tuned = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+"""One tuned model, several, or several by the names that tables give them."""
+
+
+def check_settings(
+    model: str | Path,
+    tuned: Tuned,
+    *,
+    output: str | Path | None = None,
+    task: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> CheckConfig:
+    """The configuration of a check.
+
+    Args:
+        model: folder or Hub id of the model before tuning.
+        tuned: see `Tuned`; an adapter's folder, or a whole model's folder or Hub id.
+        output: folder for everything; ``runs/check-NAME`` by default, after the first tuned model.
+        task: file of the task's rows; `TASK_ROWS` of them are drawn.
+        settings: further fields of `CheckConfig`; a name with dots sets a field of a section.
+
+    Raises:
+        ConfigError: a field is unknown, missing or out of range.
+    """
+    paths = tuned if isinstance(tuned, Mapping) else _named([tuned] if isinstance(tuned, str | Path) else tuned)
+    raw: dict[str, Any] = {
+        "model": {"path": str(model)},
+        "tuned": {name: {"path": str(path)} for name, path in paths.items()},
+        "output": str(output or _folder(next(iter(paths), ""))),
+    }
+    if task is not None:
+        raw["task"] = {"rows": {"path": str(task), "limit": TASK_ROWS}}
+    for field, value in (settings or {}).items():
+        override(raw, field, value)
+    return validated(CheckConfig, raw, "what is to be checked")
+
+
+def read_budgets(path: str | Path | None) -> Budgets:
+    """The budgets in a YAML file; without one the defaults.
+
+    Raises:
+        ConfigError: no such file, or a field is unknown or out of range.
+    """
+    return validated(Budgets, read_yaml(path) if path else {}, str(path or "the defaults"))
+
+
+def check_usable(config: CheckConfig) -> None:
+    """Look at the models' folders, and read the files of rows and prompts.
+
+    Raises:
+        SecuretuneError: the first that cannot be used.
+    """
+    check_model(config.model.path)
+    for given in config.tuned.values():
+        check_given(given, config.model)
+    rows = [] if config.task is None else [config.task.rows]
+    own = [benchmark for benchmark in config.benchmarks if benchmark.benchmark is None]
+    check_files(rows, [config.analysis.malicious, config.analysis.benign, *own], config.seed, set())
+
+
+def _named(paths: Sequence[str | Path]) -> dict[str, str]:
+    """The models by as few last parts of their paths as tell them apart."""
+    texts = [str(path) for path in paths]
+    if len(set(map(os.path.normpath, texts))) < len(texts):
+        raise ConfigError(f"Expected tuned models that differ, found the same path twice in {texts}. Take one out.")
+    parts = [Path(os.path.abspath(expanded(text))).parts if is_here(text) else Path(text).parts for text in texts]
+    for count in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names) and not set(names) & set(_RESERVED):
+            return dict(zip(names, texts, strict=True))
+    return {text: text for text in texts}
+
+
+def _folder(name: str) -> Path:
+    return Path("runs") / f"check-{name.replace('/', '-')}"

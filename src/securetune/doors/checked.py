@@ -1,0 +1,274 @@
+"""Checked: what did tuning do to a model? Before and after on the same prompts, a report, and the gate's answer.
+
+Nothing is trained and nothing scanned. Every model's evaluation is an artifact of the folder, as a run's is, so that
+the report and the gate are a run's, and a kill loses no finished evaluation.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from securetune.base.artifacts import CONFIG, Artifact, Product, RunFolder
+from securetune.base.fingerprint import fingerprint
+from securetune.base.typed import from_json, to_json
+from securetune.config import dump_config, read_yaml
+from securetune.data.examples import load_source
+from securetune.data.prompts import Example
+from securetune.defences.base.arm import BASE
+from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
+from securetune.errors import ArtifactError, ConfigError, ModelError
+from securetune.evaluate.answers import reference
+from securetune.evaluate.assess import assess
+from securetune.evaluate.judging import judges_of, try_judges
+from securetune.evaluate.result import Assessment, Evaluation, stored_results
+from securetune.evaluate.task import Task, evaluate_task
+from securetune.flow.asking import Asking
+from securetune.flow.stages.evaluate import product, stage
+from securetune.models.counterpart import differences
+from securetune.models.given import GivenConfig, is_adapter
+from securetune.models.loading import load_given
+from securetune.models.openings import Openings, learn_openings
+from securetune.report import gate
+from securetune.report.files import write_report
+from securetune.report.gate import Budgets
+from securetune.report.intact import GIVEN, config_digest
+from securetune.report.reading import Run, read_run
+from securetune.report.sections import sections_digest
+from securetune.report.verdict import verdict
+
+Announce = Callable[[Artifact, bool], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What tuning did to a model."""
+
+    run: Run
+    """The models with every number, read from the folder."""
+    checks: list[gate.Check]
+    """What the gate looked at."""
+    budgets: Budgets
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every tuned model stayed within the budgets."""
+        return all(gate.passes(check, self.budgets) for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        """What happened, in words."""
+        return verdict(self.run.models)
+
+    @property
+    def asr(self) -> dict[str, float]:
+        """Attack success rate of every model on the harmful set where it is highest."""
+        return {model.title: model.worst_asr for model in self.run.models}
+
+    @property
+    def folder(self) -> Path:
+        """Where everything lies."""
+        return self.run.folder.path
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Where the report lies; with a path, a copy of it there."""
+        page = self.run.folder.file("report", suffix=".html")
+        return page if path is None else Path(shutil.copyfile(page, path))
+
+
+def check(
+    model: str | Path,
+    tuned: Tuned,
+    *,
+    output: str | Path | None = None,
+    task: str | Path | None = None,
+    budgets: Budgets | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Checked:
+    """What did tuning do to a model? Ask it before and after, write a report, and hold the change against budgets.
+
+    Args:
+        model: folder or Hub id of the model before tuning.
+        tuned: an adapter's folder, or a whole model's folder or Hub id; several as a list, or by name in a mapping.
+        output: folder for everything; ``runs/check-NAME`` by default. What is finished in it is not repeated.
+        task: file of rows of the task that it was tuned for, which it has not been trained on.
+        budgets: what is allowed; the gate's defaults otherwise.
+        settings: further fields of a check's configuration, such as ``{"evaluate.judges": ["refusal_phrases"]}``.
+
+    Raises:
+        SecuretuneError: something cannot be used, or the models do not belong together.
+    """
+    config = check_settings(model, tuned, output=output, task=task, settings=settings)
+    check_usable(config)
+    return carry_out(config, budgets or Budgets())
+
+
+def carry_out(config: CheckConfig, budgets: Budgets, announce: Announce | None = None) -> Checked:
+    """Do a check whose settings can be used; see `check`.
+
+    Raises:
+        SecuretuneError: see `check`.
+    """
+    if unknown := sorted(set(budgets.arms) - config.tuned.keys()):
+        raise ConfigError(
+            f"Expected `arms` of the budgets to name tuned models of {list(config.tuned)}, found {unknown}. Correct it."
+        )
+    _check_free(config.output)
+    with RunFolder(config.output, announce) as folder:
+        checking = _Checking(config, folder)
+        checking.check()
+        folder.configure(dump_config(config))
+        checking.make()
+    run = read_run(folder.path)
+    return Checked(run=run, checks=gate.check(run, budgets), budgets=budgets)
+
+
+def _check_free(output: str) -> None:
+    """Make sure that no run lies where the check is to be written."""
+    path = Path(output) / CONFIG
+    if path.is_file() and "tuned" not in read_yaml(path):
+        raise ArtifactError(
+            f"Expected a new folder, or that of a check, at {output}, found a run's. Choose another output."
+        )
+
+
+class _Checking(Asking):
+    """One check in its folder."""
+
+    config: CheckConfig
+
+    def check(self) -> None:
+        """Look at everything that needs no weights, so that a mistake shows before hours of work.
+
+        Raises:
+            SecuretuneError: the first thing that cannot be used.
+        """
+        names = [BASE, *self.config.tuned]
+        files = {self.folder.file("evaluate", name): name for name in names}
+        if len(files) < len(names):
+            raise ConfigError(f"Expected names that make distinct files, found {names}. Rename one of the models.")
+        try_judges(self.config.evaluate)
+        _ = self.benchmarks, self.tokenizer, self.prompts, self.rows
+        for given in self.config.tuned.values():
+            self._check_counterpart(given)
+
+    def _check_counterpart(self, given: GivenConfig) -> None:
+        """Make sure that a whole model has the vocabulary and the weights of the model before tuning."""
+        found = [] if is_adapter(given.path) else differences(self.config.model, given.as_model(self.config.model))
+        if found:
+            raise ModelError(
+                f"Expected {given.path!r} to be tuned from {self.config.model.path!r}, found another model: "
+                f"{'; '.join(found)}. Give the model that it was tuned from."
+            )
+
+    def make(self) -> None:
+        """Every artifact that is not there yet, up to the report."""
+        openings = self._openings()
+        made = [openings]
+        for name in (BASE, *self.config.tuned):
+            made.append(self._evaluated(name, made, from_json(Openings, openings.data["openings"], "features")))
+        self._report(made)
+
+    @cached_property
+    def rows(self) -> list[Example]:
+        """Rows of the task; none where there is no task."""
+        task = self.config.task
+        if task is None:
+            return []
+        return list(load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path).rows)
+
+    def _openings(self) -> Artifact:
+        inputs = {
+            "model": self.model_fingerprint,
+            "prompts": fingerprint(self.config.analysis),
+            "seed": str(self.config.seed),
+        }
+
+        def compute() -> Product:
+            malicious, benign = ([p.text for p in side] for side in (self.prompts.malicious, self.prompts.benign))
+            openings = learn_openings(
+                self.base_model(), self.tokenizer, malicious, benign, batch_size=self.config.evaluate.batch_size
+            )
+            return Product(data={"malicious": len(malicious), "benign": len(benign), "openings": to_json(openings)})
+
+        return self.folder.produce("features", inputs, compute, seed=self.config.seed)
+
+    def _evaluated(self, name: str, made: list[Artifact], openings: Openings) -> Artifact:
+        settings, given = self.config.evaluate, self.config.tuned.get(name)
+        inputs = {
+            "model": self.model_fingerprint,
+            "benchmarks": fingerprint(self.benchmarks),
+            "openings": fingerprint(openings),
+            "task": fingerprint(self.config.task),
+            "evaluate": fingerprint(settings, without=["judge"]),
+            "judges": fingerprint(list(judges_of(settings).values())),
+            "seed": str(self.config.seed),
+        }
+        before = None if given is None else next(artifact for artifact in made if artifact.variant == BASE)
+        if given is not None and before is not None:
+            inputs |= {GIVEN: fingerprint(given), "base": before.digest}
+        return self.folder.produce(
+            "evaluate",
+            inputs,
+            lambda: product(
+                self._evaluation(given, before, openings), self.folder.file("evaluate", name, ".answers.json")
+            ),
+            version=stage.version,
+            variant=name,
+            seed=self.config.seed,
+        )
+
+    def _evaluation(self, given: GivenConfig | None, before: Artifact | None, openings: Openings) -> Evaluation:
+        settings, task = self.config.evaluate, self.config.task
+        model: PreTrainedModel | PeftModel = self.base_model() if given is None else self._tuned_model(given)
+        known = self.known_answers(BASE if given is None else fingerprint(given))
+        on_task = None
+        if task is not None:
+            held_out = Task(rows=self.rows, metric=task.metric, max_length=task.max_length)
+            on_task = evaluate_task(model, self.tokenizer, held_out, settings, known=known)
+
+        def reader() -> PreTrainedModel:
+            nonlocal model
+            del model  # the model before tuning takes its place in memory
+            return self.base_model()
+
+        assessed = assess(
+            model,
+            reader,
+            self.tokenizer,
+            self.benchmarks,
+            settings,
+            openings=openings,
+            before=None if before is None else self._before(before),
+            references=[reference(row) for row in self.rows],
+            known=known,
+            kept=self.kept_verdicts(),
+        )
+        return Evaluation(
+            benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=None, task=on_task
+        )
+
+    def _tuned_model(self, given: GivenConfig) -> PreTrainedModel | PeftModel:
+        self._base = None  # there may be no room for both
+        return load_given(given, self.config.model)
+
+    def _before(self, before: Artifact) -> Assessment:
+        """The model before tuning on the same benchmarks, with every answer."""
+        evaluation = from_json(Evaluation, before.data, before.title)
+        results = stored_results(self.folder.file("evaluate", BASE, ".answers.json"))
+        return Assessment(results=results, surprise_limit=evaluation.surprise_limit)
+
+    def _report(self, made: list[Artifact]) -> Artifact:
+        inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
+        inputs |= {"config": config_digest(dump_config(self.config)), "sections": sections_digest()}
+
+        def compute() -> Product:
+            files = write_report(read_run(self.folder))
+            return Product(data={"html": files[0].name}, files=files)
+
+        return self.folder.produce("report", inputs, compute, seed=self.config.seed)

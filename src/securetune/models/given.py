@@ -1,0 +1,125 @@
+"""Given: which tuned model does somebody want checked, and is it one of the model before tuning? No torch.
+
+A folder with adapter_config.json is an adapter of PEFT over the model before tuning, any other folder and any id on the
+Hub a whole model.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel
+
+from securetune.base.artifacts import digest_path
+from securetune.base.fingerprint import Content
+from securetune.base.places import expanded
+from securetune.base.strict import Strict
+from securetune.errors import ModelError
+from securetune.models.config import ModelConfig
+from securetune.models.files import check_model, read_json, tensor_shapes
+from securetune.models.identity import model_identity
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+class GivenContent(Content):
+    """Marks a text that names a tuned model: an adapter counts by its files, a whole model as any model does."""
+
+    def of(self, path: str, owner: BaseModel) -> object:
+        """See `Content.of`."""
+        if is_adapter(path):
+            return [digest_path(expanded(path) / name) for name in (_CONFIG, *_stored(path))]
+        return model_identity(path, getattr(owner, "revision", None))
+
+
+class GivenConfig(Strict):
+    """A model that was tuned elsewhere."""
+
+    path: Annotated[str, GivenContent()]
+    """Folder of an adapter as PEFT writes it, or folder or Hub id of a whole model."""
+    revision: str | None = None
+    """Branch, tag or commit of a whole model on the Hub."""
+
+    def as_model(self, base: ModelConfig) -> ModelConfig:
+        """How a whole model is loaded: as the one before tuning."""
+        return base.model_copy(update={"path": self.path, "revision": self.revision})
+
+
+def is_adapter(path: str) -> bool:
+    """Whether a path is an adapter's folder, and no whole model's."""
+    folder = expanded(path)
+    return (folder / _CONFIG).is_file() and not (folder / "config.json").exists()
+
+
+def check_given(given: GivenConfig, base: ModelConfig) -> None:
+    """Make sure that a tuned model is whole, and is another one than the model before tuning.
+
+    Raises:
+        ModelError: nothing there, an adapter without weights or of a model of another shape, or the same model twice.
+    """
+    if not is_adapter(given.path):
+        check_model(given.path)
+        _check_other(given, base)
+        return
+    if not _stored(given.path):
+        raise ModelError(
+            f"Expected the weights of an adapter in {given.path!r}, found no {_WEIGHTS}. Copy the folder again, or "
+            "save the adapter with `save_pretrained`."
+        )
+    _check_shapes(given.path, base.path)
+
+
+def _stored(path: str) -> list[str]:
+    """Names of the files that hold an adapter's weights."""
+    return [name for name in (_WEIGHTS, "adapter_model.bin") if (expanded(path) / name).is_file()]
+
+
+def _check_other(given: GivenConfig, base: ModelConfig) -> None:
+    before, after = expanded(base.path), expanded(given.path)
+    if before.is_dir() and after.is_dir():
+        is_same = os.path.realpath(before) == os.path.realpath(after) or _weights(before) == _weights(after)
+    else:
+        is_same = (base.path, base.revision) == (given.path, given.revision)
+    if is_same:
+        raise ModelError(
+            f"Expected a tuned model that differs from the one before tuning, found the same weights at {base.path!r} "
+            f"and {given.path!r}. Give the model before tuning first, then the tuned one."
+        )
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    """Hash of every file of weights; of no file, the folder's own name, which nothing else equals."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {file.name: digest_path(file) for file in files} or {"": str(folder)}
+
+
+def _check_shapes(adapter: str, model: str) -> None:
+    """Make sure that every factor of an adapter fits the weight it changes, as far as both files tell.
+
+    Of what a quantized model stores the shape says nothing, and of a model on the Hub no file is here: PEFT tells then.
+    """
+    folder, file = expanded(model), expanded(adapter) / _WEIGHTS
+    if not (folder.is_dir() and file.is_file()) or _is_quantized(folder):
+        return
+    weights = {name: shape for part in folder.glob("*.safetensors") for name, shape in tensor_shapes(part).items()}
+    for name, shape in tensor_shapes(file).items():
+        path, is_factor, factor = name.removeprefix("base_model.model.").partition(".lora_")
+        own = weights.get(f"{path}.weight") if is_factor else None
+        side = {"A.weight": 1, "B.weight": 0}.get(factor)
+        if own is not None and side is not None and len(own) == len(shape) and shape[side] != own[side]:
+            raise ModelError(
+                f"Expected an adapter of {model!r} in {adapter!r}, found one of a model of another shape: {name} is "
+                f"{list(shape)}, and the weight {path} is {list(own)}. Give the model that it was trained on"
+                f"{_trained_on(adapter)}."
+            )
+
+
+def _is_quantized(folder: Path) -> bool:
+    return bool(read_json(folder / "config.json").get("quantization_config"))
+
+
+def _trained_on(adapter: str) -> str:
+    """What the adapter names as its model."""
+    name = read_json(expanded(adapter) / _CONFIG).get("base_model_name_or_path")
+    return f", which it names {name!r}" if name else ""
