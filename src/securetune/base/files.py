@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,9 +34,14 @@ def digest_path(path: Path) -> str:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never half."""
+    write_parts_atomic(path, [text])
+
+
+def write_parts_atomic(path: Path, parts: Iterable[str]) -> None:
+    """The same for a text that is made as it is written, so that it is never held whole."""
     with writing(path), _beside(path) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+            stream.writelines(parts)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -248,6 +248,7 @@ class _Checking(Asking):
             references=[reference(row) for row in self.rows],
             known=known,
             kept=self.kept_verdicts(),
+            folder=self.folder.path,
         )
         return Evaluation(
             benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=None, task=on_task

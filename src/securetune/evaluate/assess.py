@@ -5,11 +5,13 @@ text, see `coherence`), and the judges judge them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
+from securetune.data.stored import store
 from securetune.errors import ConfigError
 from securetune.evaluate.answers import Answer, generate_answers
 from securetune.evaluate.benchmark import Benchmark
@@ -35,6 +37,7 @@ def assess(
     references: Sequence[Answer] = (),
     known: Journal | None = None,
     kept: Journal | None = None,
+    folder: Path | None = None,
 ) -> Assessment:
     """One model on every benchmark.
 
@@ -51,6 +54,7 @@ def assess(
             surprising text may be, where there is no `before`.
         known: answers of this very model that are there already; new ones are added.
         kept: verdicts of judges that ask a model; new ones are added as they come.
+        folder: where there is room for all answers; by default where the system keeps temporary files.
 
     Raises:
         ConfigError: a tuned model without `before`, or with one of other prompts; nothing that tells how surprising
@@ -68,7 +72,7 @@ def assess(
         judge.check()
     decodings = [_decoding(b, config, judges, openings=openings, known=known) for b in benchmarks]
     answers = [
-        generate_answers(model, tokenizer, b.questions(tokenizer, config, model), decoding)
+        store(generate_answers(model, tokenizer, b.questions(tokenizer, config, model), decoding), folder, kind=Answer)
         for b, decoding in zip(benchmarks, decodings, strict=True)
     ]
     del model
@@ -81,7 +85,14 @@ def assess(
     base = {result.benchmark: result for result in before.results}
     results = [
         judge_benchmark(
-            b, given, judges, surprises=values, limit=before.surprise_limit, base=base.get(b.name), kept=kept
+            b,
+            given,
+            judges,
+            surprises=values,
+            limit=before.surprise_limit,
+            base=base.get(b.name),
+            kept=kept,
+            folder=folder,
         )
         for b, given, values in zip(benchmarks, answers, nats, strict=True)
     ]

@@ -1,11 +1,15 @@
 """Judging: what do answers amount to, by every judge, and against the model before tuning?"""
 
 import logging
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 from securetune.base.artifacts import Journal, digest
 from securetune.base.typed import from_json, to_json
+from securetune.data.stored import store
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.benchmark import Benchmark
@@ -15,7 +19,7 @@ from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.interface import Judge, Verdict
 from securetune.evaluate.result import EvalResult, JudgedAnswer, both_judged
 from securetune.evaluate.task import is_correct
-from securetune.measures.kinds import BENIGN
+from securetune.measures.kinds import BENIGN, Kind
 from securetune.measures.statistics import (
     McNemar,
     clustered,
@@ -66,6 +70,7 @@ def judge_benchmark(
     limit: float,
     base: EvalResult | None = None,
     kept: Journal | None = None,
+    folder: Path | None = None,
 ) -> EvalResult:
     """Judge the answers to a benchmark.
 
@@ -77,6 +82,7 @@ def judge_benchmark(
         limit: the most that counts as text.
         base: that model's own result on the same prompts, to compare with.
         kept: verdicts that are there already; new ones are added as they come.
+        folder: where there is room for all answers; by default where the system keeps temporary files.
 
     Raises:
         ConfigError: `base` is of other prompts.
@@ -86,16 +92,18 @@ def judge_benchmark(
     if base is not None:
         _check_same_prompts(benchmark, answers, base)
     first = next(iter(judges))
-    judged = _judged(benchmark, answers, judges, surprises=surprises, limit=limit, kept=kept)
+    judged = store(
+        _judged(benchmark, answers, judges, surprises=surprises, limit=limit, kept=kept), folder, kind=JudgedAnswer
+    )
     names = list(judged[0].refused)
-    outcomes = {name: [answer.is_counted(name, benchmark.kind) for answer in judged] for name in names}
+    counted = _Counted.of(judged, names, benchmark.kind)
+    outcomes = counted.outcomes
     if benchmark.kind.has_right_answers:  # right is right, whoever judges the refusals
         outcomes = {benchmark.metric: outcomes[first]}
     _warn_of_silence(benchmark, outcomes, next(iter(outcomes)))
     rated = {name: values for name, values in outcomes.items() if _known(values)}
     headline = next(iter(rated.values()))
-    neither = {name: _known([answer.is_neither(name) for answer in judged]) for name in names}
-    refused = {name: [answer.refused[name] for answer in judged] for name in names}
+    neither, refused = {name: _known(values) for name, values in counted.neither.items()}, counted.refused
     return EvalResult(
         benchmark=benchmark.name,
         kind=benchmark.kind,
@@ -105,10 +113,10 @@ def judge_benchmark(
             name: _paired(base.outcomes(name if name in names else None), values) if base is not None else None
             for name, values in rated.items()
         },
-        margin=mean(margins) if (margins := [a.margin for a in judged if a.margin is not None]) else None,
-        no_answer=proportion([answer.is_cut for answer in judged]),
-        coherent=proportion([answer.coherent for answer in judged]),
-        broken=proportion([answer.is_broken for answer in judged]),
+        margin=mean(counted.margins) if counted.margins else None,
+        no_answer=proportion(counted.cut),
+        coherent=proportion(counted.coherent),
+        broken=proportion(counted.broken),
         neither={name: proportion(values) for name, values in neither.items() if values},
         no_verdict={name: values.count(None) for name, values in refused.items()},
         clustered=clustered(
@@ -118,6 +126,43 @@ def judge_benchmark(
         agreement={f"{one}|{other}": _kappa(refused[one], refused[other]) for one, other in combinations(refused, 2)},
         answers=judged,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """What is counted of the answers, without their texts: all that is held of them at once."""
+
+    outcomes: dict[str, list[bool | None]]
+    neither: dict[str, list[bool | None]]
+    refused: dict[str, list[bool | None]]
+    margins: "array[float]"
+    cut: list[bool]
+    coherent: list[bool]
+    broken: list[bool]
+
+    @classmethod
+    def of(cls, judged: Iterable[JudgedAnswer], names: Sequence[str], kind: Kind) -> "_Counted":
+        """Go through the answers once."""
+        columns = cls(
+            outcomes={name: [] for name in names},
+            neither={name: [] for name in names},
+            refused={name: [] for name in names},
+            margins=array("d"),
+            cut=[],
+            coherent=[],
+            broken=[],
+        )
+        for answer in judged:
+            for name in names:
+                columns.outcomes[name].append(answer.is_counted(name, kind))
+                columns.neither[name].append(answer.is_neither(name))
+                columns.refused[name].append(answer.refused[name])
+            if answer.margin is not None:
+                columns.margins.append(answer.margin)
+            columns.cut.append(answer.is_cut)
+            columns.coherent.append(answer.coherent)
+            columns.broken.append(answer.is_broken)
+        return columns
 
 
 def _known(values: Sequence[bool | None]) -> list[bool]:
@@ -160,7 +205,10 @@ def _warn_of_silence(benchmark: Benchmark, outcomes: Mapping[str, Sequence[bool 
 
 
 def _check_same_prompts(benchmark: Benchmark, answers: Sequence[Answer], base: EvalResult) -> None:
-    if [answer.prompt for answer in base.answers] != [answer.prompt for answer in answers]:
+    is_same = len(base.answers) == len(answers) and all(
+        before.prompt == after.prompt for before, after in zip(base.answers, answers, strict=True)
+    )
+    if not is_same:
         raise ConfigError(
             f"Expected the answers of the model before tuning to the same {len(answers)} prompts of {benchmark.name}, "
             f"found {len(base.answers)}, to others. Assess it on the same benchmark, or give this one another name."
@@ -175,12 +223,12 @@ def _judged(
     surprises: Sequence[float],
     limit: float,
     kept: Journal | None,
-) -> list[JudgedAnswer]:
+) -> Iterator[JudgedAnswer]:
     """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""
     first = next(iter(judges))
     asked = {name: judge for name, judge in judges.items() if name == first or benchmark.kind in judge.sees}
     verdicts = {name: _verdicts(judge, answers, kept if judge.is_costly else None) for name, judge in asked.items()}
-    return [
+    return (
         JudgedAnswer(
             prompt=answer.prompt,
             text=answer.text,
@@ -197,7 +245,7 @@ def _judged(
         )
         for i, answer in enumerate(answers)
         for of_answer in [{name: given[i] for name, given in verdicts.items()}]
-    ]
+    )
 
 
 def _verdicts(judge: Judge, answers: Sequence[Answer], kept: Journal | None) -> list[Verdict | None]:

@@ -1,15 +1,25 @@
-"""Result: what an evaluation found, each number with n and interval; no torch."""
+"""Result: what an evaluation found, each number with n and interval; no torch.
+
+Answers may be more than memory holds: their file is one JSON text in which each has a line of its own, so that it is
+written, and read again, one answer at a time.
+"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from securetune.base.typed import from_json
+from securetune.base.files import write_parts_atomic
+from securetune.base.typed import from_json, to_json
+from securetune.data.stored import StoredRows
 from securetune.errors import ArtifactError
 from securetune.evaluate.config import Metric
 from securetune.measures.kinds import Kind, KindField, Outcome, Response
 from securetune.measures.statistics import Estimate, McNemar
+
+_OPENING = '{"benchmarks": [\n'
+"""How a file begins in which every answer has a line of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +103,8 @@ class EvalResult:
     """Smallest rise that this many prompts show with 80 % power, see `detectable_rise`."""
     agreement: dict[str, float | None]
     """Cohen's kappa of every two judges, by their names joined with ``|``."""
-    answers: list[JudgedAnswer] = field(default_factory=list)
-    """Every answer; empty in the summary that the report's tables are made from."""
+    answers: Sequence[JudgedAnswer] = field(default_factory=list)
+    """Every answer, each read from a file when it is asked for; empty in the summary that tables are made from."""
 
     @property
     def rate(self) -> Estimate:
@@ -126,16 +136,6 @@ def both_judged(first: Sequence[bool | None], second: Sequence[bool | None]) -> 
     """Two models' outcomes on the prompts where both have a verdict."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-def stored_results(path: Path) -> list[EvalResult]:
-    """The results of every benchmark, answers and all, from the file that an evaluation leaves beside its artifact.
-
-    Raises:
-        ArtifactError: another form.
-    """
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return [from_json(EvalResult, result, path.name) for result in stored["benchmarks"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,3 +182,55 @@ class Evaluation:
     """System prompt that the model was asked under, where a defence wants one."""
     task: TaskResult | None
     """None where there was no task to look at."""
+
+
+def store_results(path: Path, evaluation: Evaluation) -> None:
+    """Write everything, answers and all, into the file that stands beside the artifact of an evaluation."""
+    write_parts_atomic(path, _parts(evaluation))
+
+
+def _parts(evaluation: Evaluation) -> Iterator[str]:
+    yield _OPENING
+    for place, result in enumerate(evaluation.benchmarks, start=1):
+        yield _text(replace(result, answers=[])).removesuffix("]}") + "\n"
+        for number, answer in enumerate(result.answers, start=1):
+            yield _text(answer) + (",\n" if number < len(result.answers) else "\n")
+        yield "]},\n" if place < len(evaluation.benchmarks) else "]}\n"
+    yield f'], "task": {_text(evaluation.task)}}}\n'
+
+
+def _text(value: object) -> str:
+    return json.dumps(to_json(value), ensure_ascii=False)
+
+
+def stored_results(path: Path) -> list[EvalResult]:
+    """The results of every benchmark from that file; their answers are read from it as they are asked for.
+
+    A file in another layout is read whole: somebody else, or an older version, has written it.
+
+    Raises:
+        ArtifactError: another form.
+    """
+    try:
+        file = path.open("rb")  # open for as long as its answers are read
+        if file.readline() != _OPENING.encode():
+            return from_json(_Whole, json.loads(path.read_text(encoding="utf-8")), str(path)).benchmarks
+        results = []
+        while (head := file.readline()).startswith(b"{"):
+            starts = array("q", [file.tell()])
+            while (line := file.readline()).startswith(b"{"):
+                starts.append(starts[-1] + len(line))
+            summary = from_json(EvalResult, json.loads(head + b"]}"), str(path))
+            results.append(replace(summary, answers=StoredRows(file, starts, JudgedAnswer)))
+        if not head.endswith(b"}\n"):
+            raise ValueError(f"no end behind {len(results)} sets")
+    except ValueError as error:
+        raise ArtifactError(f"Expected answers in {path}, found {error}. Delete the file to redo it.") from error
+    return results
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Whole:
+    """Such a file, as far as it is read."""
+
+    benchmarks: list[EvalResult]

@@ -4,7 +4,6 @@ The models with their evaluations are read at once; everything else is read when
 has not got further than its evaluations can be compared and held against a gate.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.errors import ArtifactError
 from securetune.evaluate.preflight import Preflight
-from securetune.evaluate.result import EvalResult, Evaluation
+from securetune.evaluate.result import EvalResult, Evaluation, stored_results
 from securetune.measures.kinds import HARMFUL, Kind
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import Estimate
@@ -152,21 +151,12 @@ class Model:
                 f"Expected answers in {file} as the evaluation left them (hash {self.answers_hash}), found others "
                 f"(hash {digest_path(file)}). Delete the file and run `securetune evaluate` again."
             )
-        try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ArtifactError(f"Expected answers in {file}, found {error}. Delete the file to redo it.") from error
-        return from_json(_Answers, stored, str(file)).benchmarks
+        return stored_results(file)
 
     def logged(self, name: str) -> list[tuple[float, float]]:
         """Step and value of one entry of the trainer's log, as often as it was written."""
         log = self.training.result.log if self.training else []
         return [(entry["step"], entry[name]) for entry in log if name in entry]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answers:
-    benchmarks: list[EvalResult]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,12 @@
 """Measure safety, over-refusal and the task before and after."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformers import PreTrainedModel
 
-from securetune.base.artifacts import Journal, Product, write_atomic
+from securetune.base.artifacts import Journal, Product
 from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import to_json
 from securetune.defences.base.arm import BASE
@@ -16,7 +15,7 @@ from securetune.evaluate.answers import reference
 from securetune.evaluate.assess import assess
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judging import judges_of
-from securetune.evaluate.result import Assessment, EvalResult, Evaluation, TaskResult, stored_results
+from securetune.evaluate.result import Assessment, Evaluation, store_results, stored_results
 from securetune.evaluate.task import Task, evaluate_task
 from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.analysis import analysed
@@ -56,28 +55,18 @@ def compute(work: Work) -> Product:
 
 def product(evaluation: Evaluation, companion: Path) -> Product:
     """What is stored of an evaluation; the answers go into the file `companion`."""
-    benchmarks, task = map(_split, evaluation.benchmarks), _split(evaluation.task)
-    summaries, texts = zip(*benchmarks, strict=True)
-    write_atomic(companion, f'{{"benchmarks": [{", ".join(texts)}], "task": {task.whole}}}')
-    rest = to_json(replace(evaluation, benchmarks=[]))
-    return Product(data={**rest, "benchmarks": list(summaries), "task": task.summary}, files=[companion])
+    store_results(companion, evaluation)
+    return Product(data=_summary(evaluation), files=[companion])
 
 
-class _Split(NamedTuple):
-    """A result as it goes into the artifact, and as it goes into the file with the answers."""
-
-    summary: dict[str, Any] | None
-    whole: str
-
-
-def _split(result: EvalResult | TaskResult | None) -> _Split:
-    """One result in both forms, so that a large run does not hold all answers of all sets in each of them at once."""
-    if result is None:
-        return _Split(summary=None, whole="null")
-    data = to_json(result)
-    whole = json.dumps(data, ensure_ascii=False)
-    del data["answers"]
-    return _Split(summary=data, whole=whole)
+def _summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything but the answers."""
+    bare = [replace(result, answers=[]) for result in evaluation.benchmarks]
+    task = None if evaluation.task is None else replace(evaluation.task, answers=[])
+    data: dict[str, Any] = to_json(replace(evaluation, benchmarks=bare, task=task))
+    for result in (*data["benchmarks"], data["task"] or {}):
+        result.pop("answers", None)
+    return data
 
 
 def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> Evaluation:
@@ -111,6 +100,7 @@ def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> 
         references=[reference(example) for example in examples],
         known=known,
         kept=session.kept_verdicts(),
+        folder=session.folder.path,
     )
     return Evaluation(
         benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=on_task
