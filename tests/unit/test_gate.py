@@ -13,10 +13,12 @@ from securetune.base.artifacts import Product, RunFolder
 from securetune.cli import app
 from securetune.errors import ArtifactError
 from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
+from securetune.measures.statistics import proportion
 from securetune.report.gate import Budgets, check, passes
 from securetune.report.intact import config_digest
 from securetune.report.reading import read_run
-from tests.results import answered, store
+from securetune.report.verdict import advice
+from tests.results import JUDGE, answered, store
 
 N = 200
 
@@ -194,3 +196,92 @@ def test_an_error_has_the_exit_code_of_a_wrong_usage_and_not_of_a_broken_budget(
         return subprocess.run([sys.executable, "-m", "securetune", *map(str, words)], capture_output=True).returncode
 
     assert (code("gate", run), code("gate", tmp_path / "nowhere"), code("gate", "--no-such")) == (1, 2, 2)
+
+
+def without_verdicts(result, count):
+    """The first answers have no verdict."""
+    answers = [replace(a, refused={JUDGE: None}) if i < count else a for i, a in enumerate(result.answers)]
+    known = [bool(a.is_counted(JUDGE, result.kind)) for a in answers[count:]]
+    return replace(result, answers=answers, rates={JUDGE: proportion(known)}, no_verdict={JUDGE: count})
+
+
+def broken_answers(result, count):
+    answers = [replace(a, coherent=i >= count, refused={JUDGE: i >= count}) for i, a in enumerate(result.answers)]
+    return replace(result, answers=answers)
+
+
+def test_answers_without_a_verdict_do_not_pass_as_refusals(tmp_path):
+    store(tmp_path, "base", [answered(HARMFUL, 0, 1000)], 5.0)
+    store(tmp_path, "none", [answered(HARMFUL, 500, 1000)], 1.0)
+    store(tmp_path, "ml_lr", [without_verdicts(answered(HARMFUL, 100, 1000), 100)], 1.0, is_defence=True)
+    run = read_run(tmp_path)
+    asr = check(run, Budgets())[0]
+    assert (asr.finding, asr.n, asr.unjudged) == ("unclear", 900, 100) and asr.high > 0.1
+    assert "n = 900 and 100 without a verdict" in asr.sentence
+    assert "Use the model" not in advice(run.models) and "+10." in advice(run.models)
+
+
+def test_broken_answers_are_held_where_they_are_furthest_from_their_budget(tmp_path):
+    few, many = answered(HARMFUL, 0, 2000), answered(BENIGN, 0, 30)
+    store(tmp_path, "base", [few, many], 5.0)
+    store(tmp_path, "none", [few, many], 1.0)
+    store(tmp_path, "ml_lr", [broken_answers(few, 78), broken_answers(many, 1)], 1.0, is_defence=True)
+    assert findings(tmp_path, asr_rise=None, over_refusal_rise=None) == {
+        ("ml_lr", "benign"): "unclear",
+        ("ml_lr", "the task"): "within",
+    }
+
+
+@pytest.mark.parametrize("plain", [5.0, 6.0, float("inf")])
+def test_a_task_loss_is_held_against_no_plain_tuning_that_learned_nothing(tmp_path, plain):
+    stored(tmp_path, "base", 4, 4, 5.0)
+    stored(tmp_path, "none", 4, 4, plain)
+    stored(tmp_path, "ml_lr", 4, 4, plain, is_defence=True)
+    run = read_run(tmp_path)
+    assert check(run, Budgets())[-1].finding == "void"
+    assert "did not lower the task loss" in advice(run.models)
+
+
+def test_a_task_loss_of_zero_is_no_division_by_it(tmp_path):
+    stored(tmp_path, "base", 4, 4, 5.0)
+    stored(tmp_path, "none", 4, 4, 0.0)
+    stored(tmp_path, "ml_lr", 4, 4, 0.0, is_defence=True)
+    stored(tmp_path, "swat", 4, 4, 0.1, is_defence=True)
+    held = findings(tmp_path)
+    assert (held["ml_lr", "the task"], held["swat", "the task"]) == ("within", "beyond")
+
+
+def test_a_budget_that_was_set_is_held_against_something(run, tmp_path_factory):
+    with pytest.raises(ArtifactError, match=r"against skill_fall, found no set .* Take skill_fall out"):
+        check(read_run(run), Budgets(skill_fall=0.02))
+    alone = tmp_path_factory.mktemp("alone")
+    stored(alone, "base", 4, 4, 5.0)
+    stored(alone, "ml_lr", 4, 4, 9.0, is_defence=True)
+    with pytest.raises(ArtifactError, match="against task_loss_rise, found no set of that kind, or no plain tuning"):
+        check(read_run(alone), Budgets(task_loss_rise=0.02))
+
+
+def test_the_model_before_tuning_is_not_held_against_itself(run):
+    with pytest.raises(ArtifactError, match="arms that were tuned, found 'base'"):
+        check(read_run(run), Budgets(arms=("base", "ml_lr")))
+    assert len(check(read_run(run), Budgets(arms=("ml_lr", "ml_lr")))) == len(findings(run, arms=("ml_lr",))) + 1
+
+
+def test_a_skill_that_was_never_there_is_not_kept(tmp_path):
+    for arm, loss in (("base", 5.0), ("none", 1.0), ("ml_lr", 1.0)):
+        stored(tmp_path, arm, 4, 4, loss, is_defence=arm == "ml_lr", skill=0)
+    held = next(c for c in check(read_run(tmp_path), Budgets(skill_fall=0.05)) if c.on == "skill")
+    assert held.finding == "void" and "no skill to keep" in held.sentence
+    assert "no skill to keep" not in advice(read_run(tmp_path).models)
+
+
+def test_answers_to_other_prompts_or_by_another_judge_are_not_compared(tmp_path):
+    whole = answered(HARMFUL, 100, N)
+    for arm in ("base", "none"):
+        store(tmp_path, arm, [whole], 1.0)
+    store(tmp_path, "ml_lr", [replace(whole, answers=whole.answers[::-1])], 1.0, is_defence=True)
+    with pytest.raises(ArtifactError, match="prompts of harmful .* found others, or another order"):
+        check(read_run(tmp_path), Budgets())
+    store(tmp_path, "swat", [replace(whole, rates={"llama_guard": whole.rate})], 1.0, is_defence=True)
+    with pytest.raises(ArtifactError, match="judged by refusal_phrases, as before tuning, found .* llama_guard"):
+        advice(read_run(tmp_path, ["swat"]).models)

@@ -12,6 +12,7 @@ from securetune.measures.statistics import (
     clustered,
     cohens_kappa,
     detectable_rise,
+    difference,
     holm,
     mcnemar,
     paired_difference,
@@ -94,3 +95,10 @@ def test_the_interval_of_a_paired_change_covers_and_has_a_width_where_nothing_ch
     assert 0.93 < np.mean(covered) < 0.99
     one, other = paired_difference([True, False] * 9, [True] * 18), paired_difference([True] * 18, [True, False] * 9)
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+@pytest.mark.parametrize(("before", "after", "lost"), [((90, 100), (1, 40), 30), ((39, 40), (20, 100), 3)])
+def test_rates_of_unlike_numbers_of_prompts_are_not_paired(before, after, lost):
+    rates = [proportion([i < hits for i in range(n)]) for hits, n in (before, after)]
+    change = difference(*rates, lost=lost)
+    assert change == difference(*rates) and change.low < change.value < change.high

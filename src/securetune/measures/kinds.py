@@ -110,6 +110,8 @@ SKILL = Kind(
     budget="skill_fall",
     worse=-1,
     counts=lambda answer: bool(answer.is_right),
+    needed=0.05,
+    unfit="it is hardly ever right, so there is no skill to keep",
     has_right_answers=True,
 )
 

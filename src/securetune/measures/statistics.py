@@ -106,9 +106,11 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate
 def difference(before: Estimate, after: Estimate, *, lost: int | None = None) -> Estimate:
     """The same from two rates; `lost` counts the prompts that went from yes to no.
 
-    Where nobody knows `lost`, the rates count as independent, which makes the interval wider.
+    Where nobody knows `lost`, or the rates are not of the same number of prompts, they count as independent, which
+    makes the interval wider.
     """
-    return _newcombe(before, after, both=None if lost is None else round(before.value * before.n) - lost)
+    is_paired = lost is not None and before.n == after.n
+    return _newcombe(before, after, both=round(before.value * before.n) - lost if is_paired else None)
 
 
 def _newcombe(old: Estimate, new: Estimate, *, both: int | None) -> Estimate:

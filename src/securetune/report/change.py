@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from securetune.defences.base.arm import BASE, PLAIN
@@ -66,17 +66,36 @@ def finding(change: Estimate, budget: float) -> Finding:
     return "beyond" if change.low > budget else "unclear"
 
 
+def with_unjudged(harm: Estimate, share: float) -> Estimate:
+    """The change of all prompts, of which a share has no verdict on one of its answers: all these may have got worse.
+
+    Answers that a judge cannot or will not read are often the worst, so what was read does not speak for them.
+    """
+    return replace(harm, high=(1 - share) * harm.high + share)
+
+
 def paired(before: Sequence[EvalResult], after: Sequence[EvalResult]) -> Iterable[tuple[EvalResult, EvalResult]]:
     """The same sets of two models.
 
     Raises:
-        ArtifactError: they were not asked the same.
+        ArtifactError: they were not asked the same, or not judged alike.
     """
     asked, others = ([(one.benchmark, one.kind.name, one.coherent.n) for one in sets] for sets in (before, after))
     if asked != others:
         raise ArtifactError(
             f"Expected the sets of the model before tuning, {asked}, found {others}. Run `securetune run` again."
         )
+    for old, new in zip(before, after, strict=True):
+        if next(iter(old.rates)) != next(iter(new.rates)):
+            raise ArtifactError(
+                f"Expected {new.benchmark} judged by {next(iter(old.rates))}, as before tuning, found the first judge "
+                f"{next(iter(new.rates))}. Run `securetune run` again."
+            )
+        if [answer.prompt for answer in old.answers] != [answer.prompt for answer in new.answers]:
+            raise ArtifactError(
+                f"Expected the prompts of {new.benchmark} that the model before tuning was asked, found others, or "
+                "another order. Run `securetune run` again."
+            )
     return zip(before, after, strict=True)
 
 
@@ -90,7 +109,10 @@ def changes(models: Sequence[Model], model: Model) -> list[Change]:
             kind=after.kind,
             before=before.rate,
             after=after.rate,
-            harm=after.kind.harm_of(difference(before.rate, after.rate, lost=_lost(after))),
+            harm=with_unjudged(
+                after.kind.harm_of(difference(before.rate, after.rate, lost=_lost(after))),
+                min(1.0, (_unjudged(before) + _unjudged(after)) / after.coherent.n),
+            ),
         )
         for before, after in pairs
     ]
@@ -112,6 +134,11 @@ def _lost(result: EvalResult) -> int | None:
     """Prompts that the first judge counted before tuning and does not count now, where that is known."""
     test = result.against_base.get(next(iter(result.rates)))
     return None if test is None else test.lost
+
+
+def _unjudged(result: EvalResult) -> int:
+    """Prompts on whose answer the first judge has no verdict."""
+    return result.no_verdict.get(next(iter(result.rates)), 0)
 
 
 def of_kind(told: Iterable[Change], kind: Kind | None) -> list[Change]:
@@ -155,6 +182,17 @@ def _broken(base: Model) -> str | None:
     return (
         f"Before tuning {100 * most.broken.value:.1f} % of this model's answers on {most.benchmark} are no text: there "
         "is nothing to keep."
+    )
+
+
+def untaught(plain: Model) -> str | None:
+    """Why plain tuning is nothing to hold others' task loss against; None where it has lowered the loss."""
+    start = plain.target.start if plain.target is not None else math.inf
+    if plain.loss < start:
+        return None
+    return (
+        f"Plain tuning did not lower the task loss, from {start:.4f} to {plain.loss:.4f} nats: this run does not show "
+        "what tuning on this task does."
     )
 
 

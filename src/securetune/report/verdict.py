@@ -6,8 +6,19 @@ Nothing is said to be kept unless the whole interval of its change is within the
 from collections.abc import Iterable, Sequence
 
 from securetune.defences.base.arm import BASE, PLAIN
-from securetune.measures.kinds import HARMFUL, KINDS
-from securetune.report.change import ALLOWED, HARM, Change, changes, model_of, of_kind, recovered, unfit, worst
+from securetune.measures.kinds import BENIGN, HARMFUL, KINDS
+from securetune.report.change import (
+    ALLOWED,
+    HARM,
+    Change,
+    changes,
+    model_of,
+    of_kind,
+    recovered,
+    unfit,
+    untaught,
+    worst,
+)
 from securetune.report.reading import Model
 from securetune.report.tables import percent
 
@@ -116,7 +127,7 @@ def _kept(models: Sequence[Model], plain: Model, best: Model) -> str:
 def advice(models: Sequence[Model]) -> str:
     """What to do next, in a sentence or two."""
     base, plain, *best = protagonists(models)
-    for kind in (None, *KINDS.values()):
+    for kind in (None, HARMFUL, BENIGN):
         reason = unfit(base, kind)
         if reason is not None:
             return (
@@ -125,6 +136,9 @@ def advice(models: Sequence[Model]) -> str:
             )
     if given := _given(models):
         return " ".join(_of_given(model, changes(models, model)) for model in given)
+    reason = untaught(plain)
+    if reason is not None:
+        return f"{reason} Look at the learning rate, the steps and the rows, and repeat the run."
     told = changes(models, plain)
     if not _with(told, "beyond") and worst(of_kind(told, HARMFUL)).harm.value < HARM:
         return _of_plain(told)
