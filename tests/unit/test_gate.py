@@ -257,7 +257,7 @@ def test_a_budget_that_was_set_is_held_against_something(run, tmp_path_factory):
     alone = tmp_path_factory.mktemp("alone")
     stored(alone, "base", 4, 4, 5.0)
     stored(alone, "ml_lr", 4, 4, 9.0, is_defence=True)
-    with pytest.raises(ArtifactError, match="against task_loss_rise, found no set of that kind, or no plain tuning"):
+    with pytest.raises(ArtifactError, match="against task_loss_rise, found no set of that kind, no task"):
         check(read_run(alone), Budgets(task_loss_rise=0.02))
 
 
