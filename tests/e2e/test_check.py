@@ -73,6 +73,7 @@ def test_the_report_opens_without_plan_scan_or_training_and_says_nothing_of_them
     for word in ("Plain tuning", "plain tuning", "plainly", "IFT", "defence", "robust set", "Sensitivity"):
         assert word not in page, word
     assert "Tuning (mine) moved the attack success rate" in checked.verdict and checked.verdict.split(".")[0] in page
+    assert "in the order in which they were given" not in page, "one model has no course"
     assert not list(checked.folder.glob("0[0134567]-*"))
 
 
@@ -145,6 +146,8 @@ def test_several_tuned_models_stand_side_by_side_a_whole_one_too(model_folder, a
     assert [model.title for model in checked.run.models] == ["before tuning", "07-train-none", "whole"]
     assert {held.arm for held in checked.checks} == {"07-train-none", "whole"}
     assert "Tuning (whole) moved" in checked.verdict
+    assert "in the order in which they were given" in checked.report().read_text(encoding="utf-8")
+    assert (checked.folder / "09-report-figures/course.svg").is_file()
 
 
 def test_an_adapter_of_a_model_of_another_shape_is_refused_before_a_model_is_loaded(

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from securetune.measures.kinds import HARMFUL
+from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.pareto import Tradeoff
 from securetune.report.figures import heatmap, pareto, series
 from securetune.report.reading import Model, Run
@@ -83,6 +83,13 @@ def _of_models(run: Run) -> Iterator[Picture]:
             caption=f"Joint drop of the sets the search measured, {len(run.search.evaluated)} in all; the robust set "
             f"drops {run.search.drop:.3f}.",
             draw=lambda: joint_drop(run),
+        )
+    if sum(model.is_given for model in models) > 1:
+        yield Picture(
+            name="course",
+            caption="The models in the order in which they were given, each on its worst set, with 95 % intervals: of "
+            "checkpoints of one training its course.",
+            draw=lambda: course(models),
         )
     if models[0].has_task:
         yield Picture(
@@ -170,6 +177,22 @@ def by_step(models: Sequence[Model], entry: str, label: str, limit: float | None
     if limit is not None:
         axes.axhline(limit, color="black", linewidth=0.8, linestyle="--")
     axes.set(xlabel="step", ylabel=label)
+    axes.legend(frameon=False)
+    return figure
+
+
+def course(models: Sequence[Model]) -> Figure:
+    """Worst rates of every kind in the order of the models."""
+    figure, axes = _wide()
+    places = range(len(models))
+    lines = {kind.column: [model.worst_rate(kind) for model in models] for kind in (HARMFUL, BENIGN)}
+    lines["broken answers"] = [model.worst_broken for model in models]
+    for label, rates in lines.items():
+        (line,) = axes.plot(places, [100 * rate.value for rate in rates], label=label, marker="o", linewidth=1.4)
+        low, high = ([100 * end for end in ends] for ends in zip(*((r.low, r.high) for r in rates), strict=True))
+        axes.fill_between(places, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+    axes.set_xticks(places, [model.title for model in models])
+    axes.set(ylabel="%", ylim=(-2, 102))
     axes.legend(frameon=False)
     return figure
 
