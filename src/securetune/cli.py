@@ -247,15 +247,16 @@ def show_config(config: ConfigPath, overrides: Override = None) -> None:
 
 
 @app.command("list")
-def list_plugins(kind: Annotated[str, typer.Argument(help="What to list: judges.")] = "judges") -> None:
-    """List the judges, each with how right it was on labelled answers."""
-    from securetune.evaluate.judges import JUDGES
-    from securetune.evaluate.judges.base.labelled import in_words
+def list_plugins(
+    kind: Annotated[
+        str, typer.Argument(help="attacks, benchmarks, defences, judges, perturbations, searches or signals.")
+    ] = "judges",
+) -> None:
+    """List what there is to choose from, with what each needs, costs and leaves to be set."""
+    from securetune.doors.catalogue import listed
 
-    if kind != "judges":
-        raise ConfigError(f"Expected `judges` to list, found {kind!r}. Write `securetune list judges`.")
-    for name in JUDGES.names():
-        _say(f"{name}\n    {JUDGES.summary(name)}\n    {in_words(name)}")
+    for plugin in listed(kind):
+        _say("\n    ".join((plugin.name, plugin.summary, *plugin.facts)))
 
 
 def _stage_command(stage: str) -> None:

@@ -33,8 +33,8 @@ def looks_local(name: str) -> bool:
 
 def expanded(name: str | Path) -> Path:
     """The path that a name means, ``~`` filled in; it stays where there is no such user, for which `Path` raises."""
-    _, shipped, part = str(name).partition(SHIPPED)
-    if shipped and part in PACK:
+    part = str(name).removeprefix(SHIPPED)
+    if part != str(name) and part in PACK:
         return Path(str(resources.files("securetune"))) / "data" / "pack" / f"{part}.jsonl"
     return Path(os.path.expanduser(name))
 
