@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM
 
 import securetune
 from securetune.base.artifacts import RunFolder
-from securetune.base.fingerprint import fingerprint
 from securetune.config import parse_config
 from securetune.doors.check import check_settings
 from securetune.errors import ArtifactError, ConfigError, ModelError
@@ -126,15 +125,22 @@ def test_a_killed_check_goes_on_where_it_was(model_folder, adapter, small, tmp_p
     assert base.stat().st_mtime_ns == stamp and checked.run.find("07-train-none") is not None
 
 
-def test_another_adapter_of_the_same_name_is_measured_again(model_folder, adapter, small, tmp_path):
+def test_another_adapter_of_the_same_name_is_measured_again_and_the_model_before_it_is_not(
+    model_folder, adapter, small, tmp_path
+):
+    def stamps():
+        copied = {"mine": tmp_path / "adapter"}
+        folder = securetune.check(model_folder, copied, output=tmp_path / "out", settings=small).folder
+        return {name: (folder / f"08-evaluate-{name}.json").stat().st_mtime_ns for name in ("base", "mine")}
+
     copy = shutil.copytree(adapter, tmp_path / "adapter")
-    first = check_settings(model_folder, copy, settings=small).tuned["adapter"]
-    before = fingerprint(first)
+    first = stamps()
     (copy / "README.md").write_text("Another card changes no answer.")
-    assert fingerprint(first) == before
+    assert stamps() == first
     weights = load_file(copy / "adapter_model.safetensors")
     save_file({name: 2 * weight for name, weight in weights.items()}, copy / "adapter_model.safetensors")
-    assert fingerprint(first) != before
+    again = stamps()
+    assert again["mine"] != first["mine"] and again["base"] == first["base"]
 
 
 def test_several_tuned_models_stand_side_by_side_a_whole_one_too(model_folder, adapter, small, tmp_path):
