@@ -109,8 +109,10 @@ def difference(before: Estimate, after: Estimate, *, lost: int | None = None) ->
     Where nobody knows `lost`, or the rates are not of the same number of prompts, they count as independent, which
     makes the interval wider.
     """
-    is_paired = lost is not None and before.n == after.n
-    return _newcombe(before, after, both=round(before.value * before.n) - lost if is_paired else None)
+    both = None
+    if lost is not None and before.n == after.n:
+        both = round(before.value * before.n) - lost
+    return _newcombe(before, after, both=both)
 
 
 def _newcombe(old: Estimate, new: Estimate, *, both: int | None) -> Estimate:
