@@ -10,7 +10,7 @@ from trl import SFTConfig, SFTTrainer
 from securetune.defences.base.interface import Defence
 from securetune.defences.base.needs import REFERENCE
 from securetune.defences.none import NoDefence
-from securetune.errors import ConfigError, PlanError, RegistryError
+from securetune.errors import ConfigError, PlanError, RegistryError, TrainingError
 from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleSet
 from securetune.plans.plan import Entry, Phase, Plan, PlanModel, plan_of
@@ -380,3 +380,41 @@ def test_defences_act_on_the_model_that_the_trainer_has_made_anew(tmp_path, toke
     assert seen == [(True, True)] * STEPS
     start = tiny_llama(len(tokenizer)).state_dict()
     assert any(not torch.equal(start[name], value) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        (("ema", {}), ("ema", {"ema": {"decay": 0.5}}), r"of EMA \(.*0\.5\)+ in .*, found that of EMA \(.*0\.98"),
+        (("ema", {}), ("kl_anchor", {}), "found that of EMA"),
+        (("ema", {}), ("ema+kl_anchor", {}), "found that of EMA"),
+        (("ema+kl_anchor", {}), ("kl_anchor+ema", {}), "Resume with the defences and the settings"),
+    ],
+    ids=["other settings", "another", "one more", "another order"],
+)
+def test_a_checkpoint_of_other_defences_is_refused(before, after, match, tmp_path, tokenizer):
+    first = plain_trainer(tmp_path, tokenizer, max_steps=2, save_strategy="steps", save_steps=1)
+    attach(first, defences=before[0], settings=before[1])
+    first.train()
+    resumed = plain_trainer(tmp_path, tokenizer)
+    attach(resumed, defences=after[0], settings=after[1])
+    with pytest.raises(TrainingError, match=match):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+@pytest.mark.parametrize("second", ["ema", "kl_anchor"])
+def test_defences_are_attached_once(second, tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    attach(trainer, defences="kl_anchor")
+    callbacks = list(trainer.callback_handler.callbacks)
+    with pytest.raises(ConfigError, match="without defences, found some attached already"):
+        attach(trainer, ONE, defences=second)
+    assert trainer.callback_handler.callbacks == callbacks
+
+
+def test_the_best_checkpoint_is_not_asked_for_where_the_last_weights_are_made_of_all_steps(tmp_path, tokenizer):
+    trainer = plain_trainer(tmp_path, tokenizer)
+    trainer.args.load_best_model_at_end = True
+    with pytest.raises(ConfigError, match="last weights for EMA, found load_best_model_at_end"):
+        attach(trainer, defences="ema")
+    attach(trainer, defences="kl_anchor")

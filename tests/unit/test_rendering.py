@@ -10,6 +10,7 @@ from securetune.data.config import DataConfig
 from securetune.data.examples import load_source
 from securetune.data.rendering import check_prompts, check_rows, check_template
 from securetune.errors import DataError, ModelError
+from securetune.evaluate.preflight import row_notes
 from securetune.measures.language import UNKNOWN, language
 from tests.conftest import write_jsonl
 
@@ -184,3 +185,51 @@ def test_rows_are_counted_as_they_are_read_skipped_and_repeated(tokenizer, tmp_p
 )
 def test_the_language_is_told_by_script_and_small_words(text, expected):
     assert language([text]) == expected
+
+
+ONLY_ANSWER = "{% for m in messages %}" + TURN + "{% endfor %}"
+IN_ANSWERS = PLAIN.replace("{{ m['content'] }}", "{{ CHANGED if m['role'] == 'assistant' else m['content'] }}")
+
+
+@pytest.mark.parametrize(
+    ("change", "answer", "lost"),
+    [
+        ("m['content'][:12]", "Dear Anna, how are you", "Dear Anna, how are you"),
+        ("m['content'] | lower", "Dear Anna", "Dear Anna"),
+        ("m['content'] | e", "1 < 2 & 3", "1 < 2 & 3"),
+        ("m['content'].split('</think>')[-1]", "<think>Be kind</think>Dear Anna", "Be kind"),
+    ],
+)
+def test_an_answer_that_the_template_changes_is_an_error(change, answer, lost, with_template):
+    tokenizer = with_template(IN_ANSWERS.replace("CHANGED", change))
+    rows = [row(("user", "Write a letter"), answer=answer)]
+    with pytest.raises(DataError, match=f"answers of letters as they are, found .* changes '{lost}'"):
+        check_rows(tokenizer, "letters", rows, max_length=512)
+
+
+def test_reasoning_whose_marks_the_template_writes_in_its_own_way_is_shown(with_template):
+    own = "'<think>\n' + m['content'].split('<think>')[-1].split('</think>')[0].strip() + '\n</think>\n\n'"
+    tokenizer = with_template(IN_ANSWERS.replace("CHANGED", f"{own} + m['content'].split('</think>')[-1].strip()"))
+    rows = [row(("user", "Write a letter"), answer="<think>Be kind</think>Dear Anna")]
+    assert check_rows(tokenizer, "letters", rows, max_length=512).used == 1
+
+
+def test_a_turn_said_twice_and_shown_once_is_left_out(with_template):
+    only_first = "{% set m = messages[0] %}" + TURN + ANSWER + (
+        "{% if messages[-1]['role'] == 'assistant' %}<|assistant|>{{ messages[-1]['content'] }}<|end|>{% endif %}"
+    )  # fmt: skip
+    rows = [row(("user", "Write a letter"), ("assistant", "No"), ("user", "Write a letter"))]
+    with pytest.raises(DataError, match="leaves out 'Write a letter'"):
+        check_rows(with_template(only_first), "letters", rows, max_length=512)
+
+
+def test_a_template_that_leaves_the_model_to_open_its_own_turn_is_an_error(with_template):
+    with pytest.raises(DataError, match=r"opens the assistant's turn .* '<\|assistant\|>' with the answer alone"):
+        check_template(with_template(ONLY_ANSWER))
+
+
+def test_rows_whose_text_holds_a_special_token_are_counted_and_told_of(tokenizer):
+    rows = [SIMPLE, row(("user", "What is <|end|>?")), row(("user", "Write"), answer="Dear <|end|> Anna")]
+    found = check_rows(tokenizer, "letters", rows, max_length=512)
+    assert found.marked == 2
+    assert any("2 of 3 rows of letters hold a special token" in note for note in row_notes(found, 512))

@@ -113,6 +113,11 @@ def has_marks(text: str) -> bool:
     return any(mark in text for pair in MARKS for mark in pair)
 
 
+def without_marks(text: str) -> str:
+    """A text without the marks of reasoning."""
+    return _CLOSING.sub("", _OPENING.sub("", text)).strip()
+
+
 def may_become_reasoning(text: str) -> bool:
     """Whether the start of what a model says may still turn out to be a mark that opens reasoning."""
     return any(opening.startswith(text.strip()) for opening, _ in MARKS)

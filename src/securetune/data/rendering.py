@@ -6,6 +6,7 @@ answer is left. No model is needed, and no torch.
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from securetune.data.examples import SourceRows
 from securetune.data.prompts import Example, Message, render, tokenize_example
-from securetune.data.reasoning import opens_reasoning
+from securetune.data.reasoning import has_marks, opens_reasoning, split_reasoning, without_marks
 from securetune.errors import DataError, ModelError
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ class RowsFound:
     """Used rows that lose the end of their answer, and with it the token that ends it."""
     longest: int
     """Tokens of the longest used row."""
+    marked: int = 0
+    """Used rows whose own text holds a special token, which the model reads as one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ def check_template(tokenizer: Any) -> Template:
     whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
     if isinstance(whole, Exception) or _ANSWER not in whole:
         raise DataError(f"Expected a chat template that shows an answer, found {_seen(whole)}. Correct it.")
+    _check_opened(tokenizer, prompt, whole)
     end = end_mark(tokenizer, whole.rpartition(_ANSWER)[2])
     return Template(
         system=_system_turn(tokenizer, prompt),
@@ -134,11 +138,13 @@ def check_rows(
         DataError: the template refuses a row or leaves out what a row says, its prompt is not how the whole begins, or
             no row has any of its answer within `max_length`.
     """
-    dropped = cut = longest = 0
+    dropped = cut = longest = marked = 0
+    special = _special_tokens(tokenizer)
     shortest_prompt, digests = math.inf, bytearray()
     for part in _parts(rows):
         for row in part:
             digests += hashlib.blake2b(repr(row).encode(), digest_size=_DIGEST).digest()
+            marked += any(special.search(message["content"]) for message in (*row["prompt"], *row["completion"]))
         for length in _lengths(tokenizer, source, part):
             dropped += length.is_dropped(max_length)
             cut += length.whole > max_length
@@ -158,6 +164,7 @@ def check_rows(
         dropped=dropped,
         cut=cut - dropped,
         longest=longest,
+        marked=marked,
     )
 
 
@@ -229,13 +236,27 @@ def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
         )
     said = [message["content"] for message in row["prompt"] if message["role"] in _SHOWN_WORD_FOR_WORD]
     _check_shown(f"the rows of {source}", said, prompt)
+    _check_answer_shown(source, row["completion"][-1]["content"], whole.removeprefix(prompt))
     return prompt, whole
+
+
+def _check_answer_shown(source: str, answer: str, rendered: str) -> None:
+    """Make sure that the answer that is trained is the row's, its reasoning included."""
+    spoken = split_reasoning(answer)
+    thoughts = without_marks(spoken.reasoning)
+    for part in (thoughts, spoken.answer):
+        if part.strip() not in rendered:
+            raise DataError(
+                f"Expected a chat template that shows the answers of {source} as they are, found that it leaves out or "
+                f"changes {_shown(part)}. Take out of the answers what it does not show, or give the tokenizer another "
+                "template."
+            )
 
 
 def _check_shown(where: str, said: Sequence[str], text: str) -> None:
     """Make sure that all that was said is in the rendered text."""
-    for part in said:
-        if part.strip() not in text:
+    for part, times in Counter(part.strip() for part in said).items():
+        if text.count(part) < times:
             raise DataError(
                 f"Expected a chat template that shows all that is said in {where}, found that it leaves out "
                 f"{_shown(part)}. Put it into the user's turn, or give the tokenizer another template."
@@ -255,6 +276,23 @@ def _rendered_user(tokenizer: Any) -> str:
             "its template take `message['content']` where that is a string."
         )
     raise DataError(f"Expected a chat template that shows a user's message, found {_seen(text)}. Correct it.")
+
+
+def _check_opened(tokenizer: Any, prompt: str, whole: str) -> None:
+    """Make sure that a prompt opens the turn of the assistant, which the model would have to open itself else."""
+    header = whole.removeprefix(prompt).partition(_ANSWER)[0]
+    is_left_out = prompt == _attempt(tokenizer, [_user(_USER)]) and whole.startswith(prompt)
+    if is_left_out and not has_marks(header) and end_mark(tokenizer, header) is not None:
+        raise DataError(
+            f"Expected a chat template that opens the assistant's turn where an answer follows, found that it writes "
+            f"{header!r} with the answer alone. Let it write that where `add_generation_prompt` is true."
+        )
+
+
+def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """Finds them in a text; of the tokens that are added, those that only look like words are no such."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return re.compile("|".join(map(re.escape, sorted(special))) or r"(?!)")
 
 
 def _system_turn(tokenizer: Any, prompt: str) -> SystemTurn:

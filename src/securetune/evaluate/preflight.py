@@ -115,6 +115,11 @@ def row_notes(found: RowsFound, max_length: int) -> list[str]:
             f"{found.cut:,} of {found.used:,} rows of {found.source} are cut at {max_length} tokens, and train on an "
             f"answer without its end; the longest has {found.longest:,} tokens."
         )
+    if found.marked:
+        notes.append(
+            f"{found.marked:,} of {found.used:,} rows of {found.source} hold a special token of the tokenizer in their "
+            "own text: the model reads it as such, for example as an end."
+        )
     return notes
 
 

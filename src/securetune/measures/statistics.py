@@ -109,7 +109,9 @@ def difference(before: Estimate, after: Estimate, *, lost: int | None = None) ->
     Where nobody knows `lost`, or the rates are not of the same number of prompts, they count as independent, which
     makes the interval wider.
     """
-    both = None if lost is None or before.n != after.n else round(before.value * before.n) - lost
+    both = None
+    if lost is not None and before.n == after.n:
+        both = round(before.value * before.n) - lost
     return _newcombe(before, after, both=both)
 
 

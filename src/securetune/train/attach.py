@@ -25,7 +25,7 @@ from securetune.models.tensors import is_sharded, plain
 from securetune.models.topology import Topology
 from securetune.plans.plan import Plan
 from securetune.train.coverage import Coverage, check_coverage, in_force, parameters_in_force, warn_of_rounding
-from securetune.train.hooks import connect
+from securetune.train.hooks import check_free, connect
 from securetune.train.monitor import openings_of
 from securetune.train.param_groups import Treatment, check_groups, freeze, scale_rates, treatments
 from securetune.train.support import Setup, check
@@ -70,6 +70,7 @@ def attach(
     topology = _checked(trainer, plan) if plan is not None else None
     if defences:
         combination = Combination.of(defences, settings or {})
+        check_free(trainer)
         _check_hooks(combination)
         connect(trainer, combination, _ready(trainer, combination, resources), plan=plan, total_steps=total_steps)
     if plan is not None:

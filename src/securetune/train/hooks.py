@@ -46,8 +46,10 @@ def connect(
         total_steps: steps that shares of the run refer to; by default the trainer's own total.
 
     Raises:
-        ConfigError: a defence that the set-up cannot keep in force, see `securetune.train.support`.
+        ConfigError: a defence that the set-up cannot keep in force, see `securetune.train.support`; or the trainer has
+            defences already.
     """
+    check_free(trainer)
     setup = Setup.of(trainer)
     check(setup, combination)
     ranks = int(trainer.accelerator.num_processes // trainer.get_tp_size())
@@ -74,6 +76,19 @@ def connect(
         trainer.compute_loss = _Loss(combination, run, trainer.compute_loss, times)  # type: ignore[method-assign]
 
 
+def check_free(trainer: Trainer) -> None:
+    """Make sure that a trainer has no defences yet: others beside them would act twice, and share one state.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if any(isinstance(callback, DefenceCallback) for callback in trainer.callback_handler.callbacks):
+        raise ConfigError(
+            "Expected a trainer without defences, found some attached already. Name all of them in one call, or build "
+            "a new trainer."
+        )
+
+
 class DefenceCallback(TrainerCallback):
     """Calls the hooks at their moments and keeps the defences' state beside every checkpoint."""
 
@@ -91,15 +106,28 @@ class DefenceCallback(TrainerCallback):
         self._run.step = state.global_step
         self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
         self._combination.begin(self._run)
-        if state.global_step and self._combination.with_hook("state"):
-            path = _checkpoint(args, state) / STATE_FILE
-            if not path.exists():
+        if state.global_step:
+            self._resume(_checkpoint(args, state) / STATE_FILE)
+
+    def _resume(self, path: Path) -> None:
+        """Go on with the state of a checkpoint, where it is of the same defences."""
+        if not path.exists():
+            if self._combination.with_hook("state"):
                 raise TrainingError(
                     f"Expected the defences' state in {path}, found none. Resume from a checkpoint that was written "
                     "with the same defences, or start anew."
                 )
-            stored = torch.load(path, weights_only=True)
+            return
+        stored = torch.load(path, weights_only=True)
+        if isinstance(stored, dict):  # a list names no defences
+            _check_same(path, before=stored["defences"], now=self._named())
+            stored = stored["state"]
+        if self._combination.with_hook("state"):
             self._combination.load_state([_sharded(entry, self._run.trainable()) for entry in stored])
+
+    def _named(self) -> list[str]:
+        """The defences with their settings."""
+        return [f"{defence.title} ({defence.settings!r})" for defence in self._combination.defences]
 
     def _follow_new_model(self, *, is_fresh: bool) -> None:
         """Go on with the model that the trainer has made anew; a resumed one is no longer what it was before tuning."""
@@ -121,18 +149,24 @@ class DefenceCallback(TrainerCallback):
         control.should_training_stop = control.should_training_stop or self._run.is_over
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Keep the defences' state with the checkpoint."""
-        if not self._combination.with_hook("state"):
-            return
+        """Keep the defences' names and state with the checkpoint."""
         defences = _whole(self._combination.state())  # every process takes part
         if state.is_world_process_zero:
-            torch.save(defences, _checkpoint(args, state) / STATE_FILE)
+            torch.save({"defences": self._named(), "state": defences}, _checkpoint(args, state) / STATE_FILE)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Let the defences change the final weights; the trainer goes on with the model they leave."""
         self._combination.finalize(self._run)
         if self._run.model is not self._trainer.model:
             self._trainer.model = self._trainer.model_wrapped = self._run.model
+
+
+def _check_same(path: Path, *, before: Sequence[str], now: Sequence[str]) -> None:
+    if list(before) != list(now):
+        raise TrainingError(
+            f"Expected the state of {', '.join(now)} in {path}, found that of {', '.join(before)}. Resume with the "
+            "defences and the settings that it was written with, or start anew from its weights."
+        )
 
 
 def _whole(state: Any) -> Any:

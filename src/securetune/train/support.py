@@ -14,7 +14,13 @@ from transformers import Trainer
 
 from securetune.defences import DEFENCES
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.interface import Defence, acts_in_training, changes_gradients, weights_between_steps
+from securetune.defences.base.interface import (
+    Defence,
+    acts_in_training,
+    changes_gradients,
+    overrides,
+    weights_between_steps,
+)
 from securetune.defences.base.needs import REFERENCE
 from securetune.errors import ConfigError, PlanError
 from securetune.models.tensors import is_sharded
@@ -44,6 +50,8 @@ class Setup:
     """Whether the optimizer makes groups of its own (GaLore, APOLLO, LOMO, and factories such as Muon's)."""
     steps_in_backward: bool = False
     """Whether it steps before the backward pass is over (LOMO, layerwise optimizers)."""
+    loads_best: bool = False
+    """Whether the best checkpoint takes the place of the last weights."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Setup":
@@ -66,6 +74,7 @@ class Setup:
             optimizer=optimizer,
             groups_by_itself=bool(_OWN_GROUPS & options),
             steps_in_backward=bool(_IN_BACKWARD & options),
+            loads_best=bool(trainer.args.load_best_model_at_end),
         )
 
 
@@ -164,6 +173,14 @@ REFUSALS = (
         error="Expected an optimizer that lets {title} change every step's gradients, found {optimizer}, which steps "
         "in the backward pass. Choose another, such as adamw_torch, or leave {title} out.",
     ),
+    Refusal(
+        setup=lambda setup: setup.loads_best,
+        defence=lambda defence: overrides(defence, "evaluated"),
+        reason="its last weights come from the whole run and would take the place of the best checkpoint, which holds "
+        "other weights than those that were measured",
+        error="Expected a trainer that leaves the last weights for {title}, found load_best_model_at_end: the best "
+        "checkpoint holds other weights than those that were measured. Set it to false, or leave {title} out.",
+    ),
 )
 
 
@@ -199,6 +216,7 @@ SETUPS = {
     "fp16 without clipping": Setup(scales_gradients=True),
     "GaLore, APOLLO": Setup(groups_by_itself=True),
     "LOMO, layerwise optimizers": Setup(groups_by_itself=True, steps_in_backward=True),
+    "`load_best_model_at_end`": Setup(loads_best=True),
 }
 """The columns of `table`."""
 
