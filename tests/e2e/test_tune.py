@@ -7,9 +7,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import securetune
+from securetune.doors.timing import Pace
 from securetune.errors import ConfigError
+from tests.conftest import settings
+from tests.e2e.test_faults import struck_in_turn
+from tests.faults import Killed, draw_nothing, results, watch_native_writers
 
-from ..conftest import settings
+PACE = Pace(batch_size=8, gradient_accumulation=1, bf16=False, step_seconds=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +22,11 @@ def own(model_folder, data_folder, tmp_path_factory):
     whole = settings(model_folder, data_folder, tmp_path_factory.mktemp("unused"))
     parts = {name: whole[name] for name in ("analysis", "benchmarks", "evaluate")}
     return parts | {"task": {"metric": "exact_match"}, "train": whole["train"] | {"batch_size": 8}}
+
+
+def is_not_of_the_run(point: str) -> bool:
+    """What happens within a run is tried where runs are."""
+    return "/run/" not in point
 
 
 def call(model_folder, data_folder, output, own, **other):
@@ -47,3 +56,21 @@ def test_a_model_and_rows_are_enough(model_folder, data_folder, own, tmp_path, m
     assert {path: path.stat().st_mtime_ns for path in (output / "tuned").iterdir()} == before
     with pytest.raises(ConfigError, match="resumed as it was begun"):
         call(model_folder, data_folder, output, own, defence="none")
+
+
+def test_tune_that_is_killed_at_each_of_its_own_writes_in_turn_gives_the_same(
+    model_folder, data_folder, own, tmp_path, monkeypatch
+):
+    watch_native_writers(monkeypatch)
+    draw_nothing(monkeypatch)
+    monkeypatch.setattr("securetune.doors.tuned.pace", lambda config: PACE)
+    whole = call(model_folder, data_folder, tmp_path / "whole", own)
+    root = tmp_path / "killed"
+    root.mkdir()
+    points = struck_in_turn(
+        lambda: call(model_folder, data_folder, root / "out", own), root, Killed, among=is_not_of_the_run
+    )
+    assert {"rename out/tune.yaml", "rename out/pace.json", "rename out/tuned"} <= set(points)
+    assert results(root / "out") == results(tmp_path / "whole")
+    for file in whole.folder.glob("*.safetensors"):
+        assert (root / "out" / "tuned" / file.name).read_bytes() == file.read_bytes()

@@ -6,8 +6,7 @@ import torch
 from securetune.config import parse_config
 from securetune.doors import timing
 from securetune.errors import MachineError
-
-from ..conftest import settings
+from tests.conftest import settings
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from securetune.base.artifacts import write_atomic
+from securetune.base.files import PARTIAL
 from securetune.config import RunConfig, merged, override, parse_config, read_yaml
 from securetune.data.examples import load_source
 from securetune.defences import DEFENCES
@@ -124,7 +125,7 @@ def check_output(request: Request, settings: dict[str, Any]) -> None:
                 f"Expected the run that {path} describes to be resumed as it was begun, found another model, other "
                 "rows or other options. Choose another --output, or repeat the options."
             )
-    elif request.output.exists() and any(request.output.iterdir()):
+    elif request.output.exists() and any(file.suffix != PARTIAL for file in request.output.iterdir()):
         raise ConfigError(
             f"Expected a new folder, or one that `securetune tune` has begun, at {request.output}, found other files "
             "there. Choose another --output."
