@@ -70,6 +70,7 @@ def test_tune_that_is_killed_at_each_of_its_own_writes_in_turn_gives_the_same(
     points = struck_in_turn(
         lambda: call(model_folder, data_folder, root / "out", own), root, Killed, among=is_not_of_the_run
     )
+    print(f"{len(points)} kills")
     assert {"rename out/tune.yaml", "rename out/pace.json", "rename out/tuned"} <= set(points)
     assert results(root / "out") == results(tmp_path / "whole")
     for file in whole.folder.glob("*.safetensors"):
