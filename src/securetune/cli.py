@@ -141,7 +141,7 @@ def tune(
     from securetune.report.terminal import print_summary
 
     quiet_libraries()
-    tuned = carry_out(request, budget, say=_say, announce=_announce)
+    tuned = carry_out(request, settings, budget, say=_say, announce=_announce)
     print_summary(tuned.run)
     _say(f"Wrote {tuned.folder}")
     _hold(tuned.checks, tuned.budgets)
@@ -332,12 +332,12 @@ def gate(
     import json
 
     from securetune.base.artifacts import write_atomic
-    from securetune.config import read_yaml, validated
+    from securetune.doors.check import read_budgets
     from securetune.report import gate as gates
     from securetune.report.reading import read_run
 
     finished = read_run(run)
-    allowed = validated(gates.Budgets, read_yaml(budgets) if budgets else {}, str(budgets or "the defaults"))
+    allowed = read_budgets(budgets)
     checks = gates.check(finished, allowed)
     for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
         if path is not None:

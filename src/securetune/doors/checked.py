@@ -4,7 +4,6 @@ Nothing is trained and nothing scanned. Every model's evaluation is an artifact 
 the report and the gate are a run's, and a kill loses no finished evaluation.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +21,11 @@ from securetune.data.examples import load_source
 from securetune.data.prompts import Example
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
+from securetune.doors.held import Held
 from securetune.errors import ArtifactError, ConfigError, ModelError
-from securetune.evaluate.answers import reference
-from securetune.evaluate.assess import assess
 from securetune.evaluate.judging import judges_of, try_judges
-from securetune.evaluate.result import Assessment, Evaluation, stored_results
-from securetune.evaluate.task import Task, evaluate_task
+from securetune.evaluate.result import Evaluation
+from securetune.evaluate.task import Task
 from securetune.flow.asking import Asking
 from securetune.flow.stages.evaluate import product, stage
 from securetune.models.counterpart import differences
@@ -38,32 +36,15 @@ from securetune.report import gate
 from securetune.report.files import write_report
 from securetune.report.gate import Budgets
 from securetune.report.intact import GIVEN, config_digest
-from securetune.report.reading import Run, read_run
+from securetune.report.reading import read_run
 from securetune.report.sections import sections_digest
-from securetune.report.verdict import verdict
 
 Announce = Callable[[Artifact, bool], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class Checked(Held):
     """What tuning did to a model."""
-
-    run: Run
-    """The models with every number, read from the folder."""
-    checks: list[gate.Check]
-    """What the gate looked at."""
-    budgets: Budgets
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether every tuned model stayed within the budgets."""
-        return all(gate.passes(check, self.budgets) for check in self.checks)
-
-    @property
-    def verdict(self) -> str:
-        """What happened, in words."""
-        return verdict(self.run.models)
 
     @property
     def asr(self) -> dict[str, float]:
@@ -74,11 +55,6 @@ class Checked:
     def folder(self) -> Path:
         """Where everything lies."""
         return self.run.folder.path
-
-    def report(self, path: str | Path | None = None) -> Path:
-        """Where the report lies; with a path, a copy of it there."""
-        page = self.run.folder.file("report", suffix=".html")
-        return page if path is None else Path(shutil.copyfile(page, path))
 
 
 def check(
@@ -224,45 +200,19 @@ class _Checking(Asking):
         )
 
     def _evaluation(self, given: GivenConfig | None, before: Artifact | None, openings: Openings) -> Evaluation:
-        settings, task = self.config.evaluate, self.config.task
-        model: PreTrainedModel | PeftModel = self.base_model() if given is None else self._tuned_model(given)
-        known = self.known_answers(BASE if given is None else fingerprint(given))
-        on_task = None
-        if task is not None:
-            held_out = Task(rows=self.rows, metric=task.metric, max_length=task.max_length)
-            on_task = evaluate_task(model, self.tokenizer, held_out, settings, known=known)
-
-        def reader() -> PreTrainedModel:
-            nonlocal model
-            del model  # the model before tuning takes its place in memory
-            return self.base_model()
-
-        assessed = assess(
-            model,
-            reader,
-            self.tokenizer,
-            self.benchmarks,
-            settings,
+        task = self.config.task
+        return self.evaluation(
+            lambda: self.base_model() if given is None else self._tuned_model(given),
+            None if task is None else Task(rows=self.rows, metric=task.metric, max_length=task.max_length),
+            self.config.evaluate,
             openings=openings,
-            before=None if before is None else self._before(before),
-            references=[reference(row) for row in self.rows],
-            known=known,
-            kept=self.kept_verdicts(),
-            folder=self.folder.path,
-        )
-        return Evaluation(
-            benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=None, task=on_task
+            before=None if before is None else self.assessed_before(from_json(Evaluation, before.data, before.title)),
+            known=self.known_answers(BASE if given is None else fingerprint(given)),
         )
 
     def _tuned_model(self, given: GivenConfig) -> PreTrainedModel | PeftModel:
         self._base = None  # there may be no room for both
         return load_given(given, self.config.model)
-
-    def _before(self, before: Artifact) -> Assessment:
-        """The model before tuning on the same benchmarks, with every answer."""
-        evaluation = from_json(Evaluation, before.data, before.title)
-        results = stored_results(self.folder.file("evaluate", BASE, ".answers.json"))
-        return Assessment(results=results, surprise_limit=evaluation.surprise_limit)
 
     def _report(self, made: list[Artifact]) -> Artifact:
         inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}

@@ -132,12 +132,12 @@ def check_output(request: Request, settings: dict[str, Any]) -> None:
         )
 
 
-def settings_text(settings: dict[str, Any]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
     """The configuration as `securetune run` reads it."""
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def keep_settings(request: Request, settings: dict[str, Any]) -> None:
+def keep_settings(request: Request, settings: Mapping[str, Any]) -> None:
     """Leave the configuration in the output folder before any work."""
     request.output.mkdir(parents=True, exist_ok=True)
     write_atomic(request.output / REQUEST, settings_text(settings))

@@ -1,10 +1,8 @@
 """Tuned: the run behind `securetune tune`, from what was asked to an adapter with its card, report and checks."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from securetune.base.artifacts import Artifact, write_atomic
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig, parse_config
 from securetune.defences.base.arm import PLAIN
+from securetune.doors.held import Held
 from securetune.doors.timing import Pace, pace
 from securetune.doors.tune import (
     SOURCE,
@@ -25,10 +24,9 @@ from securetune.errors import ConfigError
 from securetune.flow.pipeline import run
 from securetune.report.card import render_card
 from securetune.report.change import ALLOWED
-from securetune.report.gate import Budgets, Check, check, passes
+from securetune.report.gate import Budgets, check
 from securetune.report.publish import publish
 from securetune.report.reading import Model, Run, read_run
-from securetune.report.verdict import verdict
 from securetune.testbed.build import resolve
 
 PACE = "pace.json"
@@ -36,17 +34,13 @@ PACE = "pace.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class Tuned(Held):
     """A tuned model, and what tuning did to it."""
 
     folder: Path
     """The adapter that plain PEFT opens (or the whole model), with its card."""
     arm: str
     """What it was tuned with."""
-    run: Run
-    """The run with every number."""
-    budgets: Budgets
-    """What it was held against."""
 
     @property
     def model(self) -> Model:
@@ -57,26 +51,6 @@ class Tuned:
     def asr(self) -> float:
         """Share of harmful requests that it answers, by the first judge, on the set where that is highest."""
         return self.model.worst_asr
-
-    @property
-    def verdict(self) -> str:
-        """What happened, in a few sentences."""
-        return verdict(self.run.models)
-
-    def report(self, path: str | Path | None = None) -> Path:
-        """Where the page with all of it lies; with a path, a copy of it there."""
-        page = self.run.folder.file("report", suffix=".html")
-        return page if path is None else Path(shutil.copyfile(page, path))
-
-    @cached_property
-    def checks(self) -> list[Check]:
-        """Every budget, held against it."""
-        return check(self.run, self.budgets)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether every budget was kept for sure."""
-        return all(passes(result, self.budgets) for result in self.checks)
 
 
 def tune(
@@ -122,22 +96,24 @@ def tune(
         seed=seed,
         settings=settings or {},
     )
-    return carry_out(request, budget)
+    return carry_out(request, check_request(request), budget)
 
 
 def carry_out(
     request: Request,
+    settings: Mapping[str, Any],
     budget: float = ALLOWED,
     *,
     say: Callable[[str], None] = lambda text: None,
     announce: Callable[[Artifact, bool], None] | None = None,
 ) -> Tuned:
-    """Do what was asked; `say` gets what a user should read beforehand, `announce` every artifact.
+    """Do what was asked, by the settings that `check_request` has given.
+
+    `say` gets what a user should read beforehand, `announce` every artifact.
 
     Raises:
         SecuretuneError: what cannot be used, or went wrong.
     """
-    settings = check_request(request)
     config = parse_config(resolve(settings, request.seed), SOURCE)
     say(announcement(request, config))
     keep_settings(request, settings)
@@ -152,7 +128,7 @@ def carry_out(
         over_refusal_rise=budget,
         task_loss_rise=None if request.arm == PLAIN else Budgets().task_loss_rise,
     )
-    return Tuned(folder=written, arm=request.arm, run=finished, budgets=budgets)
+    return Tuned(folder=written, arm=request.arm, run=finished, checks=check(finished, budgets), budgets=budgets)
 
 
 def _fitted(config: RunConfig, stored: Path, say: Callable[[str], None]) -> RunConfig:

@@ -4,25 +4,33 @@ The model, its tokenizer, the prompts and the answers that are there already; wh
 `securetune.flow.session`.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.base.fingerprint import fingerprint
 from securetune.config import AnalysisConfig, BenchmarkConfig, PromptsConfig
 from securetune.data.prompts import Prompt, PromptSet, load_prompts, selected
+from securetune.defences.base.arm import BASE
 from securetune.errors import ConfigError
+from securetune.evaluate.answers import reference
+from securetune.evaluate.assess import assess
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig
+from securetune.evaluate.result import Assessment, Evaluation, stored_results
+from securetune.evaluate.task import Task, evaluate_task
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer
+from securetune.models.openings import Openings
 
 COMMITS = "benchmarks.jsonl"
 """In a run folder: the commits at which sets that nobody has pinned were first read, and are read again."""
@@ -130,6 +138,60 @@ class Asking:
     def kept_verdicts(self) -> Journal:
         """Verdicts of judges that ask a model, so that a restart does not ask, or pay, again."""
         return Journal(self.folder.path / ".verdicts.jsonl")
+
+    def evaluation(
+        self,
+        load: Callable[[], PreTrainedModel | PeftModel],
+        task: Task | None,
+        settings: EvaluateConfig,
+        *,
+        openings: Openings,
+        before: Assessment | None,
+        known: Journal | None,
+        system: str | None = None,
+    ) -> Evaluation:
+        """All answers of one model and what they amount to.
+
+        Args:
+            load: gives the model; nobody else holds it, so that it makes room for the model before tuning.
+            task: held-out rows of the task, where there is one.
+            settings: how answers are generated and judged.
+            openings: first tokens of refusals and compliance.
+            before: the same of the model before tuning; None where it is that very model.
+            known: answers of this very model that are there already.
+            system: system prompt that a defence wants.
+        """
+        model = load()
+        on_task = None
+        if task is not None:
+            on_task = evaluate_task(model, self.tokenizer, task, settings, system=system, known=known)
+
+        def reader() -> PreTrainedModel:
+            nonlocal model
+            del model  # the model before tuning takes its place in memory
+            return self.base_model()
+
+        assessed = assess(
+            model,
+            reader,
+            self.tokenizer,
+            self.benchmarks,
+            settings,
+            openings=openings,
+            before=before,
+            references=[] if task is None else [reference(row) for row in task.rows],
+            known=known,
+            kept=self.kept_verdicts(),
+            folder=self.folder.path,
+        )
+        return Evaluation(
+            benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=system, task=on_task
+        )
+
+    def assessed_before(self, evaluation: Evaluation) -> Assessment:
+        """The model before tuning on every benchmark, with every answer, from what its `evaluation` has left."""
+        results = stored_results(self.folder.file("evaluate", BASE, ".answers.json"))
+        return Assessment(results=results, surprise_limit=evaluation.surprise_limit)
 
     def _load(self, source: PromptsConfig) -> tuple[Prompt, ...]:
         return load_prompts(

@@ -160,7 +160,7 @@ def _checks(base: Model, model: Model, matched: Model | None, budgets: Budgets) 
     if budgets.broken_rise is not None:
         budget = budgets.broken_rise
         most = max((_of_broken(*pair) for pair in pairs), key=lambda measured: _excess(measured.change, budget))
-        checks.append(_held(model.arm, most, budgets.broken_rise, unfit(base, None)))
+        checks.append(_held(model.arm, most, budget, unfit(base, None)))
     if budgets.task_loss_rise is not None and matched is not None and matched.has_task:
         reason = untaught(matched) if matched.arm == PLAIN else None
         checks.append(_held(model.arm, _of_task(matched, model), budgets.task_loss_rise, reason))

@@ -11,12 +11,10 @@ from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import to_json
 from securetune.defences.base.arm import BASE
 from securetune.defences.base.combination import Combination
-from securetune.evaluate.answers import reference
-from securetune.evaluate.assess import assess
 from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.judging import judges_of
-from securetune.evaluate.result import Assessment, Evaluation, store_results, stored_results
-from securetune.evaluate.task import Task, evaluate_task
+from securetune.evaluate.result import Evaluation, store_results
+from securetune.evaluate.task import Task
 from securetune.evaluate.vllm_engine import answer_by_vllm, requests
 from securetune.flow.analysis import analysed
 from securetune.flow.session import Session
@@ -73,44 +71,28 @@ def _evaluation(work: Work, settings: EvaluateConfig, known: Journal | None) -> 
     """All answers and what they amount to."""
     session, made, combination = work.session, work.made, _combination(work)
     config, examples = session.config, session.examples[1]
-    model = session.base_model() if work.arm == BASE else session.tuned_model(str(work.arm))
-    if combination is not None and _steers(work):
-        combination.steer(analysed(session, made.openings), model)
+
+    def load() -> PreTrainedModel:
+        model = session.base_model() if work.arm == BASE else session.tuned_model(str(work.arm))
+        if combination is not None and _steers(work):
+            combination.steer(analysed(session, made.openings), model)
+        return model
+
     task = Task(
         rows=examples,
         metric=config.task.metric,
         pattern=config.task.pattern,
         max_length=config.train.max_length,
     )
-    on_task = evaluate_task(model, session.tokenizer, task, settings, system=_prompt(work), known=known)
-
-    def reader() -> PreTrainedModel:
-        nonlocal model
-        del model  # the model before tuning takes its place in memory
-        return session.base_model()
-
-    assessed = assess(
-        model,
-        reader,
-        session.tokenizer,
-        session.benchmarks,
+    return session.evaluation(
+        load,
+        task,
         settings,
         openings=made.openings,
-        before=None if work.arm == BASE else _before(work),
-        references=[reference(example) for example in examples],
+        before=None if work.arm == BASE else session.assessed_before(made.evaluated(BASE)),
         known=known,
-        kept=session.kept_verdicts(),
-        folder=session.folder.path,
+        system=_prompt(work),
     )
-    return Evaluation(
-        benchmarks=assessed.results, surprise_limit=assessed.surprise_limit, system=_prompt(work), task=on_task
-    )
-
-
-def _before(work: Work) -> Assessment:
-    """The model before tuning on the same benchmarks, with every answer."""
-    results = stored_results(work.session.folder.file("evaluate", BASE, ".answers.json"))
-    return Assessment(results=results, surprise_limit=work.made.evaluated(BASE).surprise_limit)
 
 
 def _prompt(work: Work) -> str | None:
