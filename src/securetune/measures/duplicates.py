@@ -167,7 +167,7 @@ class _Index:
             lefts=_packed(keys % longest),
             groups=_packed(np.full(len(keys), _NONE)),
             ends=_packed(ends),
-            texts=_packed(texts),
+            texts=_packed(texts.astype(np.int64)),
             places=_packed(places),
             next_groups=_packed(np.full(len(texts), _NONE)),
             next_entries=_packed(np.full(len(texts), _NONE)),
