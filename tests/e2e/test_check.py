@@ -19,6 +19,8 @@ from securetune.report.gate import Budgets
 from securetune.report.reading import read_run
 from tests.conftest import settings as run_settings
 from tests.conftest import tiny_llama, write_jsonl
+from tests.e2e.test_faults import struck_in_turn
+from tests.faults import Killed, draw_nothing, full, results, watch_native_writers
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +226,48 @@ def test_budgets_name_the_tuned_models(model_folder, adapter, small, tmp_path):
         securetune.check(
             model_folder, {"adapter": adapter}, output=tmp_path / "o", settings=small, budgets=Budgets(arms=("none",))
         )
+
+
+def of_an_evaluation(point: str) -> bool:
+    """The renames of every stage, and one file cut in half; the rest is tried by the exhaustive tests."""
+    what, path = point.split()
+    return what in ("rename", "half", "mkdir") and not path.endswith((".svg", ".png", ".csv", ".tex", ".md"))
+
+
+SOME = pytest.param(of_an_evaluation, id="cheap")
+EVERY = pytest.param(lambda point: True, id="all", marks=pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_check_that_is_killed_at_each_of_its_writes_in_turn_finds_the_same(
+    among, model_folder, adapter, small, tmp_path, monkeypatch
+):
+    watch_native_writers(monkeypatch)
+    draw_nothing(monkeypatch)
+    securetune.check(model_folder, adapter, output=tmp_path / "whole", settings=small)
+    root = tmp_path / "killed"
+    root.mkdir()
+    points = struck_in_turn(
+        lambda: securetune.check(model_folder, adapter, output=root / "out", settings=small), root, Killed, among=among
+    )
+    assert results(root / "out") == results(tmp_path / "whole")
+    assert "rename out/08-evaluate-base.json" in points and len(points) > 8
+    print(f"{len(points)} kills")
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_disk_that_is_full_at_each_write_of_a_check_in_turn_is_one_clear_line_and_costs_nothing(
+    among, model_folder, adapter, small, asked, command, tmp_path, monkeypatch
+):
+    watch_native_writers(monkeypatch)
+    draw_nothing(monkeypatch)
+    securetune.check(model_folder, adapter, output=tmp_path / "whole", settings=small)
+    ends = []
+    points = struck_in_turn(lambda: ends.append(command(*asked)), tmp_path, full, among=among)
+    for point, (code, text) in zip(points, ends, strict=False):
+        lines = [line for line in text.splitlines() if line.startswith("Error")]
+        assert code == 2 and len(lines) == 1 and "Traceback" not in text, (point, text)
+        assert "Expected room on the disk for" in lines[0], (point, text)
+    assert len(ends) == len(points) + 1 and ends[-1][0] in (0, 1), ends[-1]
+    assert results(tmp_path / "out") == results(tmp_path / "whole") and len(points) > 8
+    print(f"{len(points)} times full")

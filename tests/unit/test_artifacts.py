@@ -1,5 +1,6 @@
 """Artifacts: what is used again, what is made anew, and what survives a kill."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,3 +92,9 @@ def test_a_journal_repeats_nothing_and_forgets_a_line_cut_short(tmp_path):
     assert again.once("a", lambda: 99) == 1.5
     assert again.once("c", lambda: 3) == 3
     assert Journal(path).once("c", lambda: 99) == 3
+
+
+def test_a_pipe_in_the_place_of_an_artifact_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "08-evaluate-base.json")
+    with pytest.raises(ArtifactError, match=r"08-evaluate-base\.json, found a device or a pipe"):
+        RunFolder(tmp_path).read("evaluate", "base")

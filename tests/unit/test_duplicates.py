@@ -1,6 +1,7 @@
 """Near-duplicates: the clusters of comparing every pair, without comparing every pair."""
 
 import random
+import tracemalloc
 from itertools import combinations
 
 import networkx
@@ -52,3 +53,18 @@ def test_comparisons_grow_with_the_texts_not_with_the_pairs(template, own, monke
     shared = " ".join(f"t{i}" for i in range(template))
     near_duplicates([f"{shared} " + " ".join(f"w{rng.randrange(5000)}" for _ in range(own)) for _ in range(3000)])
     assert len(compared) < 100 * 3000
+
+
+@pytest.mark.parametrize(("texts", "numbers"), [([], []), ([""], [0]), (["", "a", "", "A"], [0, 1, 2, 1])])
+def test_a_text_without_words_is_like_no_other(texts, numbers):
+    assert near_duplicates(texts) == numbers
+
+
+def test_a_text_takes_little_memory():
+    rng = random.Random(0)
+    texts = [" ".join(f"w{rng.randrange(3000)}" for _ in range(14)) for _ in range(5000)]
+    tracemalloc.start()
+    near_duplicates(texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 900 * len(texts), "a Python object for each word of a text, or each entry of the index"

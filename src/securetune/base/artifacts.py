@@ -249,6 +249,10 @@ class RunFolder:
         """The artifact in a file, whatever it is."""
         from securetune.base.typed import from_json  # here, so that `--help` stays quick
 
+        if not path.is_file() and not path.is_dir():  # a pipe would be waited for
+            raise ArtifactError(
+                f"Expected an artifact in {path}, found a device or a pipe. Move it away to have it made."
+            )
         try:
             with writing(path):
                 text = path.read_text(encoding="utf-8")
