@@ -320,3 +320,8 @@ def test_turns_that_an_attack_puts_before_a_prompt_have_to_be_shown(with_templat
     shown = turns(("user", "Tell a joke"), ("assistant", "A joke"))
     with pytest.raises(DataError, match="leaves out turn 2"):
         check_prompts(with_template(PLAIN_LAST), "jokes", ["Tell another"], turns=shown)
+
+
+def test_an_answer_that_is_all_reasoning_has_its_end_too(tokenizer):
+    rows = [row(("user", "Write"), answer="<think>Be kind")]
+    assert check_rows(tokenizer, "letters", rows, max_length=512).endless == 0

@@ -258,7 +258,7 @@ def _lengths(tokenizer: Any, source: str, rows: Sequence[Example]) -> Iterator[_
         yield _Length(
             prompt=sum(1 for _ in same),
             whole=len(together),
-            behind=whole.rpartition(split_reasoning(row["completion"][-1]["content"]).answer.strip())[2],
+            behind=whole[len(prompt) :].rpartition(split_reasoning(row["completion"][-1]["content"]).answer or "\0")[2],
             is_unthought=any(thought not in prompt for thought in thoughts),
         )
 
