@@ -349,13 +349,20 @@ def test_a_model_that_the_trainer_makes_anew_is_trained_by_the_plan(tmp_path, to
     attach(
         trainer, hand_plan(Entry(pattern=r"layers\.0\.", lr_mult=0.0), Entry(pattern=".*")), defences="ema+kl_anchor"
     )
-    first = trainer.model
+    first, trains = trainer.model, {}
+
+    class Looks(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **_):
+            trains.update({name: p.requires_grad for name, p in model.named_parameters()})
+
+    trainer.add_callback(Looks())
     trainer.train()
     start, end = tiny_llama(len(tokenizer)).state_dict(), trainer.model.state_dict()
     assert trainer.model is not first
     moved = {name for name, value in end.items() if not torch.equal(start[name], value)}
     assert moved and not any("layers.0." in name for name in moved)
-    assert all(p.requires_grad is ("layers.0." not in name) for name, p in trainer.model.named_parameters())
+    assert trains and all(trains[name] is ("layers.0." not in name) for name in trains)
+    assert all(parameter.requires_grad for parameter in trainer.model.parameters())
 
 
 def made_anew(tmp_path, tokenizer):
@@ -418,3 +425,73 @@ def test_the_best_checkpoint_is_not_asked_for_where_the_last_weights_are_made_of
     with pytest.raises(ConfigError, match="last weights for EMA, found load_best_model_at_end"):
         attach(trainer, defences="ema")
     attach(trainer, defences="kl_anchor")
+
+
+def phased(until):
+    held = Phase(until=until, entries=(Entry(pattern=r"layers\.1\."), Entry(pattern=".*", lr_mult=0.0)))
+    return hand_plan(Entry(pattern=".*"), phases=(held,))
+
+
+def test_a_checkpoint_of_a_plan_whose_phases_end_elsewhere_is_refused(tmp_path, tokenizer):
+    first = plain_trainer(tmp_path, tokenizer, max_steps=2, save_strategy="steps", save_steps=1)
+    attach(first, phased(0.5))
+    first.train()
+    resumed = plain_trainer(tmp_path, tokenizer)
+    attach(resumed, phased(0.75))
+    with pytest.raises(PlanError, match=r"whose phases end at 0\.75 of the steps, found 0\.5: its modules were held"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+FREEZES = hand_plan(Entry(pattern=r"layers\.0\.", lr_mult=0.0), Entry(pattern=".*"))
+
+
+@pytest.mark.parametrize("defences", [(), ("ema",), ("safe_grad",)], ids=["plan", "ema at once", "later"])
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_users_model_is_given_back_as_it_came(defences, lora, tmp_path, tokenizer):
+    trainer = sft_trainer(tmp_path, tokenizer, lora=lora)
+    before = {name: p.requires_grad for name, p in trainer.model.named_parameters()}
+    if defences == ("ema",):
+        attach(trainer, FREEZES, defences="ema")
+    else:
+        attach(trainer, FREEZES)
+        if defences:
+            attach(trainer, defences="ema")
+    start = weights(trainer)
+    for _ in range(2):  # a second training holds them still again
+        trainer.train()
+        assert {name: p.requires_grad for name, p in trainer.model.named_parameters()} == before
+        assert trainer.evaluate(trainer.train_dataset)["eval_loss"] > 0
+    end = weights(trainer)
+    assert all(torch.equal(start[name], end[name]) for name in start if "layers.0." in name)
+
+
+def test_a_checkpoint_with_defences_is_not_gone_on_from_without_any(tmp_path, tokenizer):
+    first = plain_trainer(tmp_path, tokenizer, max_steps=2, save_strategy="steps", save_steps=1)
+    attach(first, ONE, defences="ema")
+    first.train()
+    resumed = plain_trainer(tmp_path, tokenizer)
+    attach(resumed, ONE)
+    with pytest.raises(TrainingError, match=r"Expected the state of no defence in .*, found that of EMA"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+@pytest.mark.parametrize("part", ["whole", "decoder", "layers"])
+def test_a_plan_fits_a_compiled_model(part, tmp_path, tokenizer):
+    topology = read_topology(tiny_llama(len(tokenizer)))
+    made_for = PlanModel(id="tiny", fingerprint=topology.fingerprint())
+    trainer = plain_trainer(tmp_path, tokenizer, remove_unused_columns=False)  # a compiled forward hides its own names
+    model = trainer.model
+    if part == "whole":
+        compiled = torch.compile(model, backend="eager")
+        trainer = Trainer(model=compiled, args=trainer.args, train_dataset=trainer.train_dataset)
+    elif part == "decoder":
+        model.model = torch.compile(model.model, backend="eager")
+    else:
+        for number, layer in enumerate(model.model.layers):
+            model.model.layers[number] = torch.compile(layer, backend="eager")
+    start = weights(trainer)
+    attach(trainer, plan_of("test", made_for, topology, ModuleSet.parse(["0.q"]), rest_lr_mult=0.0))
+    trainer.train()
+    end = weights(trainer)
+    moved = [name for name in start if not torch.equal(start[name], end[name])]
+    assert [name.replace("_orig_mod.", "") for name in moved] == ["model.layers.0.self_attn.q_proj.weight"]

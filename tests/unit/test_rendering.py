@@ -10,7 +10,7 @@ from securetune.data.config import DataConfig
 from securetune.data.examples import load_source
 from securetune.data.rendering import check_prompts, check_rows, check_template
 from securetune.errors import DataError, ModelError
-from securetune.evaluate.preflight import row_notes
+from securetune.evaluate.preflight import prompt_notes, row_faults, row_notes, template_faults, template_notes
 from securetune.measures.language import UNKNOWN, language
 from tests.conftest import write_jsonl
 
@@ -233,3 +233,95 @@ def test_rows_whose_text_holds_a_special_token_are_counted_and_told_of(tokenizer
     found = check_rows(tokenizer, "letters", rows, max_length=512)
     assert found.marked == 2
     assert any("2 of 3 rows of letters hold a special token" in note for note in row_notes(found, 512))
+
+
+PLAIN_LAST = (
+    "{% for m in messages %}{% if m['role'] != 'assistant' or loop.last %}" + TURN + "{% endif %}{% endfor %}" + ANSWER
+)
+CUTS_THOUGHTS = PLAIN.replace("m['content']", "(m['content'] if loop.last else m['content'].split('</think>')[-1])")
+LONG = row(("user", "Write a letter"), ("assistant", "To whom?"), ("user", "Anna"))
+DATED = "{{ strftime_now('%d %b %Y') }}" + PLAIN
+TIMED = "{{ strftime_now('%Y-%m-%d %H:%M:%S') }}" + PLAIN
+MAY_DATE = "{% if date is not defined %}{% set date = strftime_now('%d %b %Y') %}{% endif %}{{ date }}" + PLAIN
+
+
+@pytest.mark.parametrize(("template", "earlier"), [(PLAIN, "kept"), (CUTS_THOUGHTS, "kept"), (PLAIN_LAST, "lost")])
+def test_what_becomes_of_earlier_answers_is_told(template, earlier, with_template):
+    assert check_template(with_template(template)).earlier_answers == earlier
+
+
+def test_rows_whose_earlier_answers_vanish_are_an_error(with_template):
+    changed = with_template(PLAIN_LAST)
+    assert check_rows(changed, "letters", [SIMPLE], max_length=512).used == 1
+    with pytest.raises(DataError, match="leaves out .To whom?."):
+        check_rows(changed, "letters", [SIMPLE, LONG], max_length=512)
+    assert template_notes(check_template(changed))[0].startswith("The chat template leaves out earlier turns")
+
+
+def test_reasoning_of_earlier_answers_may_be_left_out_and_is_told_of(with_template):
+    rows = [SIMPLE, row(("user", "Write"), ("assistant", "<think>Who?</think>To whom?"), ("user", "Anna"))]
+    found = check_rows(with_template(CUTS_THOUGHTS), "letters", rows, max_length=512)
+    assert found.unthought == 1
+    assert "1 of 2 rows of letters have reasoning in earlier answers" in row_notes(found, 512)[0]
+    assert check_rows(with_template(PLAIN), "letters", rows, max_length=512).unthought == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (PLAIN, "none"),
+        (DATED, "day"),
+        (TIMED, "moment"),
+        (MAY_DATE, "day"),
+        ("{% set date = '1 May' %}" + MAY_DATE, "none"),
+        ("{% set unused = strftime_now('%H:%M') %}" + PLAIN, "none"),
+        ("{{ range(1000) | random }}" + PLAIN, "moment"),
+    ],
+)
+def test_a_template_that_writes_the_time_is_told_of(template, expected, with_template):
+    found = check_template(with_template(template))
+    assert found.clock == expected
+    assert any("today's date" in note for note in template_notes(found)) == (expected == "day")
+    assert any("from one moment to the next" in fault for fault in template_faults(found)) == (expected == "moment")
+
+
+def test_an_end_that_is_missing_in_long_conversations_alone_is_a_fault(with_template):
+    ends_early = PLAIN.replace(
+        "<|end|>", "{% if messages | length <= 2 or m['role'] != 'assistant' %}<|end|>{% endif %}"
+    )
+    found = check_rows(with_template(ends_early), "letters", [SIMPLE, LONG], max_length=512)
+    assert found.endless == 1
+    assert "behind the answer in 1 of 2 rows of letters" in row_faults([found])[0]
+    assert not row_faults([check_rows(with_template(PLAIN), "letters", [SIMPLE, LONG], max_length=512)])
+
+
+def test_prompts_that_hold_a_special_token_are_counted_and_told_of(tokenizer):
+    found = check_prompts(tokenizer, "jokes", ["Tell a joke", "Tell <|end|> one"])
+    assert found.marked == 1 and "1 of 2 prompts of jokes hold a special token" in prompt_notes(found)[0]
+
+
+def test_an_end_that_is_not_marked_as_special_counts_as_one(with_template, tokenizer):
+    changed = with_template(PLAIN.replace("<|end|>", "<eot>"))
+    changed.add_tokens(["<eot>"])
+    assert check_prompts(changed, "jokes", ["Tell <eot> one"]).marked == 1
+
+
+@pytest.mark.parametrize("word", ["user", "assistant", "end", "<|"])
+def test_a_system_prompt_that_is_a_word_of_the_template_is_missed_all_the_same(word, with_template):
+    changed = with_template(LOSES_SYSTEM)
+    with pytest.raises(DataError, match=r"all turns of the prompts of jokes.*leaves out turn 1"):
+        check_prompts(changed, "jokes", ["Tell a joke"], systems=[word])
+    with pytest.raises(DataError, match=r"all turns of the rows of task.*leaves out turn 1"):
+        check_rows(changed, "task", [row(("system", word), ("user", "Write a letter"))], max_length=64)
+    assert check_prompts(with_template(PLAIN), "jokes", ["Tell a joke"], systems=[word]).used == 1
+
+
+def test_turns_that_an_attack_puts_before_a_prompt_have_to_be_shown(with_template):
+    shown = turns(("user", "Tell a joke"), ("assistant", "A joke"))
+    with pytest.raises(DataError, match="leaves out turn 2"):
+        check_prompts(with_template(PLAIN_LAST), "jokes", ["Tell another"], turns=shown)
+
+
+def test_an_answer_that_is_all_reasoning_has_its_end_too(tokenizer):
+    rows = [row(("user", "Write"), answer="<think>Be kind")]
+    assert check_rows(tokenizer, "letters", rows, max_length=512).endless == 0

@@ -18,13 +18,14 @@ import numpy as np
 from securetune.data.examples import SourceRows
 from securetune.data.prompts import Example, Message, render, tokenize_example
 from securetune.data.reasoning import has_marks, opens_reasoning, split_reasoning, without_marks
+from securetune.data.turns import Clock, ShownTurns, clock, earlier_answers
 from securetune.errors import DataError, ModelError
 
 T = TypeVar("T")
 
 _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
 _SHOWN_WORD_FOR_WORD = ("system", "user")
-"""Roles whose turns no template may change; it may take reasoning out of earlier answers, or quote what a tool gave."""
+"""Roles whose turns no template may change; it may take reasoning out of earlier answers."""
 _TOGETHER = 1000
 """Rows, or prompts, whose texts and tokens are held at once."""
 _DIGEST = 16
@@ -49,6 +50,10 @@ class Template:
     """The token behind an answer; None where nothing ends it."""
     thinking: bool
     """Whether the answer is to begin with reasoning."""
+    earlier_answers: TwoTurns = "kept"
+    """With an answer and another turn of the user behind it; its reasoning may be left out."""
+    clock: Clock = "none"
+    """What of the time it writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,10 @@ class RowsFound:
     """Tokens of the longest used row."""
     marked: int = 0
     """Used rows whose own text holds a special token, which the model reads as one."""
+    endless: int = 0
+    """Used rows behind whose answer the template leaves out the token that it puts behind others."""
+    unthought: int = 0
+    """Used rows with reasoning in earlier answers that the template leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,10 @@ class PromptsFound:
     duplicated: int
     longest: int
     """Tokens of the longest prompt, with all that stands around it."""
+    marked: int = 0
+    """Prompts that hold a special token, which the model reads as one."""
+    answer: int | None = None
+    """Tokens of the longest answer, where it is not that of the other sets."""
 
 
 def check_template(tokenizer: Any) -> Template:
@@ -108,6 +121,8 @@ def check_template(tokenizer: Any) -> Template:
         two_user_turns=_two_user_turns(tokenizer),
         end=None if end is None else str(tokenizer.convert_ids_to_tokens(end)),
         thinking=opens_reasoning(prompt),
+        earlier_answers=earlier_answers(tokenizer),
+        clock=clock(tokenizer),
     )
 
 
@@ -138,8 +153,8 @@ def check_rows(
         DataError: the template refuses a row or leaves out what a row says, its prompt is not how the whole begins, or
             no row has any of its answer within `max_length`.
     """
-    dropped = cut = longest = marked = 0
-    special = _special_tokens(tokenizer)
+    dropped = cut = longest = marked = endless = unthought = 0
+    special, shown, end = _special_tokens(tokenizer), ShownTurns(tokenizer), _end_text(tokenizer)
     shortest_prompt, digests = math.inf, bytearray()
     for part in _parts(rows):
         for row in part:
@@ -148,6 +163,10 @@ def check_rows(
         for length in _lengths(tokenizer, source, part):
             dropped += length.is_dropped(max_length)
             cut += length.whole > max_length
+            endless += end not in length.behind
+            unthought += length.is_unthought
+        for row in part:
+            shown.check(f"the rows of {source}", row["prompt"])
             longest = max(longest, length.whole)
             shortest_prompt = min(shortest_prompt, length.prompt)
     if dropped == len(rows):
@@ -165,6 +184,8 @@ def check_rows(
         cut=cut - dropped,
         longest=longest,
         marked=marked,
+        endless=endless,
+        unthought=unthought,
     )
 
 
@@ -188,14 +209,22 @@ def check_prompts(
     Raises:
         DataError: the template refuses a prompt, or leaves out what the user or the system prompt says.
     """
-    longest = 0
+    longest, special, shown = 0, _special_tokens(tokenizer), ShownTurns(tokenizer)
     for system in systems:
         for part in _parts(prompts):
             texts = render(tokenizer, part, system=system, turns=turns)
             for prompt, text in zip(part, texts, strict=True):
                 _check_shown(f"the prompts of {name}", [*((system,) if system else ()), prompt], text)
             longest = max(longest, *(len(ids) for ids in _ids(tokenizer, texts)))
-    return PromptsFound(name=name, used=len(prompts), duplicated=_duplicates(prompts), longest=longest)
+        head = [{"role": "system", "content": system}] if system else []
+        shown.check(f"the prompts of {name}", [*head, *turns, _user(next(iter(prompts), ""))])
+    marked = sum(special.search(prompt) is not None for prompt in prompts)
+    return PromptsFound(name=name, used=len(prompts), duplicated=_duplicates(prompts), longest=longest, marked=marked)
+
+
+def longest_text(tokenizer: Any, texts: Sequence[str]) -> int:
+    """Tokens of the longest of some rendered texts."""
+    return max((len(ids) for part in _parts(texts) for ids in _ids(tokenizer, part)), default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +232,10 @@ class _Length:
     prompt: int
     """Tokens before the first one that is trained on."""
     whole: int
+    behind: str
+    """What the template writes behind the answer."""
+    is_unthought: bool
+    """Whether it leaves out reasoning of earlier answers."""
 
     def is_dropped(self, max_length: int) -> bool:
         return self.prompt >= min(self.whole, max_length)
@@ -216,9 +249,18 @@ def _lengths(tokenizer: Any, source: str, rows: Sequence[Example]) -> Iterator[_
             tokenize_example(tokenizer, row, max_length=len(whole))  # raises where the evaluation would
         prompts.append(prompt)
         wholes.append(whole)
+    rendered = zip(rows, prompts, wholes, strict=True)
     for alone, together in zip(_ids(tokenizer, prompts), _ids(tokenizer, wholes), strict=True):
         same = takewhile(lambda pair: pair[0] == pair[1], zip(alone, together, strict=False))
-        yield _Length(prompt=sum(1 for _ in same), whole=len(together))
+        row, prompt, whole = next(rendered)
+        earlier = [message["content"] for message in row["prompt"] if message["role"] == "assistant"]
+        thoughts = [without_marks(split_reasoning(answer).reasoning) for answer in earlier]
+        yield _Length(
+            prompt=sum(1 for _ in same),
+            whole=len(together),
+            behind=whole[len(prompt) :].rpartition(split_reasoning(row["completion"][-1]["content"]).answer or "\0")[2],
+            is_unthought=any(thought not in prompt for thought in thoughts),
+        )
 
 
 def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
@@ -234,7 +276,10 @@ def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
             "Put what a system turn says into the user's turn, join turns of one role, or give the tokenizer another "
             "template."
         )
-    said = [message["content"] for message in row["prompt"] if message["role"] in _SHOWN_WORD_FOR_WORD]
+    said = [
+        text if role in _SHOWN_WORD_FOR_WORD else split_reasoning(text).answer
+        for role, text in ((message["role"], message["content"]) for message in row["prompt"])
+    ]
     _check_shown(f"the rows of {source}", said, prompt)
     _check_answer_shown(source, row["completion"][-1]["content"], whole.removeprefix(prompt))
     return prompt, whole
@@ -292,7 +337,15 @@ def _check_opened(tokenizer: Any, prompt: str, whole: str) -> None:
 def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
     """Finds them in a text; of the tokens that are added, those that only look like words are no such."""
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special |= {_end_text(tokenizer)} - {""}
     return re.compile("|".join(map(re.escape, sorted(special))) or r"(?!)")
+
+
+def _end_text(tokenizer: Any) -> str:
+    """The token that the template puts behind an answer; empty where it puts none."""
+    whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
+    end = None if isinstance(whole, Exception) else end_mark(tokenizer, whole.rpartition(_ANSWER)[2])
+    return "" if end is None else str(tokenizer.convert_ids_to_tokens(end))
 
 
 def _system_turn(tokenizer: Any, prompt: str) -> SystemTurn:

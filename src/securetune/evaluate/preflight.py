@@ -102,6 +102,52 @@ def stopping_error(faults: Sequence[str], found: Untuned) -> str:
     )
 
 
+def template_faults(template: Template) -> list[str]:
+    """Why nothing should be trained or asked through a template like this."""
+    faults = []
+    if template.end is None:
+        faults.append("the chat template puts no end token behind an answer, so nobody learns where to end")
+    if template.clock == "moment":
+        faults.append(
+            "the chat template renders one conversation differently from one moment to the next, so that no two "
+            "answers are to the same prompt (take the time out of it, or set it by model.chat_template_kwargs)"
+        )
+    return faults
+
+
+def template_notes(template: Template) -> list[str]:
+    """What to know of the chat template."""
+    notes = []
+    if template.clock == "day":
+        notes.append(
+            "The chat template writes today's date into every prompt: on another day the same run asks and trains on "
+            "other prompts. Set the date by model.chat_template_kwargs where the template has a variable for it."
+        )
+    if template.earlier_answers == "lost":
+        notes.append("The chat template leaves out earlier turns of a conversation; rows that have any are refused.")
+    return notes
+
+
+def row_faults(rows: Sequence[RowsFound]) -> list[str]:
+    """Why rows should not be trained on as the template renders them."""
+    return [
+        f"the chat template leaves out the end token behind the answer in {found.endless:,} of {found.used:,} rows of "
+        f"{found.source}, so nobody learns where these end"
+        for found in rows
+        if found.endless
+    ]
+
+
+def prompt_notes(found: PromptsFound) -> list[str]:
+    """What to know of a set of prompts."""
+    if not found.marked:
+        return []
+    return [
+        f"{found.marked:,} of {found.used:,} prompts of {found.name} hold a special token of the tokenizer in their "
+        "own text: the model reads it as such, for example as the end of the user's turn."
+    ]
+
+
 def row_notes(found: RowsFound, max_length: int) -> list[str]:
     """What to know of a source's rows."""
     notes = []
@@ -119,6 +165,11 @@ def row_notes(found: RowsFound, max_length: int) -> list[str]:
         notes.append(
             f"{found.marked:,} of {found.used:,} rows of {found.source} hold a special token of the tokenizer in their "
             "own text: the model reads it as such, for example as an end."
+        )
+    if found.unthought:
+        notes.append(
+            f"{found.unthought:,} of {found.used:,} rows of {found.source} have reasoning in earlier answers, which "
+            "the chat template leaves out."
         )
     return notes
 

@@ -60,9 +60,11 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _layer_list(model: PreTrainedModel) -> str:
-    """Dotted path of the one list of decoder layers."""
-    lists = {name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    found = [name for name in LAYER_LISTS if name in lists]
+    """Dotted path of the one list of decoder layers, with what a compiled model has in it."""
+    lists: dict[str, str] = {
+        clean_name(name): name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+    }
+    found = [lists[name] for name in LAYER_LISTS if name in lists]
     if len(found) != 1:
         raise TopologyError(
             f"Expected one list of decoder layers in {model.config.model_type!r}, found {len(found)}: {found} "
@@ -78,7 +80,7 @@ def _layer_weights(model: nn.Module, prefix: str) -> Iterator[tuple[int, str, st
     so a projection's shape is taken from the module.
     """
     changed = targets(model)
-    pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.(.+)")
+    pattern = re.compile(rf"{re.escape(clean_name(prefix))}\.(\d+)\.(.+)")
     for stored_name, parameter in model.named_parameters():
         if changed[stored_name].is_adapter or _COPIES in stored_name:
             continue

@@ -15,6 +15,10 @@ class Line:
     found: str
 
 
+_TIME = {"none": "no time", "day": "today's date", "moment": "another text every moment"}
+"""What of the time a template writes, in words."""
+
+
 def preflight_lines(found: Preflight) -> list[Line]:
     """Rows, prompts, the template and the answers."""
     template, untuned = found.template, found.untuned
@@ -34,7 +38,8 @@ def preflight_lines(found: Preflight) -> list[Line]:
         Line(
             what="chat template",
             found=f"system turn {template.system}; two user turns in a row {template.two_user_turns}; answers end "
-            f"with {template.end or 'no token'}; {begins}",
+            f"with {template.end or 'no token'}; {begins}; earlier answers {template.earlier_answers}; "
+            f"{_TIME[template.clock]}",
         ),
         *(Line(what=f"{kind} prompts answered", found=_answers(answer)) for kind, answer in sides),
         Line(

@@ -24,10 +24,11 @@ from securetune.models.reading import read_topology
 from securetune.models.tensors import is_sharded, plain
 from securetune.models.topology import Topology
 from securetune.plans.plan import Plan
+from securetune.train.callbacks import GiveBack
 from securetune.train.coverage import Coverage, check_coverage, in_force, parameters_in_force, warn_of_rounding
-from securetune.train.hooks import check_free, connect
+from securetune.train.hooks import check_free, check_undefended, connect
 from securetune.train.monitor import openings_of
-from securetune.train.param_groups import Treatment, check_groups, freeze, scale_rates, treatments
+from securetune.train.param_groups import Treatment, check_groups, freeze, scale_rates, treatments, unfreeze
 from securetune.train.support import Setup, check
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def attach(
 ) -> None:
     """Make `trainer` train by a plan and with defences; call it after the trainer is built and before `train()`.
 
-    Everything is checked first: after an error the trainer is as it was.
+    Everything is checked first: after an error the trainer is as it was. What a plan never trains has no gradients
+    until training ends; then they are on again, as they were.
 
     Args:
         trainer: any Trainer whose optimizer has not been created yet.
@@ -152,13 +154,14 @@ def _checked(trainer: Trainer, plan: Plan) -> Topology | None:
 
 def _put_in_force(trainer: Trainer, plan: Plan, topology: Topology | None, total_steps: int | None) -> None:
     model = trainer.model
-    freeze(model, plan)
+    callback = PlanCallback(trainer, plan, total_steps)
+    callback.hold()
     if not trainer.is_deepspeed_enabled:  # DeepSpeed steps on float32 copies of its own
         warn_of_rounding(model, plan)
-    callback = PlanCallback(plan, total_steps)
     own = trainer.optimizer_cls_and_kwargs
     trainer.optimizer_cls_and_kwargs = (functools.partial(_factory, trainer, plan, callback, own), {})
     trainer.callback_handler.callbacks.insert(0, callback)
+    trainer.add_callback(GiveBack(lambda: unfreeze(trainer.model, callback.held)))
     modules = "" if topology is None else f"{in_force(Coverage.of(model, plan, topology))}; "
     log.info("The %r plan is in force: %s%s.", plan.method, modules, parameters_in_force(model, plan))
 
@@ -172,7 +175,7 @@ def _factory(
     """
 
     def create(model: nn.Module, *_: object, **__: object) -> Optimizer:
-        freeze(model, plan)  # a trainer with `model_init` has made the model anew
+        callback.hold()  # a trainer with `model_init` has made the model anew
         groups = treatments(
             model,
             plan,
@@ -209,16 +212,25 @@ def _keep_embeddings_whole(model: nn.Module) -> None:
 class PlanCallback(TrainerCallback):
     """Applies the plan's phases, logs every group's rate, and stops when the plan is not in force."""
 
-    def __init__(self, plan: Plan, total_steps: int | None) -> None:
+    def __init__(self, trainer: Trainer, plan: Plan, total_steps: int | None) -> None:
         self.plan = plan
+        self._trainer = trainer
+        self.held: set[str] = set()
+        """What had gradients before the plan switched them off."""
         self.groups: list[Treatment] = []
         self._total_steps = total_steps
         self._base_rates: list[float] = []
+
+    def hold(self) -> None:
+        """Switch gradients off where the plan never trains."""
+        self.held |= freeze(self._trainer.model, self.plan)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check that the optimizer really has the plan's groups."""
+        self.hold()  # an earlier training has given the model back
+        check_undefended(self._trainer, args, state)
         optimizer = kwargs.get("optimizer")
         stored = optimizer.param_groups if optimizer is not None else []
         if not self.groups or len(stored) != len(self.groups):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -117,3 +118,14 @@ class ShowProgress(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+
+class GiveBack(TrainerCallback):
+    """Gives the user's model back as it came, once training and its defences are done with it."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Give it back."""
+        self._give_back()

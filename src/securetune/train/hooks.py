@@ -21,6 +21,7 @@ from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import ConfigError, TrainingError
 from securetune.models.tensors import IGNORED, in_evaluation, is_sharded, whole
 from securetune.plans.plan import Plan
+from securetune.train.callbacks import GiveBack
 from securetune.train.support import Setup, check
 
 STATE_FILE = "defences.pt"
@@ -67,7 +68,9 @@ def connect(
         max_length=getattr(trainer.args, "max_length", None) or 512,
         seed=trainer.args.seed,
     )
-    trainer.add_callback(DefenceCallback(trainer, combination, run, setup))
+    callbacks = trainer.callback_handler.callbacks
+    place = next((i for i, callback in enumerate(callbacks) if isinstance(callback, GiveBack)), len(callbacks))
+    callbacks.insert(place, DefenceCallback(trainer, combination, run, setup))
     if combination.with_hook("evaluated"):
         trainer.evaluate = functools.partial(_evaluate, combination, run, trainer.evaluate)  # type: ignore[method-assign]
     if combination.with_hook("loss") or combination.with_hook("edit_batch"):
@@ -89,6 +92,21 @@ def check_free(trainer: Trainer) -> None:
         )
 
 
+def check_undefended(trainer: Trainer, args: TrainingArguments, state: TrainerState) -> None:
+    """Make sure that a checkpoint that was written with defences is not gone on from without any.
+
+    Raises:
+        TrainingError: it is.
+    """
+    path = _checkpoint(args, state) / STATE_FILE
+    has_defences = any(isinstance(callback, DefenceCallback) for callback in trainer.callback_handler.callbacks)
+    if not state.global_step or has_defences or not path.exists():
+        return
+    stored = torch.load(path, weights_only=True)
+    if isinstance(stored, dict):  # a list names no defences
+        _check_same(path, before=stored["defences"], now=[])
+
+
 class DefenceCallback(TrainerCallback):
     """Calls the hooks at their moments and keeps the defences' state beside every checkpoint."""
 
@@ -103,7 +121,7 @@ class DefenceCallback(TrainerCallback):
             check(replace(self._setup, weights="sharded"), self._combination)
         if self._trainer.model_init is not None:
             self._follow_new_model(is_fresh=not state.global_step)
-        self._run.step = state.global_step
+        self._run.step, self._run.has_ended = state.global_step, False
         self._run.total_steps = self._run.total_steps if self._run.total_steps > 0 else state.max_steps
         self._combination.begin(self._run)
         if state.global_step:
@@ -157,6 +175,7 @@ class DefenceCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Let the defences change the final weights; the trainer goes on with the model they leave."""
         self._combination.finalize(self._run)
+        self._run.has_ended = True
         if self._run.model is not self._trainer.model:
             self._trainer.model = self._trainer.model_wrapped = self._run.model
 
@@ -164,7 +183,8 @@ class DefenceCallback(TrainerCallback):
 def _check_same(path: Path, *, before: Sequence[str], now: Sequence[str]) -> None:
     if list(before) != list(now):
         raise TrainingError(
-            f"Expected the state of {', '.join(now)} in {path}, found that of {', '.join(before)}. Resume with the "
+            f"Expected the state of {', '.join(now) or 'no defence'} in {path}, found that of "
+            f"{', '.join(before) or 'no defence'}. Resume with the "
             "defences and the settings that it was written with, or start anew from its weights."
         )
 
@@ -197,7 +217,7 @@ def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
 def _evaluate(
     combination: Combination, run: TrainingRun, evaluate: Callable[..., Any], *args: Any, **options: Any
 ) -> Any:
-    if not run.step:
+    if not run.step or run.has_ended:
         return evaluate(*args, **options)
     with combination.evaluated(run):
         return evaluate(*args, **options)

@@ -14,10 +14,11 @@ from torch.optim import Optimizer
 from securetune.base.artifacts import digest
 from securetune.errors import PlanError
 from securetune.models.adapters import Target, targets
+from securetune.models.topology import clean_name
 from securetune.plans.plan import Plan
 
-_MULTIPLIERS, _MEMBERS = "multipliers", "members"
-"""Keys of an optimizer's group, and so of a checkpoint, that say how a plan treats which parameters."""
+_MULTIPLIERS, _MEMBERS, _PHASES = "multipliers", "members", "phases"
+"""Keys of an optimizer's group, and so of a checkpoint, that say how a plan treats which parameters, and until when."""
 
 
 @dataclass(kw_only=True)
@@ -27,6 +28,8 @@ class Treatment:
     lr_scale: tuple[float, ...]
     """Learning-rate multiplier in every stage of the plan."""
     weight_decay: float
+    until: tuple[float, ...] = ()
+    """Where the plan's phases end, as shares of the steps."""
     names: list[str] = field(default_factory=list)
     parameters: list[nn.Parameter] = field(default_factory=list)
 
@@ -46,7 +49,8 @@ class Treatment:
 
     @property
     def _marks(self) -> dict[str, str]:
-        return {_MULTIPLIERS: ">".join(map(repr, self.lr_scale)), _MEMBERS: digest(self.names)}
+        phases = {_PHASES: ">".join(map(repr, self.until))} if self.until else {}
+        return {_MULTIPLIERS: ">".join(map(repr, self.lr_scale)), _MEMBERS: digest(self.names), **phases}
 
 
 def scale_label(lr_scale: Sequence[float]) -> str:
@@ -89,13 +93,13 @@ def treatments(model: nn.Module, plan: Plan, *, decayed: Collection[str], weight
         PlanError: no parameter is left to train, or modules with different multipliers share one.
     """
     groups: dict[tuple[bool, tuple[float, ...], float], Treatment] = {}
-    changed = targets(model)
+    changed, until = targets(model), tuple(phase.until for phase in plan.phases)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad or not any(scale := multipliers(plan, changed[name])):
             continue
         decay = weight_decay * plan.wd_scale(*changed[name].names) if name in decayed else 0.0
         key = (name not in decayed, scale, decay)
-        group = groups.setdefault(key, Treatment(lr_scale=scale, weight_decay=decay))
+        group = groups.setdefault(key, Treatment(lr_scale=scale, weight_decay=decay, until=until))
         group.names.append(name)
         group.parameters.append(parameter)
     if not groups:
@@ -127,7 +131,7 @@ def check_groups(groups: Sequence[Treatment], stored: Sequence[Mapping[str, Any]
     A checkpoint brings the rates of its own run along, which would go on in silence.
 
     Raises:
-        PlanError: other groups, other multipliers or another weight decay.
+        PlanError: other groups, other multipliers, phases that end elsewhere, or another weight decay.
     """
     if [group.get(_MEMBERS) for group in stored] != [treatment._marks[_MEMBERS] for treatment in groups]:
         raise PlanError(
@@ -143,6 +147,12 @@ def check_groups(groups: Sequence[Treatment], stored: Sequence[Mapping[str, Any]
                 f"trained at {scale_label(treatment.lr_scale)}, found {before}: its optimizer would go on at that. "
                 "Resume with the plan that it was written with, or start anew from its weights."
             )
+        if group.get(_PHASES, "") != treatment._marks.get(_PHASES, ""):
+            raise PlanError(
+                f"Expected a checkpoint of a plan whose phases end at {_shares(treatment._marks.get(_PHASES))} of the "
+                f"steps, found {_shares(group.get(_PHASES))}: its modules were held still for another time. Resume "
+                "with the plan that it was written with, or start anew from its weights."
+            )
         if not math.isclose(group["weight_decay"], treatment.weight_decay):
             raise PlanError(
                 f"Expected a checkpoint with weight decay {treatment.weight_decay:g} for {treatment.label}, found "
@@ -151,9 +161,22 @@ def check_groups(groups: Sequence[Treatment], stored: Sequence[Mapping[str, Any]
             )
 
 
-def freeze(model: nn.Module, plan: Plan) -> None:
-    """Switch gradients off where the plan never trains."""
-    changed = targets(model)
+def freeze(model: nn.Module, plan: Plan) -> set[str]:
+    """Switch gradients off where the plan never trains; returns the names, without wrappers, of what had some."""
+    changed, frozen = targets(model), set()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not any(multipliers(plan, changed[name])):
             parameter.requires_grad_(False)
+            frozen.add(clean_name(name))
+    return frozen
+
+
+def unfreeze(model: nn.Module, frozen: Collection[str]) -> None:
+    """Switch the gradients on again that `freeze` has switched off."""
+    for name, parameter in model.named_parameters():
+        if clean_name(name) in frozen:
+            parameter.requires_grad_(True)
+
+
+def _shares(phases: str | None) -> str:
+    return phases.replace(">", " and ") if phases else "no share"

@@ -108,12 +108,13 @@ def fine_tune(
     start_loss = tuning.target.start if tuning.target is not None else trainer.evaluate()["eval_loss"]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
     cost = meter.to_dict()  # before the last measurement, whose memory is not training's
+    trained = {id(p): p.numel() for group in trainer.optimizer.param_groups for p in group["params"]}
     loss = trainer.evaluate()["eval_loss"]
     result = TrainResult(
         steps=trainer.state.global_step,
         task_loss=loss,
         start_loss=start_loss,
-        trainable=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        trainable=sum(trained.values()),
         log=[_of_the_training(entry) for entry in trainer.state.log_history if _LOGGED & entry.keys()],
         cost=cost,
     )

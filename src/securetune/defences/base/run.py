@@ -69,6 +69,8 @@ class TrainingRun:
     """Optimizer steps done."""
     is_over: bool = False
     """A defence sets it to end the run."""
+    has_ended: bool = False
+    """Whether the weights are the final ones."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by name; where they are sharded over processes, this process's shards."""

@@ -13,11 +13,28 @@ from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig
 from securetune.data.prompts import Prompt
-from securetune.data.rendering import PromptsFound, RowsFound, check_prompts, check_rows, check_template
+from securetune.data.rendering import (
+    PromptsFound,
+    RowsFound,
+    check_prompts,
+    check_rows,
+    check_template,
+    longest_text,
+)
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.benchmark import Benchmark
-from securetune.evaluate.preflight import Preflight, answer_faults, row_notes, stopping_error
+from securetune.evaluate.preflight import (
+    Preflight,
+    answer_faults,
+    prompt_notes,
+    row_faults,
+    row_notes,
+    stopping_error,
+    template_faults,
+    template_notes,
+)
+from securetune.evaluate.task import task_questions
 from securetune.evaluate.untuned import ask_untuned, phrases_judge
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
@@ -53,9 +70,7 @@ def compute(work: Work) -> Product:
     _check_device(config)
     template = check_template(session.tokenizer)
     rows, prompts = list(_rows(session)), list(_prompts(session))
-    faults = _unaligned_faults(config)
-    if template.end is None:
-        faults.append("the chat template puts no end token behind an answer, so nobody learns where to end")
+    faults = [*_unaligned_faults(config), *template_faults(template), *row_faults(rows)]
     _stop_at(faults, config)
     model = session.base_model()
     faults += _room_faults(model, config, rows, prompts)
@@ -68,7 +83,9 @@ def compute(work: Work) -> Product:
         config.evaluate,
     )
     answers = answer_faults(untuned, config.preflight)
-    notes = [note for found in rows for note in row_notes(found, config.train.max_length)]
+    notes = template_notes(template)
+    notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
+    notes += [note for found in prompts for note in prompt_notes(found)]
     preflight = Preflight(
         template=template,
         rows=rows,
@@ -126,10 +143,20 @@ def _prompts(session: Session) -> Iterator[PromptsFound]:
     systems = list(dict.fromkeys((session.config.evaluate.system, *by_arms)))
     for benchmark in session.benchmarks:
         turns = benchmark.attack.turns if benchmark.attack is not None else ()
-        yield check_prompts(tokenizer, benchmark.name, _asked(benchmark), systems=systems, turns=turns)
+        found = check_prompts(tokenizer, benchmark.name, _asked(benchmark), systems=systems, turns=turns)
+        yield replace(found, answer=benchmark.max_new_tokens(session.config.evaluate))
     if session.config.task.metric is not None:
-        asked = [row["prompt"][-1]["content"] for row in session.examples[1]]
-        yield check_prompts(tokenizer, f"{session.config.task.name}, asked", asked, systems=[None, *by_arms])
+        yield _asked_of_task(session, [None, *by_arms])
+
+
+def _asked_of_task(session: Session, systems: Sequence[str | None]) -> PromptsFound:
+    """The task's held-out prompts with the turns and the system prompt of their rows."""
+    rows, tokenizer = session.examples[1], session.tokenizer
+    asked = [row["prompt"][-1]["content"] for row in rows]
+    found = check_prompts(tokenizer, f"{session.config.task.name}, asked", asked, systems=systems)
+    texts = [question.text for system in systems for question in task_questions(tokenizer, rows, system=system)]
+    answer = session.config.evaluate.task_max_new_tokens
+    return replace(found, longest=longest_text(tokenizer, texts), answer=answer)
 
 
 def _asked(benchmark: Benchmark) -> list[str]:
@@ -160,7 +187,7 @@ def _room_faults(
         return []
     longest = {found.source: min(found.longest, config.train.max_length) for found in rows}
     answer = config.evaluate.max_new_tokens
-    longest |= {found.name: found.longest + answer for found in prompts}
+    longest |= {found.name: found.longest + (found.answer or answer) for found in prompts}
     return [
         f"{name} needs {tokens:,} tokens with its answer, and the model has places for {room:,}"
         for name, tokens in longest.items()
@@ -179,4 +206,4 @@ def show(artifact: Artifact) -> None:
     print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
-stage = Stage(version=2, depends=depends, compute=compute, show=show)
+stage = Stage(version=3, depends=depends, compute=compute, show=show)
