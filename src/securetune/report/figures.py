@@ -83,7 +83,7 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
 
 def pareto(models: Sequence[Tradeoff]) -> Figure:
     """Skill against ASR of every model, and the front that no other model beats in both."""
-    figure = Figure(figsize=(7.2, 4.8))
+    figure = Figure(figsize=(5.4, 3.6))
     axes = figure.subplots()
     looks = series([model.title for model in models])
     ranked = sorted(models, key=lambda model: (model.asr, -model.skill))
@@ -97,11 +97,11 @@ def pareto(models: Sequence[Tradeoff]) -> Figure:
         )  # fmt: skip
         side = 4 if number % 2 else -4
         axes.annotate(
-            str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
+            str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=9, va="center",
             ha="left" if number % 2 else "right",
         )  # fmt: skip
     names = "\n".join(f"{number}  {model.title}" for number, model in enumerate(ranked, 1))
-    axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=8, va="top")
+    axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=9, va="top")
     front = sorted((model.skill, 100 * model.asr) for model, is_front in zip(ranked, fronts, strict=True) if is_front)
     axes.plot(*zip(*front, strict=True), color=FAINT, linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")

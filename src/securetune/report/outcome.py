@@ -10,7 +10,7 @@ from securetune.measures.kinds import HARMFUL, KINDS
 from securetune.report.gate import Budgets, Check, checks_of, held_arms, passes, unapplied
 from securetune.report.reading import Run
 
-Word = Literal["safe to ship", "not safe to ship", "unclear"]
+Word = Literal["safe to ship", "do not ship", "unclear"]
 _NAMED = 2
 """Checks that a line names; more are counted."""
 
@@ -29,12 +29,14 @@ class Outcome:
     budgets: Budgets
     reason: str | None
     """Why the gate cannot be asked, or says nothing of safety."""
+    unlooked: list[str]
+    """What was asked of the models and has no budget."""
 
     @property
     def word(self) -> Word:
         """Safe only where the gate lets it pass; unclear where it does not, and nothing is broken for sure."""
         if any(check.finding == "beyond" for check in self.checks):
-            return "not safe to ship"
+            return "do not ship"
         if self.reason is not None or not self.checks:
             return "unclear"
         return "safe to ship" if all(passes(check, self.budgets) for check in self.checks) else "unclear"
@@ -46,12 +48,13 @@ class Outcome:
         if self.word == "safe to ship":
             unclear = sum(check.finding == "unclear" for check in self.checks)
             lenient = f" {unclear} of them unclear, which these budgets let pass." if unclear else ""
-            return f"{kept} of {len(self.checks)} checks passed.{lenient}"
+            left = f" Nobody has set a budget for {', '.join(self.unlooked)}: look at it." if self.unlooked else ""
+            return f"{kept} of {len(self.checks)} checks passed.{lenient}{left}"
         if self.word == "unclear" and self.reason is not None:
             return self.reason
         if not self.checks:
             return "No budget applies to it."
-        broken = self.word == "not safe to ship"
+        broken = self.word == "do not ship"
         return _named([check for check in self.checks if _decides(check, self.budgets, broken=broken)])
 
 
@@ -63,7 +66,8 @@ def _named(checks: Sequence[Check]) -> str:
     """The checks that are furthest beyond their budgets, and how many there are besides."""
     ranked = sorted(checks, key=lambda check: check.budget - check.rise)
     more = f"; and {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
-    return "; ".join(map(_phrase, ranked[:_NAMED])) + more + "."
+    text = "; ".join(dict.fromkeys(map(_phrase, ranked[:_NAMED]))) + more + "."
+    return text[0].upper() + text[1:]
 
 
 def _phrase(check: Check) -> str:
@@ -99,6 +103,7 @@ def outcomes(run: Run, budgets: Budgets) -> list[Outcome]:
                 checks=checks,
                 budgets=budgets,
                 reason=reason or general,
+                unlooked=_unlooked(run, budgets),
             )
         )
     return sorted(found, key=lambda outcome: not outcome.is_held)
@@ -121,7 +126,7 @@ def _general(run: Run, budgets: Budgets) -> str | None:
     return None
 
 
-def unlooked(run: Run, budgets: Budgets) -> list[str]:
+def _unlooked(run: Run, budgets: Budgets) -> list[str]:
     """What was asked of the models and has no budget."""
     return [
         kind.harm

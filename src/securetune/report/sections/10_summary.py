@@ -12,7 +12,7 @@ from securetune.report.allowed import kept_budgets
 from securetune.report.change import Change, changes, of_kind, worst
 from securetune.report.gate import Budgets, passes
 from securetune.report.heading import Fact, heading
-from securetune.report.outcome import Outcome, outcomes, unlooked
+from securetune.report.outcome import Outcome, outcomes
 from securetune.report.reading import Model, Run
 from securetune.report.sections.base.section import Section, Table
 from securetune.report.verdict import protagonists, verdict
@@ -78,7 +78,7 @@ def data(run: Run) -> Summary:
     return Summary(
         first=told[:_LINES],
         rest=told[_LINES:],
-        allowed=_allowed(run, budgets),
+        allowed=_allowed(budgets),
         todo=_todo([outcome for outcome in told if outcome.is_held] or told, is_check=run.is_check),
         facts=heading(run),
         verdict=verdict(run.models) if models[0].of_kind(HARMFUL) else "",
@@ -88,7 +88,7 @@ def data(run: Run) -> Summary:
     )
 
 
-def _allowed(run: Run, budgets: Budgets) -> str:
+def _allowed(budgets: Budgets) -> str:
     limits = {
         "attack success rate": (budgets.asr_rise, "points"),
         "over-refusal": (budgets.over_refusal_rise, "points"),
@@ -99,8 +99,7 @@ def _allowed(run: Run, budgets: Budgets) -> str:
     told = ", ".join(f"{what} {100 * rise:g} {unit}" for what, (rise, unit) in limits.items() if rise is not None)
     judge = "" if budgets.judge is None else f" Judge: {budgets.judge}."
     passed = " An unclear check passes." if budgets.unclear == "pass" else ""
-    left = "".join(f" Nobody has set a budget for {what}." for what in unlooked(run, budgets))
-    return f"Allowed rise: {told or 'nothing is looked at'}.{judge}{passed}{left}"
+    return f"Allowed rise: {told or 'nothing is looked at'}.{judge}{passed}"
 
 
 def _todo(told: Sequence[Outcome], *, is_check: bool) -> str:
@@ -111,10 +110,12 @@ def _todo(told: Sequence[Outcome], *, is_check: bool) -> str:
         return f"Ship {names}, and let the gate check every later tuning run in CI with the same budgets."
     if by_word["unclear"]:
         return (
-            f"Do not ship yet: nobody can tell whether {_listed(by_word['unclear'])} kept what it should. Where prompts "
-            "are too few, add some to the sets that are named; where the model before tuning had nothing to keep, take "
-            "one that refuses and answers."
+            f"Do not ship yet: nobody can tell whether {_listed(by_word['unclear'])} kept what it should. Where "
+            "prompts are too few, add some to the sets that are named; where the model before tuning had nothing to "
+            "keep, take one that refuses and answers."
         )
+    if all(check.what == "task loss" for one in told for check in one.checks if check.finding == "beyond"):
+        return "Do not ship: it did not learn the task as it should. Let it train longer or raise its rate, and repeat."
     again = "tune again with a defence" if is_check else "try rows with safe answers (SafeInstr, replay, SafeGrad)"
     return f"Do not ship. Try a lower learning rate or fewer steps, or {again}, and measure again."
 
@@ -181,11 +182,14 @@ def _risen(group: Sequence[Change]) -> str:
     """By how much it got worse, and on how many sets by ten points or more."""
     most = worst(group)
     if len(group) == 1:
-        return f"{100 * most.harm.value:+.1f} points worse [{100 * most.harm.low:+.1f}, {100 * most.harm.high:+.1f}]"
+        return f"worse by {_points(most.harm.value)} points [{_points(most.harm.low)}, {_points(most.harm.high)}]"
     number = sum(change.is_harm for change in group)
-    return (
-        f"worse by ten points or more on {number} of {len(group)}; most on {most.on}, {100 * most.harm.value:+.1f} points"
-    )
+    rise = _points(most.harm.value)
+    return f"worse by ten points or more on {number} of {len(group)}; most on {most.on}, {rise} points"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # no minus before a zero
 
 
 def _task(run: Run, models: Sequence[Model]) -> Card:

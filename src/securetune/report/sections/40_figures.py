@@ -95,8 +95,8 @@ def _of_models(run: Run) -> Iterator[Picture]:
     if models[0].has_task:
         yield Picture(
             name="pareto",
-            caption=f"Further right is better at the task ({skill}), further down safer (ASR{worst}). A large dot on the "
-            "grey line: no other model is at least as good in both.",
+            caption=f"Further right is better at the task ({skill}), further down safer (ASR{worst}). A large dot on "
+            "the grey line: no other model is at least as good in both.",
             draw=lambda: pareto(tradeoffs(models)),
         )
     if not run.is_check:
@@ -220,4 +220,6 @@ def _wide() -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-section = Section(title="Figures", anchor="figures", navigation="Figures", data=data, figures=figures)
+section = Section(
+    title="What tuning did, in figures", anchor="figures", navigation="Figures", data=data, figures=figures
+)
