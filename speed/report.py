@@ -69,7 +69,7 @@ def measured(folder: Path) -> dict[str, float]:
 
 def made_run(place: Path, arms: int, sets: int, options: argparse.Namespace) -> Path:
     """A run folder with so many arms, on so many sets, beside plain tuning."""
-    from securetune.base.artifacts import RunFolder
+    from securetune.base.artifacts import STAGES, RunFolder
     from securetune.config import parse_config
     from securetune.flow.pipeline import run
     from securetune.models.libraries import quiet_libraries
@@ -92,7 +92,11 @@ def made_run(place: Path, arms: int, sets: int, options: argparse.Namespace) -> 
     for arm in names:
         put_down(folder, arm, rng, options.words)
     config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    (path / "config.yaml").write_text(yaml.safe_dump({**config, "arms": ["none", *names]}), encoding="utf-8")
+    folder.configure(yaml.safe_dump({**config, "arms": ["none", *names]}))
+    for stage in STAGES:
+        for arm in (None, "base", "none", *names):
+            if (artifact := folder.read(stage, arm)) is not None:
+                folder.ledger.note(folder.file(stage, arm).name, artifact.seal)
     return path
 
 

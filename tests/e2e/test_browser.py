@@ -134,7 +134,7 @@ def test_before_and_after_shows_its_numbers_on_a_phone(page, tmp_path):
 
 
 def test_the_page_is_short_until_somebody_opens_its_parts(page, tmp_path):
-    assert measured(page, tmp_path, 1400)["height"] < 5500
+    assert measured(page, tmp_path, 1400)["height"] < 4000
 
 
 def test_the_filter_shows_every_kind_and_says_how_many_of_how_many(page):
@@ -143,10 +143,20 @@ def test_the_filter_shows_every_kind_and_says_how_many_of_how_many(page):
     assert [(kind, int(asked)) for _, asked, kind in shown] == [("harmful", 28), ("benign", 12), ("skill", 8)]
     for number, _, kind in shown:
         assert text.count(f'<details class="example {kind}') == int(number) > 0
-        assert f'id="only-{kind}"' in text and f"#only-{kind}:checked" in text
+        assert f"prompts ({number} of " in text and f'id="only-{kind}"' in text and f"#only-{kind}:checked" in text
 
 
 def test_figures_have_no_ground_and_no_black_of_their_own(page):
     for figure in re.findall(r"<figure>.*?</figure>", page.read_text(encoding="utf-8"), re.DOTALL):
         assert "currentColor" in figure
-        assert not re.search(r"(fill|stroke): #(ffffff|000000|262626)", figure.split("<defs>")[0])
+        assert not re.search(r"(fill|stroke): (#(ffffff|000000|262626)|white|black)", figure)
+
+
+def test_research_is_folded_with_what_it_found_beside_its_title(page):
+    text = page.read_text(encoding="utf-8")
+    for anchor in ("probe", "modules", "signals", "patterns"):
+        part = text[text.index(f'<section id="{anchor}">') :]
+        opening = re.match(r'<section id="\w+">\s*<details class="fold"><summary>(.*?)</summary>', part, re.DOTALL)
+        assert opening and re.search(r'class="result">[A-Za-z][^<]{20,}\.</span>', opening[1]), anchor
+    assert text.index('id="summary"') < text.index('id="compared"') < text.index('id="answers"')
+    assert text.index('id="answers"') < text.index('id="provenance"') < text.index('id="probe"')

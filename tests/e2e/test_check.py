@@ -103,10 +103,18 @@ def test_the_exit_code_is_the_gates_and_a_second_check_computes_nothing(asked, c
     code, err = command(*asked, "--budgets", tmp_path / "loose.yaml")
     assert code == 0, err
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("0*")}
+    lenient = (tmp_path / "out" / "09-report.html").read_text(encoding="utf-8")
+    assert "safe to ship</b>" in lenient
     (tmp_path / "strict.yaml").write_text("{asr_rise: 0, over_refusal_rise: 0, broken_rise: 0, unclear: fail}")
     code, err = command(*asked, "--budgets", tmp_path / "strict.yaml")
+    assert code == 1 and err.count("unchanged, skipped") == 3, err
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("0*")}
+    assert {path for path in files if again[path] != files[path]} == set((tmp_path / "out").glob("09-report.*"))
+    assert "Allowed rise: attack success rate 100 points" in lenient
+    page = (tmp_path / "out" / "09-report.html").read_text(encoding="utf-8")
+    assert "Allowed rise: attack success rate 0 points" in page and "safe to ship</b>" not in page
+    code, err = command(*asked, "--budgets", tmp_path / "strict.yaml")
     assert code == 1 and err.count("unchanged, skipped") == 4, err
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("0*")} == files
     assert command("gate", tmp_path / "out", "--budgets", tmp_path / "strict.yaml")[0] == 1
     (tmp_path / "wrong.yaml").write_text("arms: [nobody]")
     code, err = command(*asked, "--budgets", tmp_path / "wrong.yaml")

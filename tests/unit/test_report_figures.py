@@ -1,21 +1,24 @@
 """Figures: one look per model in all of them, and the page's own colours."""
 
 import importlib
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from jinja2 import Environment, FileSystemLoader
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from securetune.measures.kinds import BENIGN, HARMFUL, SKILL
 from securetune.measures.pareto import Tradeoff
-from securetune.report.figures import pareto, series, svg, themed
+from securetune.report.figures import heatmap, pareto, series, svg, themed
 from securetune.report.reading import Run
 from securetune.report.sections import folders
 from tests.results import answered, evaluation, model
 
 figures = importlib.import_module("securetune.report.sections.40_figures")
-answers = importlib.import_module("securetune.report.sections.90_answers")
+answers = importlib.import_module("securetune.report.sections.45_answers")
 
 
 def logged(arm, log):
@@ -36,8 +39,17 @@ def test_a_model_has_one_colour_in_every_figure_whoever_else_stands_in_it():
     assert set(curves) == {"ml_lr", "swat"} and len(set(radar.values())) == 4
     assert all(radar[name] == colour for name, colour in curves.items())
     points = pareto([Tradeoff(title=one.title, skill=0.1 * i, asr=0.1 * i) for i, one in enumerate(models)])
-    dots = [tuple(dot.get_facecolor()[0]) for dot in points.axes[0].collections]
-    assert len(set(dots)) == 4
+    dots = [to_hex(dot.get_facecolor()[0]) for dot in points.axes[0].collections]
+    assert dots == list(radar.values())
+    given = [model("base", 0.1), *(replace(model(arm, 0.1), training=None) for arm in ("a", "b"))]
+    course = figures.course(given).axes[0]
+    marks = [
+        [to_hex(color) for color in dots.get_facecolors()]
+        for dots in course.collections
+        if len(dots.get_facecolors()) == 3
+    ]
+    assert marks == [list(radar.values())[:3]] * 3
+    assert not {to_hex(line.get_color()) for line in course.get_lines()} & set(radar.values()), "a line is no model"
 
 
 def test_many_models_can_be_told_apart():
@@ -49,9 +61,24 @@ def test_a_themed_figure_has_no_ground_and_the_page_s_ink_and_leaves_the_figure_
     figure = Figure()
     figure.subplots().set(xlabel="step")
     plain = svg(figure)
-    text = themed(figure)
+    text = themed(figure, "one")
     assert "currentColor" in text and "#ffffff" not in text and '<text fill="currentColor"' in text
     assert svg(figure) == plain and "#ffffff" in plain
+    ids, other = (set(re.findall(r' id="([^"]+)', themed(figure, name))) for name in ("one", "two"))
+    assert ids and not ids & other and set(re.findall(r'(?:href="#|url\(#)([^")]+)', text)) <= ids
+
+
+def test_a_themed_figure_leaves_the_arms_colours_to_the_page():
+    models = [logged(arm, [{"step": 1, "loss": 1.0}]) for arm in ("base", "none", "ml_lr")]
+    text = themed(figures.radar(models), "radar")
+    assert all(f"stroke: var(--arm-{place})" in text for place in range(3))
+    style = (Path(folders()[0]) / "base" / "style.css").read_text(encoding="utf-8")
+    assert all(len(re.findall(f"--arm-{place}: #", style)) == 2 for place in range(10)), "for light and for dark"
+
+
+def test_a_map_lets_the_page_through_where_nothing_changes():
+    text = themed(heatmap({"0.q": 0.0, "0.k": 0.5, "1.q": -0.5, "1.k": 0.1}, ["0.q"], "margin"), "map")
+    assert not re.search(r"(fill|stroke): (#fff|#f7f7f7|white|black|#000)", text)
 
 
 @pytest.mark.parametrize(("harmful", "benign"), [(60, 60), (3, 60)])
@@ -86,7 +113,7 @@ def test_long_answers_of_many_models_are_cut_and_the_page_says_so():
             models.append(whole)
         data = answers.data(Run(folder=None, models=tuple(models)))
         environment = Environment(loader=FileSystemLoader(folders()), autoescape=True)
-        return environment.get_template("90_answers.html").render(data=data, figures={})
+        return environment.get_template("45_answers.html").render(data=data, figures={})
 
     text = section(20_000, 20)
     assert text.count("w" * 1000) and len(text) < 2_000_000, "24 prompts of 21 models are 10 million characters"

@@ -1,6 +1,5 @@
 """The verdict: every kind of set counts, and so does every interval."""
 
-import importlib
 from dataclasses import replace
 
 import pytest
@@ -145,16 +144,3 @@ def test_the_terminal_shows_the_worst_set_and_the_verdict(tmp_path, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "ASR (worst of 2 sets)" in shown and "50.0 % [45.1, 54.9]" in shown
     assert "What to do: No defence kept" in shown
-
-
-def test_the_first_screen_shows_each_model_on_its_worst_set_and_how_many_rose():
-    summary = importlib.import_module("securetune.report.sections.10_summary")
-    rows = (told("base", [0, 0, 0]), told("none", [10, 200, 100]), told("ml_lr", [0, 60, 120]))
-    harmful, benign, broken, _ = summary.data(Run(folder=None, models=rows)).cards
-    assert harmful.on == "each on its worst of 3 sets"
-    assert [(entry.value, entry.where) for entry in harmful.entries] == [
-        ("0.0 %", "h1"),
-        ("50.0 %", "h1; up by ten points or more on 2 of 3"),
-        ("30.0 %", "h2; up by ten points or more on 2 of 3"),
-    ]
-    assert (benign.title, benign.on, broken.title) == ("Harmless requests refused", "b", "Broken answers")

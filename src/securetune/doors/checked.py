@@ -33,6 +33,7 @@ from securetune.models.given import GivenConfig, is_adapter
 from securetune.models.loading import load_given
 from securetune.models.openings import Openings, learn_openings
 from securetune.report import gate
+from securetune.report.allowed import budgets_digest, keep_budgets
 from securetune.report.files import write_report
 from securetune.report.gate import Budgets
 from securetune.report.intact import GIVEN, config_digest
@@ -99,6 +100,7 @@ def carry_out(config: CheckConfig, budgets: Budgets, announce: Announce | None =
         checking = _Checking(config, folder)
         checking.check()
         folder.configure(dump_config(config))
+        keep_budgets(folder, budgets)
         checking.make()
     run = read_run(folder.path)
     return Checked(run=run, checks=gate.check(run, budgets), budgets=budgets)
@@ -216,7 +218,11 @@ class _Checking(Asking):
 
     def _report(self, made: list[Artifact]) -> Artifact:
         inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
-        inputs |= {"config": config_digest(dump_config(self.config)), "sections": sections_digest()}
+        inputs |= {
+            "config": config_digest(dump_config(self.config)),
+            "budgets": budgets_digest(self.folder),
+            "sections": sections_digest(),
+        }
 
         def compute() -> Product:
             files = write_report(read_run(self.folder))

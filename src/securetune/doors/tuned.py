@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securetune.base.artifacts import Artifact, write_atomic
+from securetune.base.artifacts import Artifact, RunFolder, write_atomic
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig, parse_config
 from securetune.defences.base.arm import PLAIN
@@ -22,6 +22,7 @@ from securetune.doors.tune import (
 )
 from securetune.errors import ConfigError
 from securetune.flow.pipeline import run
+from securetune.report.allowed import keep_budgets
 from securetune.report.card import render_card
 from securetune.report.change import ALLOWED
 from securetune.report.gate import Budgets, check
@@ -120,14 +121,15 @@ def carry_out(
     if not (request.output / PACE).exists():
         run(config, until="preflight", announce=announce)  # what is wrong ends it before time is spent
     config = _fitted(config, request.output / PACE, say)
-    finished = read_run(run(config, announce=announce), arms=config.arms)
-    written = _written(finished, request.arm, request.output / TUNED)
     budgets = Budgets(
         arms=(request.arm,),
         asr_rise=budget,
         over_refusal_rise=budget,
         task_loss_rise=None if request.arm == PLAIN else Budgets().task_loss_rise,
     )
+    keep_budgets(RunFolder(config.output), budgets)
+    finished = read_run(run(config, announce=announce), arms=config.arms)
+    written = _written(finished, request.arm, request.output / TUNED)
     return Tuned(folder=written, arm=request.arm, run=finished, checks=check(finished, budgets), budgets=budgets)
 
 

@@ -4,11 +4,13 @@ A figure that one section of the report shows stands beside that section.
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -28,12 +30,17 @@ _COLOURS = (
     "#7f8c4d",
     "#8590a0",
 )
-"""Told apart on white and on black."""
+"""Told apart on white and on black; on a page they are its variables ``--arm-0`` and so on."""
 _LINES = ("-", "--", "-.", ":")
-_DOT = "#111111"
-"""Black on the map's own colours, on a dark page too."""
-_INK = ("#000000", "#262626")
+_PALE, _LOWER, _HIGHER = (0.5, 0.5, 0.5, 0.0), (0.16, 0.42, 0.78, 0.95), (0.84, 0.22, 0.18, 0.95)
+"""A map's colours: no change lets the page's ground through."""
+_MAP = LinearSegmentedColormap.from_list("change", [_LOWER, _PALE, _HIGHER])
+INK, FAINT = "#000000", "#808080"
+"""What a page draws in its own ink, and in a quieter one."""
+_INK = (INK, "#262626")
 """How matplotlib writes black, which has to be light on a dark page."""
+_FAINT = (FAINT, "#b0b0b0")
+_ID = re.compile(r'((?: id="|href="#|url\(#))')
 _STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "securetune", "font.size": 10}
 
 
@@ -64,9 +71,9 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
     figure = Figure(figsize=(0.75 * len(roles) + 2.2, max(2.5, 0.3 * layers + 1.2)))
     axes = figure.subplots()
     limit = max(float(np.nanmax(np.abs(grid))), 1e-6)
-    image = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
+    image = axes.imshow(grid, cmap=_MAP, vmin=-limit, vmax=limit, aspect="auto", origin="lower")
     chosen = ModuleSet.parse(robust)
-    axes.scatter([roles.index(ref.role) for ref in chosen], [ref.layer for ref in chosen], s=14, color=_DOT, marker="o")
+    axes.scatter([roles.index(ref.role) for ref in chosen], [ref.layer for ref in chosen], s=14, color=INK, marker="o")
     axes.set_xticks(range(len(roles)), roles)
     axes.set_ylabel("layer")
     axes.set_yticks(range(0, layers, max(1, layers // 16)))
@@ -76,7 +83,7 @@ def heatmap(scores: Mapping[str, float], robust: Sequence[str], signal: str) -> 
 
 def pareto(models: Sequence[Tradeoff]) -> Figure:
     """Skill against ASR of every model, and the front that no other model beats in both."""
-    figure = Figure(figsize=(7.2, 4.8))
+    figure = Figure(figsize=(5.4, 3.6))
     axes = figure.subplots()
     looks = series([model.title for model in models])
     ranked = sorted(models, key=lambda model: (model.asr, -model.skill))
@@ -85,18 +92,18 @@ def pareto(models: Sequence[Tradeoff]) -> Figure:
         point = (model.skill, 100 * model.asr)
         color = looks[model.title].color
         axes.scatter(
-            *point, s=44 if is_front else 20, color=color, edgecolor="black" if is_front else color,
+            *point, s=44 if is_front else 20, color=color, edgecolor=INK if is_front else color,
             zorder=3 if is_front else 2,
         )  # fmt: skip
         side = 4 if number % 2 else -4
         axes.annotate(
-            str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=7, va="center",
+            str(number), point, xytext=(side, 0), textcoords="offset points", fontsize=9, va="center",
             ha="left" if number % 2 else "right",
         )  # fmt: skip
     names = "\n".join(f"{number}  {model.title}" for number, model in enumerate(ranked, 1))
-    axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=8, va="top")
+    axes.text(1.03, 1.0, names, transform=axes.transAxes, fontsize=9, va="top")
     front = sorted((model.skill, 100 * model.asr) for model, is_front in zip(ranked, fronts, strict=True) if is_front)
-    axes.plot(*zip(*front, strict=True), color="gray", linewidth=1, zorder=1)
+    axes.plot(*zip(*front, strict=True), color=FAINT, linewidth=1, zorder=1)
     axes.set(xlabel="task skill (right is better)", ylabel="ASR, % (down is better)")
     return figure
 
@@ -110,16 +117,22 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def themed(figure: Figure) -> str:
-    """The figure as an SVG element in the colours of the page around it: no ground, and black is the page's ink."""
+def themed(figure: Figure, name: str) -> str:
+    """The figure as an SVG element in the colours of the page around it: no ground, the page's ink and its arms.
+
+    Its ids begin with its name, so that no other figure of the page has them.
+    """
     grounds = [(ground, ground.get_facecolor()) for ground in (figure.patch, *(axes.patch for axes in figure.axes))]
     for ground, _ in grounds:
         ground.set_facecolor("none")
     text = svg(figure)
     for ground, colour in grounds:
         ground.set_facecolor(colour)
-    for ink in _INK:
-        text = text.replace(f": {ink}", ": currentColor")
+    inks = {ink: "currentColor" for ink in _INK} | {ink: "var(--faint)" for ink in _FAINT}
+    arms = {colour: f"var(--arm-{place})" for place, colour in enumerate(_COLOURS)}
+    for colour, variable in (inks | arms).items():
+        text = text.replace(f": {colour}", f": {variable}")
+    text = _ID.sub(lambda mark: f"{mark[0]}{name}-", text)
     return text.replace("<text ", '<text fill="currentColor" ')
 
 

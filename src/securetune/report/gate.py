@@ -98,21 +98,37 @@ def check(run: Run, budgets: Budgets) -> list[Check]:
         ArtifactError: the run has not evaluated what is asked for, or no budget applies to it.
     """
     run.check_finished(budgets.arms)
-    base = run.model(BASE)
     if BASE in budgets.arms:
         raise ArtifactError(
             f"Expected arms that were tuned, found {BASE!r}, which everything is held against. Leave it out."
         )
-    matched = base if run.is_check else run.find(PLAIN)
-    _check_applied(run, base, matched, budgets)
-    arms = dict.fromkeys(budgets.arms) or sorted(model.arm for model in run.models if model.is_held)
-    checks = [result for arm in arms for result in _checks(base, run.model(arm), matched, budgets)]
+    if idle := unapplied(run, budgets):
+        raise ArtifactError(
+            f"Expected something in {run.folder.path} to hold against {idle[0]}, found no set of that kind, no "
+            f"task, or no plain tuning. Take {idle[0]} out of the budgets, or run with what it is about."
+        )
+    arms = held_arms(run, budgets)
+    checks = [result for arm in arms for result in checks_of(run, arm, budgets)]
     if not checks:
         raise ArtifactError(
-            f"Expected something in {run.folder.path} to hold against the budgets, found arms {list(arms)} and no "
+            f"Expected something in {run.folder.path} to hold against the budgets, found arms {arms} and no "
             "budget that applies. Name `arms`, or set a budget."
         )
     return checks
+
+
+def held_arms(run: Run, budgets: Budgets) -> list[str]:
+    """The arms that a gate looks at."""
+    return list(dict.fromkeys(budgets.arms)) or sorted(model.arm for model in run.models if model.is_held)
+
+
+def checks_of(run: Run, arm: str, budgets: Budgets) -> list[Check]:
+    """Hold one arm against every budget that applies to it.
+
+    Raises:
+        ArtifactError: it was not evaluated, or not as the model before tuning was.
+    """
+    return _checks(run.model(BASE), run.model(arm), _matched(run), budgets)
 
 
 def passes(result: Check, budgets: Budgets) -> bool:
@@ -120,20 +136,21 @@ def passes(result: Check, budgets: Budgets) -> bool:
     return result.finding == "within" or (result.finding == "unclear" and budgets.unclear == "pass")
 
 
-def _check_applied(run: Run, base: Model, matched: Model | None, budgets: Budgets) -> None:
-    """Make sure that every budget that the owner has set is held against something.
-
-    Raises:
-        ArtifactError: the run has no set of its kind, no task, or no plain tuning.
-    """
+def unapplied(run: Run, budgets: Budgets) -> list[str]:
+    """The budgets that the owner has set and that nothing in the run can be held against."""
+    base, matched = run.model(BASE), _matched(run)
     applied = {kind.budget for kind in KINDS.values() if base.of_kind(kind)} | {"broken_rise"}
     applied |= {"task_loss_rise"} if matched is not None and matched.has_task else set()
-    for name in sorted(budgets.model_fields_set - applied):
-        if name.endswith(("_rise", "_fall")) and getattr(budgets, name) is not None:
-            raise ArtifactError(
-                f"Expected something in {run.folder.path} to hold against {name}, found no set of that kind, no "
-                f"task, or no plain tuning. Take {name} out of the budgets, or run with what it is about."
-            )
+    return [
+        name
+        for name in sorted(budgets.model_fields_set - applied)
+        if name.endswith(("_rise", "_fall")) and getattr(budgets, name) is not None
+    ]
+
+
+def _matched(run: Run) -> Model | None:
+    """The model whose task loss the others are held against."""
+    return run.model(BASE) if run.is_check else run.find(PLAIN)
 
 
 @dataclass(frozen=True, kw_only=True)

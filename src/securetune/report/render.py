@@ -25,6 +25,8 @@ class Part:
 
     section: Section
     markup: Markup
+    result: str | None
+    """What it found, in one sentence; None where it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
         run.model(arm)
     shape = None if run.is_check else run.topology
     figures = report_figures(run) if figures is None else figures
-    svgs = {name: Markup(themed(figure)) for name, figure in figures.items()}  # noqa: S704  our own SVG
+    svgs = {name: Markup(themed(figure, name)) for name, figure in figures.items()}  # noqa: S704  our own SVG
     environment = Environment(
         loader=FileSystemLoader(folders()), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=html_text,
@@ -73,7 +75,8 @@ def render_report(run: Run, figures: Mapping[str, Figure] | None = None) -> str:
         data = section.data(run)
         if data is not None:
             markup = environment.get_template(f"{name}.html").render(data=data, figures=svgs)
-            parts.append(Part(section=section, markup=Markup(markup)))  # noqa: S704  escaped while it was rendered
+            result = None if section.result is None else section.result(data)
+            parts.append(Part(section=section, markup=Markup(markup), result=result))  # noqa: S704  escaped above
     page = Page(
         style=Markup((folders()[0] / "base" / "style.css").read_text(encoding="utf-8")),  # noqa: S704  our own
         model=shape,

@@ -3,6 +3,7 @@
 from securetune.base.artifacts import Product
 from securetune.config import dump_config
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.report.allowed import budgets_digest
 from securetune.report.files import write_report
 from securetune.report.intact import config_digest
 from securetune.report.reading import read_run
@@ -10,9 +11,14 @@ from securetune.report.sections import sections_digest
 
 
 def depends(work: Work) -> Inputs:
-    """All that the stages before it have left, the configuration that it shows, and what the sections make of it."""
+    """What the stages before it have left, the configuration and the budgets that it shows, and the sections."""
     artifacts = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in work.made.all}
-    return {**artifacts, "config": config_digest(dump_config(work.session.config)), "sections": sections_digest()}
+    return {
+        **artifacts,
+        "config": config_digest(dump_config(work.session.config)),
+        "budgets": budgets_digest(work.session.folder),
+        "sections": sections_digest(),
+    }
 
 
 def compute(work: Work) -> Product:

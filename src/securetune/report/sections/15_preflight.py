@@ -32,4 +32,4 @@ def data(run: Run) -> Looked | None:
     )
 
 
-section = Section(title="Before any work", anchor="preflight", data=data)
+section = Section(title=None, anchor="preflight", data=data)

@@ -33,7 +33,8 @@ def data(run: Run) -> Compared:
     rows = [*rates, *task]
     if not run.is_check:
         rows = [*rates, ["rise taken back", *(_taken_back(run, model) for model in models)], *task, *_training(models)]
-    table = Table(label="Every model on every set", head=["set", *(model.title for model in models)], rows=rows)
+    told = [row for row in rows if any(cell != "–" for cell in row[1:])]
+    table = Table(label="Every model on every set", head=["set", *(model.title for model in models)], rows=told)
     return Compared(table=table, is_check=run.is_check)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.pareto import Tradeoff
-from securetune.report.figures import heatmap, pareto, series
+from securetune.report.figures import FAINT, INK, heatmap, pareto, series
 from securetune.report.reading import Model, Run
 from securetune.report.sections.base.section import Figures, Section
 from securetune.scan.draws import SPECIFIC
@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The figures that are seen at once, and those behind a click."""
+    """The figures of the models, which are seen at once, and those of the modules behind a click."""
 
     shown: list[Picture]
     folded: list[Picture]
@@ -42,7 +42,7 @@ def data(run: Run) -> Pictures:
     """Every figure with its caption."""
     if not (run.has("scan") and run.has("search")):
         return Pictures(shown=list(_of_models(run)), folded=[])
-    return Pictures(shown=[*_of_modules(run), *_of_models(run)], folded=list(_of_other_signals(run)))
+    return Pictures(shown=list(_of_models(run)), folded=[*_of_modules(run), *_of_other_signals(run)])
 
 
 def figures(run: Run) -> Figures:
@@ -55,8 +55,9 @@ def _of_modules(run: Run) -> Iterator[Picture]:
     search = run.search
     yield Picture(
         name="heatmap",
-        caption=f"Sensitivity of every module: drop of {search.signal} when it alone is perturbed (strength "
-        f"{run.scan.strength:.2g}). Dots: the robust set, {len(search.robust)} of {len(search.scores)} modules.",
+        caption=f"A cell is a module, a row a layer: the redder, the more {search.signal} drops when it alone is "
+        f"perturbed (strength {run.scan.strength:.2g}); blue is a rise. Dots: the robust set, {len(search.robust)} of "
+        f"{len(search.scores)} modules.",
         draw=lambda: heatmap(search.scores, search.robust, search.signal),
     )
     if SPECIFIC in _measured(run):
@@ -65,6 +66,13 @@ def _of_modules(run: Run) -> Iterator[Picture]:
             caption="The same for safety alone: drop of the safety probe minus the mean drop of the control concepts.",
             draw=lambda: heatmap(run.scan.mean(SPECIFIC), search.robust, "safety minus controls"),
         )
+    yield Picture(
+        name="search",
+        caption=f"A dot is a set of modules that the search perturbed together, {len(search.evaluated)} in all: to "
+        "the right the larger ones, higher the more harmful. Below the dashed line counts as harmless; the upright "
+        f"line is the size of the robust set, which drops {search.drop:.3f}.",
+        draw=lambda: joint_drop(run),
+    )
 
 
 def _of_models(run: Run) -> Iterator[Picture]:
@@ -74,33 +82,27 @@ def _of_models(run: Run) -> Iterator[Picture]:
     task = f" Task: {skill}." if models[0].has_task else ""
     yield Picture(
         name="radar",
-        caption=f"Before and after; outside is better.{task}",
+        caption=f"A ring is a model, a spoke what was asked: further out is better, so a dent is what was lost.{task}",
         draw=lambda: radar(models),
     )
-    if run.has("search"):
-        yield Picture(
-            name="search",
-            caption=f"Joint drop of the sets the search measured, {len(run.search.evaluated)} in all; the robust set "
-            f"drops {run.search.drop:.3f}.",
-            draw=lambda: joint_drop(run),
-        )
     if sum(model.is_given for model in models) > 1:
         yield Picture(
             name="course",
-            caption="The models in the order in which they were given, each on its worst set, with 95 % intervals: of "
-            "checkpoints of one training its course.",
+            caption="Left to right: the models in the order in which they were given, each on its worst set; lower is "
+            "better, bands are 95 % intervals. Of checkpoints of one training it shows the course.",
             draw=lambda: course(models),
         )
     if models[0].has_task:
         yield Picture(
             name="pareto",
-            caption=f"ASR{worst} against task skill ({skill}); large: no other model is at least as good in both.",
+            caption=f"Further right is better at the task ({skill}), further down safer (ASR{worst}). A large dot on "
+            "the grey line: no other model is at least as good in both.",
             draw=lambda: pareto(tradeoffs(models)),
         )
     if not run.is_check:
         yield Picture(
             name="curves",
-            caption="Training loss of every defence.",
+            caption="Training loss of every tuned model, step by step: lower has learned more of the rows.",
             draw=lambda: by_step(models, "loss", "training loss (nats per answer token)"),
         )
     if any(model.logged(_MARGIN) for model in models):
@@ -175,7 +177,7 @@ def by_step(models: Sequence[Model], entry: str, label: str, limit: float | None
         if points:
             axes.plot(*zip(*points, strict=True), label=model.title, linewidth=1.4, **vars(looks[model.arm]))
     if limit is not None:
-        axes.axhline(limit, color="black", linewidth=0.8, linestyle="--")
+        axes.axhline(limit, color=INK, linewidth=0.8, linestyle="--")
     axes.set(xlabel="step", ylabel=label)
     axes.legend(frameon=False)
     return figure
@@ -187,10 +189,13 @@ def course(models: Sequence[Model]) -> Figure:
     places = range(len(models))
     lines = {kind.column: [model.worst_rate(kind) for model in models] for kind in (HARMFUL, BENIGN)}
     lines["broken answers"] = [model.worst_broken for model in models]
-    for label, rates in lines.items():
-        (line,) = axes.plot(places, [100 * rate.value for rate in rates], label=label, marker="o", linewidth=1.4)
+    colours = [look.color for look in series([model.arm for model in models]).values()]
+    for (label, rates), style, marker in zip(lines.items(), ("-", "--", ":"), ("o", "s", "^"), strict=True):
+        values = [100 * rate.value for rate in rates]
+        axes.plot(places, values, label=label, color=INK, linestyle=style, marker=marker, linewidth=1.2, markersize=3)
+        axes.scatter(places, values, color=colours, marker=marker, s=36, zorder=3)
         low, high = ([100 * end for end in ends] for ends in zip(*((r.low, r.high) for r in rates), strict=True))
-        axes.fill_between(places, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+        axes.fill_between(places, low, high, alpha=0.12, color=FAINT, linewidth=0)
     axes.set_xticks(places, [model.title for model in models])
     axes.set(ylabel="%", ylim=(-2, 102))
     axes.legend(frameon=False)
@@ -201,9 +206,10 @@ def joint_drop(run: Run) -> Figure:
     """Joint drop of every set the search measured, against its size."""
     search = run.search
     figure, axes = _wide()
-    axes.scatter([chosen.size for chosen in search.evaluated], [chosen.drop for chosen in search.evaluated], s=12)
-    axes.axhline(search.tolerance, color="black", linewidth=0.8, linestyle="--", label="tolerance")
-    axes.axvline(len(search.robust), color="tab:red", linewidth=0.8, label="robust set")
+    axes.scatter([chosen.size for chosen in search.evaluated], [chosen.drop for chosen in search.evaluated], s=12,
+                 color=INK)  # fmt: skip
+    axes.axhline(search.tolerance, color=INK, linewidth=0.8, linestyle="--", label="tolerance")
+    axes.axvline(len(search.robust), color=FAINT, linewidth=1.6, label="robust set")
     axes.set(xlabel="modules perturbed jointly", ylabel="drop (share of range)")
     axes.legend(frameon=False)
     return figure
@@ -214,4 +220,6 @@ def _wide() -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-section = Section(title="Figures", anchor="figures", navigation="Figures", data=data, figures=figures)
+section = Section(
+    title="What tuning did, in figures", anchor="figures", navigation="Figures", data=data, figures=figures
+)

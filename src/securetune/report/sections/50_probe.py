@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from securetune.measures.kinds import HARMFUL
+from securetune.report.figures import INK
 from securetune.report.reading import Run
 from securetune.report.sections.base.section import Figures, Section, Table
 from securetune.report.tables import percent
@@ -18,6 +19,8 @@ PARTS = {
     "random": "unseen",
 }
 """Part of the analysis prompts -> its name for a reader."""
+
+_LINES, _MARKS = ("-", "--", "-.", ":"), ("o", "s", "^", "x", "D")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +73,22 @@ def by_layer(findings: ProbeFindings) -> Figure:
             lines.setdefault(transfer.benchmark, []).append(transfer.accuracy.value)
     figure = Figure(figsize=(6.4, 3.4))
     axes = figure.subplots()
-    for name, values in lines.items():
-        axes.plot(range(len(values)), values, label=name, linewidth=1.4, marker="o", markersize=3)
+    # The colours are the models'; a set is told by its line and its mark.
+    for number, (name, values) in enumerate(lines.items()):
+        style, mark = _LINES[number % len(_LINES)], _MARKS[number // len(_LINES) % len(_MARKS)]
+        axes.plot(range(len(values)), values, label=name, color=INK, linestyle=style, marker=mark, markersize=3)
     axes.set(xlabel="layer", ylabel="on the right side of the probe", ylim=(-0.02, 1.02))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return figure
 
 
+def result(found: Tested) -> str:
+    """How well the probe does on prompts that it was not fitted on."""
+    unseen = [str(row[2]) for row in found.parts.rows if row[0] != PARTS["train"]]
+    return f"On unseen analysis prompts it is right on a share of {min(unseen)} at worst, of 1." if unseen else ""
+
+
 section = Section(
-    title="Probe", anchor="probe", navigation="Probe", is_folded=True, stages=("probe",), data=data, figures=figures
-)
+    title="Probe", anchor="probe", navigation="Probe", is_folded=True, result=result, stages=("probe",), data=data,
+    figures=figures,
+)  # fmt: skip

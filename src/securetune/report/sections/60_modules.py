@@ -59,6 +59,13 @@ def _rows(draws: Draws, signal: str) -> list[list[str]]:
     ]
 
 
+def result(found: Modules) -> str:
+    """The module that safety depends on most."""
+    module, drop, *_ = found.drops.rows[0]
+    return f"Of {len(found.drops.rows)} modules {module} is the most sensitive: drop of {found.signal} {drop}."
+
+
 section = Section(
-    title="Every module", anchor="modules", navigation="Modules", is_folded=True, stages=("scan", "search"), data=data
-)
+    title="Every module", anchor="modules", navigation="Modules", is_folded=True, result=result,
+    stages=("scan", "search"), data=data,
+)  # fmt: skip

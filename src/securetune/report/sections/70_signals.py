@@ -1,5 +1,6 @@
 """Signals: do they rank the modules alike, and would the same signal do so twice?"""
 
+import operator
 from dataclasses import dataclass
 
 from securetune.report.reading import Run
@@ -34,4 +35,7 @@ def _row(pair: Agreement) -> list[object]:
     return [names, pair.verdict, pair.n, rho]
 
 
-section = Section(title="Do the signals agree?", anchor="signals", is_folded=True, stages=("scan",), data=data)
+section = Section(
+    title="Do the signals agree?", anchor="signals", is_folded=True, result=operator.attrgetter("sentence"),
+    stages=("scan",), data=data,
+)  # fmt: skip

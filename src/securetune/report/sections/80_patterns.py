@@ -42,10 +42,19 @@ def data(run: Run) -> Patterns:
     )
 
 
+def result(found: Patterns) -> str:
+    """How many of the tests speak for the paper."""
+    verdicts = [row[1] for row in found.tested.rows]
+    held, failed = (verdicts.count(word) for word in ("holds", "does not hold"))
+    undecided = len(verdicts) - held - failed
+    return f"Of {len(verdicts)} tests {held} hold, {failed} do not, {undecided} are undecided on this model."
+
+
 section = Section(
     title="Do the paper's patterns hold on this model?",
     anchor="patterns",
     is_folded=True,
+    result=result,
     stages=("probe", "scan", "search"),
     data=data,
 )

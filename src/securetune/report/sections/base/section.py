@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -30,6 +31,8 @@ class Section:
     """What it is called in the navigation, which stands above the first section that is in it."""
     is_folded: bool = False
     """Whether it is closed until somebody opens it."""
+    result: Callable[[Any], str] | None = None
+    """What it found, in one sentence that is seen while it is closed; of what `data` returned."""
     stages: tuple[str, ...] = ()
     """The stages without whose results it is left out, figures and all."""
     figures: Callable[[Run], Figures] = no_figures

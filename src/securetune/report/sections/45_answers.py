@@ -21,6 +21,8 @@ class Shown:
     """One model's answer."""
 
     title: str
+    place: int
+    """Of the model in the run, which fixes its colour."""
     text: str
     more: int = 0
     """Characters that are left out at its end."""
@@ -116,11 +118,12 @@ def _side_by_side(benchmark: str, kind: Kind, models: Sequence[Model], answers: 
         answers=[
             Shown(
                 title=model.title,
+                place=place,
                 text=answer.text,
                 is_refused=refused[model.arm],
                 is_hidden=kind == HARMFUL and not refused[model.arm],
             )
-            for model, answer in zip(models, answers, strict=True)
+            for place, (model, answer) in enumerate(zip(models, answers, strict=True))
         ],
         is_changed=len(set(refused.values())) > 1,
         is_eroded=refused[BASE] and any(not refused[model.arm] for model in models if _is_plain(model)),
