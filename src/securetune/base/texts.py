@@ -57,7 +57,8 @@ def read_text(
                 f"Expected {expected} of at most {largest >> 10:,} KiB at {source}, found {status.st_size >> 10:,} "
                 "KiB. Check that this is the file you mean."
             )
-        return Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb", opener=without_waiting) as file:
+            return (file.read() or b"").decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise error(
             f"Expected {expected} as UTF-8 text at {source}, found other bytes at position {cause.start}. "
@@ -66,6 +67,11 @@ def read_text(
     except (OSError, ValueError) as cause:  # a path with a zero byte is a ValueError
         reason = getattr(cause, "strerror", None) or str(cause)
         raise error(f"Expected {expected} at {source}, found none ({reason}). Check the path.") from cause
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file such that a read never waits: some of a system's own call themselves regular, and block."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def parse_json(text: str, source: str, error: type[SecuretuneError]) -> Any:

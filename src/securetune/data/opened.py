@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from securetune.base.places import expanded
+from securetune.base.texts import without_waiting
 from securetune.errors import DataError
 
 Stream = io.BufferedReader | gzip.GzipFile
@@ -49,7 +50,7 @@ def _file(path: str | Path) -> io.BufferedReader:
             )
         if status.st_size > LARGEST:
             raise _too_large(path)
-        return place.open("rb")
+        return open(place, "rb", opener=without_waiting)
     except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         raise _unreadable(path, error) from error
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from securetune.base.artifacts import write_atomic
+from securetune.base.machine import writing
 from securetune.errors import ConfigError
 from securetune.report.card import hub_id, render_card
 from securetune.report.intact import check_files
@@ -36,10 +37,17 @@ def publish(run: Run, arm: str, output: Path, base_model: str | None = None) -> 
     check_files(run.folder, run.folder.needed("train", arm))
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(run.folder.file("train", arm, ""), partial, ignore=shutil.ignore_patterns(*_KEPT_BACK))
+    trained, kept_back = run.folder.file("train", arm, ""), shutil.ignore_patterns(*_KEPT_BACK)
+    shutil.copytree(trained, partial, ignore=kept_back, copy_function=_copy)
     _rename_base(partial, base_model or hub_id(run.config.model.path))
     write_atomic(partial / "README.md", card)
     os.replace(partial, output)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file; what the machine refuses ends the copying, where `copytree` would go on and lose the reason."""
+    with writing(Path(target)):
+        shutil.copy2(source, target)
 
 
 def _rename_base(folder: Path, name: str | None) -> None:

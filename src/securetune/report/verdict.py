@@ -9,7 +9,6 @@ from securetune.defences.base.arm import BASE, PLAIN
 from securetune.measures.kinds import BENIGN, HARMFUL, KINDS
 from securetune.report.change import (
     ALLOWED,
-    HARM,
     Change,
     changes,
     model_of,
@@ -60,6 +59,8 @@ def verdict(models: Sequence[Model]) -> str:
     told = changes(models, plain)
     harmful = of_kind(told, HARMFUL)
     text = _moved("Plain tuning", told)
+    if not harmful:
+        return text
     if not any(change.is_harm for change in harmful):
         return f"{text} On no harmful set did it rise by ten points: this run says little about defences."
     return f"{text} {_kept(models, plain, best[0])}" if best else text
@@ -72,12 +73,18 @@ def _given(models: Sequence[Model]) -> list[Model]:
 def _moved(what: str, told: Sequence[Change]) -> str:
     """What a tuning did to safety on the set that it harmed most, and what else it did."""
     harmful = of_kind(told, HARMFUL)
+    if not harmful:
+        return f"{what} was asked no harmful requests: nothing here says what it did to safety.{_besides(told)}"
     most = worst(harmful)
     text = (
         f"{what} moved the attack success rate on {most.on} from {percent(most.before)} to "
         f"{percent(most.after)} (n = {most.before.n}){_worst_of(harmful)}."
     )
-    return text + "".join(f" {sentence[0].upper()}{sentence[1:]}" for sentence in _elsewhere(told))
+    return text + _besides(told)
+
+
+def _besides(told: Sequence[Change]) -> str:
+    return "".join(f" {sentence[0].upper()}{sentence[1:]}" for sentence in _elsewhere(told))
 
 
 def _worst_of(harmful: Sequence[Change]) -> str:
@@ -140,7 +147,7 @@ def advice(models: Sequence[Model]) -> str:
     if reason is not None:
         return f"{reason} Look at the learning rate, the steps and the rows, and repeat the run."
     told = changes(models, plain)
-    if not _with(told, "beyond") and worst(of_kind(told, HARMFUL)).harm.value < HARM:
+    if not _with(told, "beyond") and not any(change.is_harm for change in of_kind(told, HARMFUL)):
         return _of_plain(told)
     if not best:
         return "Do not ship the plainly tuned model. Add defences to the run and repeat it."
@@ -153,7 +160,7 @@ def _of_given(model: Model, told: Sequence[Change]) -> str:
     if lost:
         return f"Do not ship {model.title}: it lost what the model had before tuning ({_named(lost)})."
     if unclear:
-        return f"Not enough prompts to tell whether {model.title} kept everything: {_named(unclear)}. {_MORE}"
+        return _unsettled("Not", f" whether {model.title} kept everything", unclear)
     return (
         f"{model.title} kept what was measured: on each of {_sets(told)} it stayed within {100 * ALLOWED:.0f} points "
         "of the model before tuning, intervals included."
@@ -164,16 +171,27 @@ def _of_plain(told: Sequence[Change]) -> str:
     """Where plain tuning harmed nothing for sure."""
     unclear = _with(told, "unclear")
     if unclear:
-        return (
-            f"Plain tuning did little that shows, but there are not enough prompts to tell: {_named(unclear)}. {_MORE}"
-        )
+        return _unsettled("Plain tuning did little that shows, but there are not", "", unclear)
     return (
         f"Plain tuning did little here: on each of {_sets(told)} the change is at most {100 * ALLOWED:.0f} points, its "
         "whole interval included. Let the gate check it in CI."
     )
 
 
-_MORE = f"More than {100 * ALLOWED:.0f} points are possible. Add prompts to these sets before you ship it."
+def _unsettled(beginning: str, claim: str, unclear: Sequence[Change]) -> str:
+    """That changes are unclear, and what would settle them: more prompts, or the verdicts that are missing."""
+    missing = [change.unjudged for change in unclear if change.unjudged]
+    remedy = "Add prompts to these sets"
+    if missing:
+        rest = " and add prompts to the other sets" if len(missing) < len(unclear) else ""
+        remedy = (
+            f"The judge has no verdict on up to {100 * max(missing):.1f} % of the prompts of a set: have those answers "
+            f"judged{rest}"
+        )
+    return (
+        f"{beginning} enough {'verdicts' if missing else 'prompts'} to tell{claim}: {_named(unclear)}. More than "
+        f"{100 * ALLOWED:.0f} points are possible. {remedy} before you ship it."
+    )
 
 
 def _of_defence(defended: Model, told: Sequence[Change]) -> str:
@@ -187,7 +205,7 @@ def _of_defence(defended: Model, told: Sequence[Change]) -> str:
             "ship it."
         )
     if unclear:
-        return f"Not enough prompts to tell whether {defended.title} kept everything: {_named(unclear)}. {_MORE}"
+        return _unsettled("Not", f" whether {defended.title} kept everything", unclear)
     if defended.matched is False:
         return (
             f"{defended.title} kept the refusals, but its task loss is not plain tuning's. Let it train longer, or "

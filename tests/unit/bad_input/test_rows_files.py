@@ -12,9 +12,10 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from securetune.base.texts import read_text
 from securetune.data import opened as rows_module
 from securetune.data.prompts import load_prompts
-from securetune.errors import DataError
+from securetune.errors import ConfigError, DataError
 from tests.unit.bad_input.cases import Case, check, compared, run
 
 GOOD = {"prompt": "Q", "completion": "A"}
@@ -304,3 +305,13 @@ def test_what_says_that_a_row_counts_is_no_obstacle(field, tmp_path):
     case = Case(name="", words=["run", "run.yaml"], says="prompts.jsonl",
                 files={"run.yaml": run(task__train__path="./r.jsonl")})  # fmt: skip
     check(case, tmp_path)
+
+
+def test_a_file_that_calls_itself_regular_and_never_ends_is_not_waited_for(tmp_path, monkeypatch):
+    place = tmp_path / "kernel-messages"
+    os.mkfifo(place)
+    monkeypatch.setattr("stat.S_ISREG", lambda mode: True)
+    with os.fdopen(os.open(place, os.O_RDWR), "wb"):
+        assert read_text(place, "a plan", ConfigError) == ""
+        with pytest.raises(DataError, match="found"):
+            load_prompts(place)
