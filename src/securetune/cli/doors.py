@@ -1,0 +1,77 @@
+"""Doors: the commands for the questions that people come with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from securetune.cli.app import app
+from securetune.cli.options import Override, finite_above_0
+from securetune.cli.output import announce, hold, say
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
+    tuned: Annotated[
+        list[str], typer.Argument(help="The model after tuning, or several: folders of adapters or whole models.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/check-TUNED by default.")] = None,
+    task: Annotated[Path | None, typer.Option(help="File of the task's rows that it was not trained on.")] = None,
+    budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
+    overrides: Override = None,
+) -> None:
+    """Say what tuning did to a model: a report, and exit code 1 where a budget is not kept."""
+    from securetune.config import parsed_override
+    from securetune.doors.check import check_settings, check_usable, read_budgets
+
+    settings = dict(map(parsed_override, overrides or []))
+    config, allowed = check_settings(model, tuned, output=output, task=task, settings=settings), read_budgets(budgets)
+    check_usable(config)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.doors.checked import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.terminal import print_summary
+
+    quiet_libraries()
+    checked = carry_out(config, allowed, announce)
+    print_summary(checked.run)
+    hold(checked.checks, allowed)
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],
+    rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
+    defence: Annotated[str | None, typer.Option(help="A defence, see docs/defences.md; else the default.")] = None,
+    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
+    budget: Annotated[
+        float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")
+    ] = 0.05,
+    full: Annotated[bool, typer.Option("--full", help="Tune all weights instead of LoRA adapters.")] = False,
+    epochs: Annotated[float, typer.Option(callback=finite_above_0, help="Passes over the rows.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run as YAML for `run`, do nothing.")] = False,
+    overrides: Override = None,
+) -> None:
+    """Tune on your rows and keep the refusals: an adapter with its card and a report; exit code 1 beyond the budget."""
+    from securetune.config import parsed_override
+    from securetune.doors.tune import Request, check_request, settings_text
+
+    request = Request(
+        model=model, rows=rows, output=output or Path("runs") / f"tune-{Path(rows).stem}", defence=defence,
+        safety=safety, full=full, epochs=epochs, seed=seed, settings=dict(map(parsed_override, overrides or [])),
+    )  # fmt: skip
+    settings = check_request(request)  # before torch is loaded, so that a mistake is answered at once
+    if dry_run:
+        say(settings_text(settings), nl=False)
+        return
+    from securetune.doors.tuned import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.terminal import print_summary
+
+    quiet_libraries()
+    tuned = carry_out(request, settings, budget, say=say, announce=announce)
+    print_summary(tuned.run)
+    say(f"Wrote {tuned.folder}")
+    hold(tuned.checks, tuned.budgets)
