@@ -3,11 +3,13 @@
 import math
 import random
 import re
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
 
@@ -26,6 +28,7 @@ from securetune.defences.sppft import angle_gaps, first_bounds, refined
 from securetune.errors import ConfigError
 from securetune.models.features import PromptBatch, extract_layer_states
 from securetune.models.openings import Openings
+from securetune.plans.plan import Entry, Plan, PlanModel
 from securetune.testbed.tasks import TASKS
 from securetune.train.config import TrainConfig
 from securetune.train.sft import Tuning, fine_tune
@@ -133,6 +136,65 @@ def test_ema_measures_and_leaves_the_running_mean():
     assert run.model.weight.tolist() == [[4.0, 8.0]]
     ema.finalize(run)
     assert run.model.weight.tolist() == [[3.0, 6.0]]
+
+
+@contextmanager
+def before_tuning():
+    """The model of `tiny_run` as it was: (1, 2)."""
+    yield tiny_run((1.0, 2.0)).model
+
+
+def test_wise_ft_goes_back_to_the_share_of_the_change_and_measures_what_it_leaves():
+    run, defence = tiny_run((3.0, 6.0)), make("wise_ft", share=0.25)
+    run.reference = before_tuning
+    with defence.evaluated(run):
+        assert run.model.weight.tolist() == [[1.5, 3.0]]  # 1 + 0.25 (3 - 1), 2 + 0.25 (6 - 2)
+    assert run.model.weight.tolist() == [[3.0, 6.0]]
+    defence.finalize(run)
+    assert run.model.weight.tolist() == [[1.5, 3.0]]
+
+
+def adapted_llama(**settings):
+    """An adapter of rank 1 on the two query projections, whose outer factors are all 4."""
+    model = get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"], r=1, lora_alpha=1, **settings))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.fill_(4.0)
+    return model
+
+
+def of_an_adapter(model, **fields):
+    run = tiny_run(**fields)
+    run.model, run.reference = model, lambda: model.disable_adapter()
+    return run
+
+
+def test_wise_ft_scales_the_change_of_an_adapter_and_of_modules_saved_whole():
+    model = adapted_llama(modules_to_save=["lm_head"])
+    layer, head = model.base_model.model.model.layers[0].self_attn.q_proj, model.base_model.model.lm_head
+    change, saved = layer.get_delta_weight("default").clone(), head.modules_to_save["default"].weight
+    with torch.no_grad():
+        saved.add_(8.0)
+    run = of_an_adapter(model)
+    run.reference = lambda: nullcontext(model)
+    make("wise_ft", share=0.25).finalize(run)
+    assert torch.allclose(layer.get_delta_weight("default"), 0.25 * change)
+    assert torch.allclose(saved, head.original_module.weight + 2.0, atol=1e-5)
+
+
+def test_wise_ft_moves_only_what_a_plan_holds_back():
+    plan = Plan(method="m", model=PlanModel(id="m"), entries=(Entry(pattern=r"layers\.0\.", lr_mult=0.1),))
+    model = adapted_llama()
+    run = of_an_adapter(model, plan=plan)
+    make("wise_ft", share=0.5).finalize(run)
+    outer = [p.unique().tolist() for name, p in model.named_parameters() if ".lora_B." in name]
+    assert outer == [[2.0], [4.0]]
+
+
+def test_wise_ft_refuses_an_adapter_that_does_not_scale():
+    with pytest.raises(ConfigError, match="of LoRA's two factors .*lora_magnitude_vector.*merge the adapter"):
+        make("wise_ft").begin(of_an_adapter(adapted_llama(use_dora=True)))
 
 
 def test_lisa_takes_turns_and_pulls_towards_the_last_switch():
@@ -302,7 +364,7 @@ QUIET = {"guarded": {"budget": 1}}
 
 CHANGES = {
     "constrained_sft", "ema", "kl_anchor", "lisa", "pact", "procon", "replay", "resta", "safe_grad", "safe_instr",
-    "safe_lora", "safe_merge", "snip_freeze",
+    "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 
