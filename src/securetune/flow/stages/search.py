@@ -60,4 +60,4 @@ def compute(work: Work) -> Product:
     )
 
 
-stage = Stage(version=5, depends=depends, compute=compute)
+stage = Stage(version=6, depends=depends, compute=compute)
