@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from scipy.stats import spearmanr
 
 from securetune.base.artifacts import Journal
 from securetune.errors import ScanError
-from securetune.models.features import PromptBatch, extract_features, extract_layer_states
+from securetune.models.features import Features, PromptBatch, extract_features, extract_layer_states
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
+from securetune.models.topology import ModuleInfo, ModuleRef, ModuleSet, Topology
 from securetune.perturb import PERTURBATIONS
+from securetune.perturb.base.apply import perturbed
 from securetune.scan.config import ScanConfig
 from securetune.scan.passes import Passes
 from securetune.scan.probe import fit_probe
@@ -51,10 +54,11 @@ def make_scanner():
         clean=clean,
     )
 
-    def make(*, tolerance=0.02, refused=None, **config):
+    def make(*, tolerance=0.02, refused=None, batches=1, cached=True, **config):
         settings = ScanConfig(strength=0.3, **config)
         perturbation = PERTURBATIONS.get(settings.perturbation)
-        passes = Passes(model, read_topology(model), [batch(ids)], perturbation, seed=settings.seed or 0)
+        parts = [batch(ids[rows], rows.tolist()) for rows in torch.arange(PROMPTS).chunk(batches)]
+        passes = Passes(model, read_topology(model), parts, perturbation, seed=settings.seed or 0, cached=cached)
         malicious = lambda rows: [batch(ids[list(rows)])]  # noqa: E731
         return Scanner(passes, signals, settings, malicious=malicious, tolerance=tolerance, refused=refused)
 
@@ -94,7 +98,7 @@ def test_one_backward_pass_ranks_modules_like_small_random_changes_do(make_scann
     estimated = scan(make_scanner(method="gradient"), tmp_path).mean("refusal_margin")
     scanner, moved = make_scanner(), {}
     for ref in scanner._passes.topology.all:
-        drops = [scanner.drop(type(scanner._passes.topology.all).of([ref]), strength=0.01, draw=i) for i in range(12)]
+        drops = [scanner._one_way(ModuleSet.of([ref]), 0.01, draw, 1) for draw in range(12)]
         moved[str(ref)] = float(np.sqrt(np.mean([d["refusal_margin"] ** 2 for d in drops])))
     assert spearmanr([estimated[r] for r in moved], [moved[r] for r in moved]).statistic > 0.9
     ratio = np.median([30 * moved[ref] / estimated[ref] for ref in moved])
@@ -159,3 +163,88 @@ def test_calibration_finds_the_smallest_strength_that_reaches_the_target(make_sc
     monkeypatch.setattr(scanner, "drop", lambda _, *, strength, draw: {"refusal_margin": loss * strength})
     found, tried = scanner.calibrate()
     assert found == strength and list(tried) == sorted(tried) and len(tried) <= 3
+
+
+class Straight(torch.nn.Module):
+    """Features and logits are linear in the weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)))
+
+
+class StraightPasses:
+    """What `Passes` offers, of a linear model with one module."""
+
+    def __init__(self, name, prompts):
+        self.model, self.perturbation, self._prompts = Straight(), PERTURBATIONS.get(name), prompts
+        self.topology = Topology(
+            model_type="straight",
+            layers=1,
+            hidden_size=5,
+            modules={ModuleRef(0, "q"): ModuleInfo(path="", weight="weight", shape=(6, 5))},
+        )
+
+    @contextmanager
+    def perturbed(self, modules, *, strength, draw, sign):
+        change = {"strength": strength, "seed": draw, "sign": sign}
+        with perturbed(self.model, self.topology, modules, self.perturbation, **change):
+            yield self.features()
+
+    def features(self):
+        states = self._prompts @ self.model.weight.detach().T
+        return Features(hidden=states, logits=states)
+
+
+@pytest.mark.parametrize("name", ["lowrank", "gaussian", "scale"])
+def test_of_a_linear_model_the_first_order_cancels_and_nothing_is_left(name):
+    labels = np.array([1] * 8 + [0] * 8)
+    prompts = torch.randn(16, 5, generator=torch.Generator().manual_seed(1)) + 3 * torch.from_numpy(labels)[:, None]
+    passes = StraightPasses(name, prompts)
+    clean = passes.features()
+    apart = (clean.logits[labels == 1].mean(0) - clean.logits[labels == 0].mean(0)).argsort().tolist()
+    signals = Signals(
+        probe=fit_probe(clean.hidden.numpy(), labels),
+        openings=Openings(refusal=(apart[-1],), affirmative=(apart[0],)),
+        labels=labels,
+        clean=clean,
+    )
+    scanner = Scanner(passes, signals, ScanConfig(perturbation=name))
+    module = ModuleSet.parse(["0.q"])
+    for draw in range(5):
+        pair = scanner.drop(module, strength=0.5, draw=draw)
+        ways = [scanner._one_way(module, 0.5, draw, sign) for sign in (1, -1)]
+        for signal_name in ("probe_margin", "refusal_margin"):
+            assert max(abs(way[signal_name]) for way in ways) > 1e-4
+            assert pair[signal_name] == pytest.approx(0, abs=1e-5), "one token against one: linear, too"
+    even = Scanner(passes, signals, ScanConfig(perturbation=name, signal="first_token_kl"))
+    assert even.drop(module, strength=0.5, draw=0) == even._one_way(module, 0.5, 0, 1), "its draws are single ones"
+
+
+@pytest.mark.parametrize(("name", "passes"), [("lowrank", 2), ("gaussian", 2), ("scale", 2), ("zero", 1)])
+def test_a_pair_is_both_ways_of_one_draw_and_costs_two_passes(name, passes, make_scanner):
+    scanner = make_scanner(perturbation=name)
+    kept = {n: p.clone() for n, p in scanner._passes.model.named_parameters()}
+    taken, measured = [], scanner._one_way
+    scanner._one_way = lambda *change: taken.append(change) or measured(*change)
+    drop = scanner.drop(ModuleSet.parse(["1.down"]), strength=0.3, draw=4)
+    assert len(taken) == passes and [sign for *_, sign in taken] == [1, -1][:passes]
+    ways = [measured(*change) for change in taken]
+    assert drop == {signal_name: np.mean([way[signal_name] for way in ways]) for signal_name in drop}
+    assert all(torch.equal(p, kept[n]) for n, p in scanner._passes.model.named_parameters())
+
+
+def test_cached_and_batched_pairs_and_a_race_that_reads_every_prompt_equal_the_plain_loop(
+    make_scanner, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("securetune.scan.race.FIRST_BLOCK", PROMPTS)
+    plain, fast = make_scanner(cached=False, draws=2), make_scanner(batches=3, draws=2)
+    raced = scan(make_scanner(method="race", draws=2), tmp_path)
+    assert raced.is_paired and set(raced.mean("prompts").values()) == {PROMPTS / 2}
+    for ref in plain._passes.topology.all:
+        drops = [plain.drop(ModuleSet.of([ref]), strength=0.3, draw=draw) for draw in range(2)]
+        for draw, expected in enumerate(drops):
+            assert fast.drop(ModuleSet.of([ref]), strength=0.3, draw=draw) == pytest.approx(expected, abs=1e-5)
+            assert raced.draws[str(ref)][draw]["refusal_margin"] == pytest.approx(expected["refusal_margin"], abs=1e-5)
+    (tmp_path / "gradient").mkdir()
+    assert scan(make_scanner(method="gradient"), tmp_path / "gradient").is_paired is False

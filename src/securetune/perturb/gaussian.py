@@ -12,4 +12,4 @@ def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:
     return delta * (strength * weight.float().norm() / delta.norm())
 
 
-perturbation = Perturbation(change)
+perturbation = Perturbation(change, is_symmetric=True)

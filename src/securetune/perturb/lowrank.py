@@ -21,4 +21,4 @@ def change(weight: Float[Tensor, "*e o i"], strength: float, draw: Draw) -> Tens
     return delta * (strength * weight.float().norm() / delta.norm())
 
 
-perturbation = Perturbation(change)
+perturbation = Perturbation(change, is_symmetric=True)

@@ -1,4 +1,7 @@
-"""Scale: the weight times (1 + strength) or (1 - strength), the sign drawn at random."""
+"""Scale: the weight times (1 + strength) or (1 - strength), the sign drawn at random.
+
+Measured both ways there is nothing random left: every draw gives the same.
+"""
 
 import torch
 from torch import Tensor
@@ -12,4 +15,4 @@ def change(weight: Tensor, strength: float, draw: Draw) -> Tensor:
     return weight.float() * (sign * strength)
 
 
-perturbation = Perturbation(change)
+perturbation = Perturbation(change, is_symmetric=True)

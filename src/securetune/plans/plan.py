@@ -69,6 +69,8 @@ class Plan(Strict):
     scores: dict[str, float] = {}
     """Sensitivity of each module in the signal the search used."""
     signal: str | None = None
+    notes: tuple[str, ...] = ()
+    """What to know before relying on the choice of modules."""
     seed: int = 0
     versions: dict[str, str] = {}
 

@@ -52,6 +52,11 @@ def _head(run: Run, kind: Kind) -> str:
     return f"{kind.column} ({size})"
 
 
+def print_caution(text: str) -> None:
+    """Print something that a user must know before going on."""
+    Console().print(_plain(f"Caution: {text}"))
+
+
 def print_preflight(found: Preflight) -> None:
     """Print what was found before any work."""
     console = Console()

@@ -14,8 +14,9 @@ class ScanConfig(Strict):
     """``needed`` leaves out the probe, the scan and the search where no arm has a plan: EMA or replay read none."""
     method: Literal["exact", "race", "gradient"] = "exact"
     """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
-    drop is known to lie above or below search.tolerance; ``gradient`` estimates all from one backward pass. The last
-    two measure `signal` only."""
+    drop is known to lie above or below search.tolerance; ``gradient`` estimates all from one backward pass: how far
+    a random change moves the signal either way, the first order that pairs cancel. The last two measure `signal`
+    only."""
     race_error: float = Field(default=0.05, gt=0, lt=1)
     """Racing's error probability: that any module ends on another side of the tolerance than in the exact scan."""
     perturbation: str = "lowrank"
@@ -25,7 +26,9 @@ class ScanConfig(Strict):
     strength: float | None = Field(default=None, gt=0)
     """Relative size of the change; by default calibrated (see `calibrate`)."""
     draws: int = Field(default=3, ge=1)
-    """Independent random draws of the perturbation per module."""
+    """Independent random draws of the perturbation per module. A draw is a pair of passes, one with the change and one
+    with its negative, whose mean holds no first-order noise; it is a single pass where the perturbation is not
+    symmetric or `signal` falls both ways (``first_token_kl``)."""
     prompts: int = Field(default=100, ge=10)
     """Malicious and benign prompts each that the scan reads."""
     signal: str = "refusal_margin"

@@ -9,6 +9,12 @@ from securetune.models.features import Features, PromptBatch, extract_features
 from securetune.models.topology import ModuleSet, Topology
 from securetune.perturb.base.apply import Learned, Perturbation, perturbed
 from securetune.scan.prefix import PrefixCache
+from securetune.scan.signals.base.interface import Signal
+
+
+def signs_of_a_draw(perturbation: Perturbation, signal: Signal) -> tuple[int, ...]:
+    """The ways in which each draw is measured: both where that cancels the first order of the signal's change."""
+    return (1, -1) if perturbation.is_symmetric and not signal.is_even else (1,)
 
 
 class Passes:
@@ -43,8 +49,11 @@ class Passes:
         )
 
     @contextmanager
-    def perturbed(self, modules: ModuleSet, *, strength: float, draw: int) -> Iterator[Features]:
-        """Features of the prompts with `modules` perturbed jointly; the model stays so inside the `with` block."""
+    def perturbed(self, modules: ModuleSet, *, strength: float, draw: int, sign: int = 1) -> Iterator[Features]:
+        """Features of the prompts with `modules` perturbed jointly; the model stays so inside the `with` block.
+
+        `sign` -1 takes the draw's change the other way.
+        """
         around = None
         if self._prefix is not None:
             first = min((ref.layer for ref in modules), default=0)
@@ -56,6 +65,7 @@ class Passes:
             self.perturbation,
             strength=strength,
             seed=self._seed * 1000 + draw,
+            sign=sign,
             learned=self._learned[draw] if self._learned else None,
         ):
             yield extract_features(self.model, self.batches, around=around)

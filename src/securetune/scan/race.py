@@ -9,6 +9,7 @@ and more are normal. Undecided modules end up with all prompts, hence with the e
 """
 
 import functools
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,24 +63,25 @@ def raced_drops(
     modules: ModuleSet,
     *,
     strength: float,
-    draws: int,
+    draws: Sequence[int],
+    signs: Sequence[int],
     signal_range: float,
     tolerance: float,
     level: float,
 ) -> ndarray:
     """Drops [draws, prompts read] of one set of modules, with as many prompts as the decision takes.
 
-    `level` is the error probability of a single look.
+    Every draw is the mean of its `signs`; `level` is the error probability of a single look.
     """
     total = sum(len(b.index) for block in blocks for b in block.passes.batches)
-    drops = np.empty((draws, 0))
+    drops = np.empty((len(draws), 0))
     for block in blocks:
         clean = signal.per_prompt(baseline, block.clean, block.clean)
-        block_drops = []
-        for draw in range(draws):
-            with block.passes.perturbed(modules, strength=strength, draw=draw) as states:
-                block_drops.append((clean - signal.per_prompt(baseline, states, block.clean)) / signal_range)
-        drops = np.concatenate([drops, np.stack(block_drops)], axis=1)
+        block_drops = np.zeros((len(draws), len(clean)))
+        for (row, draw), sign in itertools.product(enumerate(draws), signs):
+            with block.passes.perturbed(modules, strength=strength, draw=draw, sign=sign) as states:
+                block_drops[row] += (clean - signal.per_prompt(baseline, states, block.clean)) / signal_range
+        drops = np.concatenate([drops, block_drops / len(signs)], axis=1)
         if is_decided(drops.mean(0), total, tolerance, level):
             break
     return drops

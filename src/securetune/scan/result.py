@@ -20,6 +20,10 @@ class ScanResult:
 
     method: str
     perturbation: str
+    signal: str
+    """The one that the scan followed."""
+    is_paired: bool
+    """Whether every draw is the mean of a change and its negative."""
     strength: float
     calibration: dict[float, float]
     """Mean drop of the sampled modules at every strength tried; empty where the strength was given."""

@@ -1,7 +1,9 @@
 """Scanner: perturb every module in turn and measure the drop of every signal.
 
 Source: "module robustness analysis", Du et al. 2024, arXiv 2410.04524, section 3.2; the form and strength of the
-perturbation are ours, because the paper's are not public.
+perturbation are ours, because the paper's are not public. Measuring each random change and its negative (antithetic
+variates, Hammersley and Morton 1956) is ours too: half the difference of the two is the change's first-order effect,
+which says nothing of the module, and their mean does not hold it.
 """
 
 import bisect
@@ -21,7 +23,7 @@ from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.scan.config import ScanConfig
 from securetune.scan.draws import ANSWERS, PROMPTS
 from securetune.scan.gradient import gradient_drops
-from securetune.scan.passes import Passes
+from securetune.scan.passes import Passes, signs_of_a_draw
 from securetune.scan.race import Block, race_blocks, raced_drops
 from securetune.scan.result import TARGET_DROP, Drops, ScanResult
 from securetune.scan.signals import SIGNALS
@@ -65,6 +67,7 @@ class Scanner:
             )
         self._passes, self._signals, self._config = passes, signals, config
         self._malicious, self._tolerance, self._refused = malicious, tolerance, refused
+        self._signs = signs_of_a_draw(passes.perturbation, self._signal)
         self.clean = self._measure(signals.clean)
         self.ranges = signals.ranges(self.clean)
         if self.ranges[config.signal] <= 0:
@@ -74,8 +77,12 @@ class Scanner:
             )
 
     def drop(self, modules: ModuleSet, *, strength: float, draw: int) -> dict[str, float]:
-        """Drop of every signal with `modules` perturbed jointly."""
-        with self._passes.perturbed(modules, strength=strength, draw=draw) as states:
+        """Drop of every signal with `modules` perturbed jointly, the mean of both ways where a draw is a pair."""
+        ways = [self._one_way(modules, strength, draw, sign) for sign in self._signs]
+        return {name: statistics.fmean(way[name] for way in ways) for name in ways[0]}
+
+    def _one_way(self, modules: ModuleSet, strength: float, draw: int, sign: int) -> dict[str, float]:
+        with self._passes.perturbed(modules, strength=strength, draw=draw, sign=sign) as states:
             values = self._measure(states)
         return drops(self.clean, values, self.ranges)
 
@@ -126,6 +133,8 @@ class Scanner:
         return ScanResult(
             method=self._config.method,
             perturbation=self._config.perturbation,
+            signal=self._config.signal,
+            is_paired=self._config.method != "gradient" and len(self._signs) > 1,
             strength=strength,
             calibration=dict(calibration),
             clean=self.clean,
@@ -182,7 +191,8 @@ class Scanner:
             self._signal,
             ModuleSet.of([ref]),
             strength=strength,
-            draws=config.draws,
+            draws=range(config.draws),
+            signs=self._signs,
             signal_range=self.ranges[config.signal],
             tolerance=self._tolerance,
             level=config.race_error / max(looks, 1),

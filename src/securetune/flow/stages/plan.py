@@ -52,7 +52,11 @@ def compute(work: Work) -> Product:
         seed=config.seed,
         versions=installed_versions(),
     )
-    return Product(data=session.combination(work.arm).edit_plan(inputs).model_dump())
+    combination = session.combination(work.arm)
+    plan = combination.edit_plan(inputs)
+    if combination.reads_scan:
+        plan = plan.model_copy(update={"notes": tuple(made.search.cautions)})
+    return Product(data=plan.model_dump())
 
 
 def _unscored(modules: ModuleSet) -> float:
@@ -64,4 +68,4 @@ def arms(session: Session) -> list[str]:
     return session.arms
 
 
-stage = Stage(version=6, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=7, depends=depends, compute=compute, arms=arms)

@@ -28,4 +28,4 @@ def compute(work: Work) -> Product:
     return Product(data={"html": files[0].name}, files=files)
 
 
-stage = Stage(version=10, depends=depends, compute=compute)
+stage = Stage(version=11, depends=depends, compute=compute)

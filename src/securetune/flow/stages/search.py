@@ -2,14 +2,17 @@
 
 import functools
 
-from securetune.base.artifacts import Product
+from securetune.base.artifacts import Artifact, Product
 from securetune.base.fingerprint import fingerprint
 from securetune.base.progress import progress_bar
-from securetune.base.typed import to_json
+from securetune.base.typed import from_json, to_json
 from securetune.flow.scanning import run_scanner, scan_inputs, search_problem
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.models.topology import ModuleSet
+from securetune.report.terminal import print_caution
+from securetune.scan.reliability import reliability
 from securetune.search import SEARCHES
+from securetune.search.base.balance import cautions
 from securetune.search.base.result import MeasuredSet, SearchResult
 
 
@@ -55,9 +58,19 @@ def compute(work: Work) -> Product:
                 signal=signal,
                 scores=made.scan.mean(signal),
                 evaluated=evaluated,
+                cautions=[
+                    *([ranking.sentence] if (ranking := reliability(made.scan.draws, signal)).is_guess else []),
+                    *cautions(robust, made.topology.all),
+                ],
             )
         )
     )
 
 
-stage = Stage(version=5, depends=depends, compute=compute)
+def show(artifact: Artifact) -> None:
+    """What to know before relying on the robust set."""
+    for caution in from_json(SearchResult, artifact.data, "search").cautions:
+        print_caution(caution)
+
+
+stage = Stage(version=6, depends=depends, compute=compute, show=show)

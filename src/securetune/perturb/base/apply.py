@@ -35,6 +35,9 @@ class Perturbation:
     """(weight, strength, draw) -> change of the weight, same shape."""
     strengths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
     """What calibration tries, weakest first."""
+    is_symmetric: bool = False
+    """Whether a change and its negative are equally likely. What such a change does in the first order is noise around
+    zero, and a scan cancels it by measuring every draw both ways."""
     needs_tuning: bool = False
     """Whether `Draw.learned` is used, so that a short tuning run has to come first."""
 
@@ -49,11 +52,12 @@ def perturbed(
     *,
     strength: float,
     seed: int,
+    sign: int = 1,
     learned: Learned | None = None,
 ) -> Iterator[None]:
     """Perturb `modules`; a module's noise depends on `seed` and its own name, not on its company.
 
-    `learned` is for perturbations that need a tuning run.
+    `sign` -1 takes every change the other way; `learned` is for perturbations that need a tuning run.
     """
     originals: list[tuple[Tensor, Tensor]] = []
     try:
@@ -61,7 +65,7 @@ def perturbed(
             weight = model.get_parameter(topology.modules[ref].weight)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + zlib.crc32(str(ref).encode()))
             draw = Draw(generator=generator, learned=functools.partial(_learned, learned, topology.modules[ref].path))
-            delta = perturbation.change(weight.detach(), strength, draw)
+            delta = sign * perturbation.change(weight.detach(), strength, draw)
             originals.append((weight, weight.detach().clone()))
             weight.copy_((weight.float() + delta).to(weight.dtype))
         yield

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from securetune.report.reading import Run
 from securetune.report.sections.base.section import Section, Table
 from securetune.scan.draws import PROMPTS, REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
+from securetune.scan.reliability import reliability
 from securetune.scan.result import ScanResult
 
 
@@ -22,6 +23,9 @@ class Modules:
     prompts: float | None
     """Malicious prompts that racing read per module, on average; None for another method."""
     drops: Table
+    cautions: list[str]
+    """What to know before relying on the robust set."""
+    reliability: str
 
 
 def data(run: Run) -> Modules:
@@ -33,6 +37,8 @@ def data(run: Run) -> Modules:
         range=result.ranges[signal],
         draws=len(next(iter(result.draws.values()))),
         prompts=statistics.fmean(result.mean(PROMPTS).values()) if result.method == "race" else None,
+        cautions=run.search.cautions,
+        reliability=reliability(result.draws, signal).sentence,
         drops=Table(
             label="Drop of every module",
             head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],

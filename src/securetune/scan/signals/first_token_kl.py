@@ -14,6 +14,8 @@ from securetune.scan.signals.base.interface import Baseline, PromptSignal
 class FirstTokenKL(PromptSignal):
     """0 for a prompt whose first token is distributed as before, else negative."""
 
+    is_even = True
+
     def per_prompt(self, baseline: Baseline, now: Features, clean: Features) -> Float[ndarray, " n"]:
         """KL(clean || now), negative."""
         log_clean, log_now = (features.logits.log_softmax(-1) for features in (clean, now))

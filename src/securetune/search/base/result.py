@@ -1,6 +1,6 @@
 """Result: what a search found, and every set it measured on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +28,5 @@ class SearchResult:
     scores: dict[str, float]
     """Drop of every module alone, in that signal."""
     evaluated: list[MeasuredSet]
+    cautions: list[str] = field(default_factory=list)
+    """What a user must know before relying on the set, in words."""

@@ -45,6 +45,9 @@ class Signal:
     The scan methods race and gradient cannot use it; they need its kinds `PromptSignal` and `LogitSignal`.
     """
 
+    is_even: ClassVar[bool] = False
+    """Whether it falls whichever way a weight moves, as a distance from the clean model does. A change and its negative
+    tell little more of it than one of them, so a scan that follows it spends its passes on other draws."""
     version: ClassVar[int] = 1
     """Counts up when the same features would give other numbers; stored scans are then made anew."""
 
