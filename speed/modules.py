@@ -108,7 +108,7 @@ def scanner_of(layers: int, method: str):
     return Scanner(
         passes,
         signals,
-        ScanConfig(strength=0.4, method=method, draws=1),
+        ScanConfig(strength=0.4, method=method, draws=1, max_draws=1),
         malicious=lambda rows: batch_prompts(model, tokenizer, [texts[i] for i in rows], batch_size=_PROMPTS),
         tolerance=0.05,
     )

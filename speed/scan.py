@@ -61,7 +61,7 @@ class Setup:
         self, strength: float | None, *, cached: bool = True, tolerance: float = TOLERANCE, method: str = "exact"
     ) -> Scanner:
         """A scanner of one method."""
-        settings = ScanConfig(strength=strength, method=method, draws=self.draws)
+        settings = ScanConfig(strength=strength, method=method, draws=self.draws, max_draws=self.draws)
         return Scanner(self.passes[cached], self.signals, settings, malicious=self.malicious, tolerance=tolerance)
 
 

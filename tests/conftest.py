@@ -105,7 +105,7 @@ def settings(model_folder: Path, data_folder: Path, output: Path) -> dict:
             "malicious": {"path": str(data_folder / "harmful.jsonl")},
             "benign": {"path": str(data_folder / "benign.jsonl")},
         },
-        "scan": {"draws": 1, "prompts": 10, "strength": 0.5},
+        "scan": {"draws": 1, "max_draws": 1, "prompts": 10, "strength": 0.5},
         "search": {"method": "bisect"},
         "task": {"train": {"path": str(data_folder / "task.jsonl")}, "test_rows": 10, "metric": "exact_match"},
         "train": {"steps": 4, "batch_size": 4, "max_length": 128, "match_max_factor": 1, "eval_every": 2},

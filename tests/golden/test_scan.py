@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,10 +20,12 @@ from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleInfo, ModuleRef, ModuleSet, Topology
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.apply import perturbed
+from securetune.scan.calibration import HALVINGS, random_halves
 from securetune.scan.config import ScanConfig
 from securetune.scan.passes import Passes
 from securetune.scan.probe import fit_probe
 from securetune.scan.race import is_decided, look_sizes
+from securetune.scan.reliability import reliability
 from securetune.scan.scanner import Scanner
 from securetune.scan.signals.base.measurer import Signals
 from tests.conftest import tiny_llama
@@ -55,7 +58,7 @@ def make_scanner():
     )
 
     def make(*, tolerance=0.02, refused=None, batches=1, cached=True, **config):
-        settings = ScanConfig(strength=0.3, **config)
+        settings = ScanConfig(**{"strength": 0.3, "max_draws": 1} | config)
         perturbation = PERTURBATIONS.get(settings.perturbation)
         parts = [batch(ids[rows], rows.tolist()) for rows in torch.arange(PROMPTS).chunk(batches)]
         passes = Passes(model, read_topology(model), parts, perturbation, seed=settings.seed or 0, cached=cached)
@@ -157,12 +160,46 @@ def test_layer_states_are_the_last_tokens_and_in_the_prompts_order(make_scanner)
         assert torch.allclose(states[layer], hidden[:, -1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("loss", "strength"), [(2.5, 0.05), (0.2, 0.8), (0.01, 1.6)])
-def test_calibration_finds_the_smallest_strength_that_reaches_the_target(make_scanner, monkeypatch, loss, strength):
-    scanner = make_scanner()
-    monkeypatch.setattr(scanner, "drop", lambda _, *, strength, draw: {"refusal_margin": loss * strength})
+@pytest.mark.parametrize(
+    ("loss", "strength"), [(20, 0.05), (2.5, 0.1), (1, 0.259), (0.625, 0.4), (0.2, 1.345), (0.01, 1.6)]
+)
+def test_calibration_finds_the_smallest_strength_at_which_halves_lose_the_tolerance(
+    make_scanner, monkeypatch, loss, strength
+):
+    scanner, sizes = make_scanner(tolerance=0.25), set()
+
+    def drop(modules, *, strength, draw):
+        sizes.add(len(modules))
+        return {"refusal_margin": loss * strength}
+
+    monkeypatch.setattr(scanner, "drop", drop)
     found, tried = scanner.calibrate()
-    assert found == strength and list(tried) == sorted(tried) and len(tried) <= 3
+    assert found == pytest.approx(strength, rel=0.005) and list(tried) == sorted(tried) and len(tried) <= 6
+    everything = len(scanner._passes.topology.all)
+    assert sizes == {everything // 2, everything - everything // 2}
+
+
+def test_halves_hold_every_module_as_often():
+    modules = ModuleSet.parse([f"{layer}.{role}" for layer in range(3) for role in "qkv"])
+    counts = Counter(ref for half in random_halves(modules, 0) for ref in half)
+    assert set(counts) == set(modules) and set(counts.values()) == {HALVINGS}
+    assert random_halves(modules, 0) == random_halves(modules, 0) != random_halves(modules, 1)
+
+
+@pytest.mark.parametrize("method", ["exact", "race"])
+def test_draws_are_added_until_the_ranking_is_reliable_or_the_budget_spent(make_scanner, tmp_path, method):
+    for budget, wanted, most in ((2, 0.8, 2), (5, 1.0, 5), (5, 0.0, 2)):
+        folder = tmp_path / f"{budget}-{wanted}"
+        folder.mkdir()
+        scanner = make_scanner(method=method, draws=1, reliability=wanted, max_draws=budget)
+        result = scan(scanner, folder)
+        assert {len(draws) for draws in result.draws.values()} == {most}
+        monkeypatched = make_scanner(method=method, draws=1, reliability=wanted, max_draws=budget)
+        monkeypatched.drop = pytest.fail
+        assert scan(monkeypatched, folder).to_dict() == result.to_dict(), "the journal holds the further draws, too"
+    assert reliability(result.draws, "refusal_margin").chosen is not None
+    if method == "race":
+        assert all(len({draw["prompts"] for draw in draws}) == 1 for draws in result.draws.values())
 
 
 class Straight(torch.nn.Module):
@@ -209,7 +246,7 @@ def test_of_a_linear_model_the_first_order_cancels_and_nothing_is_left(name):
         labels=labels,
         clean=clean,
     )
-    scanner = Scanner(passes, signals, ScanConfig(perturbation=name))
+    scanner = Scanner(passes, signals, ScanConfig(perturbation=name), tolerance=0.25)
     module = ModuleSet.parse(["0.q"])
     for draw in range(5):
         pair = scanner.drop(module, strength=0.5, draw=draw)
@@ -217,7 +254,7 @@ def test_of_a_linear_model_the_first_order_cancels_and_nothing_is_left(name):
         for signal_name in ("probe_margin", "refusal_margin"):
             assert max(abs(way[signal_name]) for way in ways) > 1e-4
             assert pair[signal_name] == pytest.approx(0, abs=1e-5), "one token against one: linear, too"
-    even = Scanner(passes, signals, ScanConfig(perturbation=name, signal="first_token_kl"))
+    even = Scanner(passes, signals, ScanConfig(perturbation=name, signal="first_token_kl"), tolerance=0.25)
     assert even.drop(module, strength=0.5, draw=0) == even._one_way(module, 0.5, 0, 1), "its draws are single ones"
 
 

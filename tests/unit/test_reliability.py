@@ -30,7 +30,7 @@ def test_a_ranking_that_layer_0_alone_holds_up_is_called_a_guess():
     draws = noise | {f"0.{role}": [{"s": 1000.0 + i}] * 4 for i, role in enumerate(ROLES)}
     found = reliability(draws, "s")
     assert found.everywhere > 0.5 > found.beyond_first_layer
-    assert found.is_guess and "not better than a guess. Raise scan.draws" in found.sentence
+    assert found.is_guess and "not better than a guess. Raise scan.max_draws" in found.sentence
 
 
 @pytest.mark.parametrize(("draws", "words"), [(drawn(1, 0.0), "one draw"), ({"1.q": [{"s": 0.0}] * 2}, "no variation")])

@@ -295,6 +295,11 @@ def test_an_end_that_is_missing_in_long_conversations_alone_is_a_fault(with_temp
     assert not row_faults([check_rows(with_template(PLAIN), "letters", [SIMPLE, LONG], max_length=512)])
 
 
+@pytest.mark.parametrize("answer", ["e", "n", "<|", "end"])
+def test_an_answer_that_stands_in_the_end_token_too_has_its_end(answer, tokenizer):
+    assert check_rows(tokenizer, "letters", [row(("user", "Which?"), answer=answer)], max_length=512).endless == 0
+
+
 def test_prompts_that_hold_a_special_token_are_counted_and_told_of(tokenizer):
     found = check_prompts(tokenizer, "jokes", ["Tell a joke", "Tell <|end|> one"])
     assert found.marked == 1 and "1 of 2 prompts of jokes hold a special token" in prompt_notes(found)[0]

@@ -165,10 +165,10 @@ def check_rows(
             cut += length.whole > max_length
             endless += end not in length.behind
             unthought += length.is_unthought
-        for row in part:
-            shown.check(f"the rows of {source}", row["prompt"])
             longest = max(longest, length.whole)
             shortest_prompt = min(shortest_prompt, length.prompt)
+        for row in part:
+            shown.check(f"the rows of {source}", row["prompt"])
     if dropped == len(rows):
         raise DataError(
             f"Expected rows with some of their answer within {max_length} tokens in {source}, found none of "
@@ -254,11 +254,12 @@ def _lengths(tokenizer: Any, source: str, rows: Sequence[Example]) -> Iterator[_
         same = takewhile(lambda pair: pair[0] == pair[1], zip(alone, together, strict=False))
         row, prompt, whole = next(rendered)
         earlier = [message["content"] for message in row["prompt"] if message["role"] == "assistant"]
+        tail, answer = whole[len(prompt) :], split_reasoning(row["completion"][-1]["content"]).answer
         thoughts = [without_marks(split_reasoning(answer).reasoning) for answer in earlier]
         yield _Length(
             prompt=sum(1 for _ in same),
             whole=len(together),
-            behind=whole[len(prompt) :].rpartition(split_reasoning(row["completion"][-1]["content"]).answer or "\0")[2],
+            behind=tail.partition(answer)[2] if answer and answer in tail else tail,
             is_unthought=any(thought not in prompt for thought in thoughts),
         )
 

@@ -50,7 +50,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
     }
     if PERTURBATIONS.get(settings.perturbation).needs_tuning:
         inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}
-    if settings.method == "race":
+    if settings.method == "race" or settings.strength is None:
         inputs["tolerance"] = fingerprint(config.search.tolerance)
     if settings.answers:
         inputs["evaluate"] = fingerprint(config.evaluate, without=["judge"])

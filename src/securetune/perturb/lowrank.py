@@ -15,9 +15,9 @@ RANK = 8
 def change(weight: Float[Tensor, "*e o i"], strength: float, draw: Draw) -> Tensor:
     """A change of rank `RANK` whose Frobenius norm is `strength` times the weight's."""
     *experts, rows, columns = weight.shape
-    left = torch.randn(*experts, rows, RANK, generator=draw.generator)
-    right = torch.randn(*experts, RANK, columns, generator=draw.generator)
-    delta = (left @ right).to(weight.device)
+    left = torch.randn(*experts, rows, RANK, generator=draw.generator).to(weight.device)
+    right = torch.randn(*experts, RANK, columns, generator=draw.generator).to(weight.device)
+    delta = left @ right
     return delta * (strength * weight.float().norm() / delta.norm())
 
 

@@ -30,13 +30,12 @@ def heading(run: Run) -> list[Fact]:
     rows = _path(task.get("rows" if run.is_check else "train"))
     sets = run.models[0].benchmarks
     dates = [made.created for made in run.artifacts if made.stage == "evaluate"]
+    named = f"{task['name']} ({rows})" if rows and task.get("name") else rows
+    of_rows = [Fact(what="Rows of the task" if run.is_check else "Tuned on", value=named)] if named else []
     return [
         Fact(what="Model before tuning", value=_path(raw.get("model")) or "unknown"),
         Fact(what="Compared with it", value=", ".join(tuned)),
-        Fact(
-            what="Rows of the task" if run.is_check else "Tuned on",
-            value=f"{task['name']} ({rows})" if rows and task.get("name") else rows or "none",
-        ),
+        *of_rows,
         Fact(what="Asked", value=f"{sum(one.coherent.n for one in sets)} prompts of {_sets(len(sets))}"),
         Fact(what="Measured", value=max(dates, default="unknown").replace("T", " ").removesuffix("Z") + " UTC"),
     ]

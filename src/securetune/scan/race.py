@@ -1,7 +1,7 @@
-"""Race: which modules lose more than the tolerance, without reading every prompt for every module?
+"""Race: which modules lose more than their share of the tolerance, without reading every prompt for every module?
 
 A module's drop is a mean over the malicious prompts. They come in random order, in blocks of growing size, and a module
-that is decided gets no more of them: decided is it when the interval of its mean lies on one side of the tolerance. The
+that is decided gets no more of them: decided is it when the interval of its mean lies on one side of its share. The
 interval is Student's t with the correction for a finite number of prompts (Cochran 1977, Sampling Techniques, section
 2.6); the error probability is shared out over all modules and looks (Bonferroni), so it bounds the probability that any
 module ends on another side than all prompts together would put it. That holds as far as means of `FIRST_BLOCK` prompts
@@ -32,6 +32,11 @@ class Block:
 
     passes: Passes
     clean: Features
+
+    @property
+    def size(self) -> int:
+        """Its prompts."""
+        return sum(len(batch.index) for batch in self.passes.batches)
 
 
 def race_blocks(
@@ -73,7 +78,7 @@ def raced_drops(
 
     Every draw is the mean of its `signs`; `level` is the error probability of a single look.
     """
-    total = sum(len(b.index) for block in blocks for b in block.passes.batches)
+    total = sum(block.size for block in blocks)
     drops = np.empty((len(draws), 0))
     for block in blocks:
         clean = signal.per_prompt(baseline, block.clean, block.clean)
@@ -88,7 +93,10 @@ def raced_drops(
 
 
 def is_decided(drops: ndarray, total: int, tolerance: float, level: float) -> bool:
-    """Whether the mean of all `total` prompts is on a known side of `tolerance`, judged by those read so far."""
+    """Whether the mean of all `total` prompts is on a known side of `tolerance`, judged by those read so far.
+
+    Of no side where `tolerance` is not a number: then every prompt is read.
+    """
     n = len(drops)
     if n == total:
         return True

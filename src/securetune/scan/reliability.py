@@ -32,6 +32,11 @@ class Reliability:
     beyond_first_layer: float | None
 
     @property
+    def chosen(self) -> float | None:
+        """The number that counts: without layer 0, where the model has other layers that vary."""
+        return self.everywhere if self.beyond_first_layer is None else self.beyond_first_layer
+
+    @property
     def is_guess(self) -> bool:
         """Whether a choice by this ranking is not known to be better than a guess."""
         return self.beyond_first_layer is None or self.beyond_first_layer < USABLE
@@ -42,12 +47,14 @@ class Reliability:
         if self.draws < 2:
             return (
                 f"The scan has one draw per module, which cannot tell how far its ranking by {self.signal} repeats "
-                "itself: take its choice of modules for a guess. Raise scan.draws."
+                "itself: take its choice of modules for a guess. Raise scan.max_draws."
             )
         numbers = f"{_number(self.beyond_first_layer)} without layer 0, {_number(self.everywhere)} with it"
         ranking = f"The ranking by {self.signal} has a reliability of {numbers} ({self.draws} draws per module)"
         if self.is_guess:
-            return f"{ranking}: its choice of modules is not better than a guess. Raise scan.draws."
+            return (
+                f"{ranking}: its choice of modules is not better than a guess. Raise scan.max_draws, or scan.prompts."
+            )
         return f"{ranking}."
 
 
@@ -60,6 +67,26 @@ def reliability(draws: Draws, signal: str) -> Reliability:
         everywhere=everywhere,
         beyond_first_layer=beyond,
     )
+
+
+def overlap(draws: Draws, signal: str, size: int) -> float | None:
+    """Intersection over union of the `size` most robust modules by two halves of the draws; None for one draw.
+
+    Two random sets of `size` of n modules have about size / (2 n - size).
+    """
+    half = min(len(repeats) for repeats in draws.values()) // 2
+    if half == 0 or size == 0:
+        return None
+    splits = itertools.islice(_halves(2 * half), _SPLITS)
+    return statistics.fmean(
+        len(one & other) / len(one | other)
+        for one, other in ((_head(draws, signal, a, size), _head(draws, signal, b, size)) for a, b in splits)
+    )
+
+
+def _head(draws: Draws, signal: str, chosen: Sequence[int], size: int) -> set[str]:
+    drops = dict(zip(draws, _means(draws, signal, chosen), strict=True))
+    return set(sorted(drops, key=lambda ref: drops[ref])[:size])
 
 
 def _stepped_up(draws: Draws, signal: str) -> float | None:

@@ -7,9 +7,6 @@ from typing import Any
 from securetune.models.topology import ModuleRef
 from securetune.scan.draws import mean_drops
 
-TARGET_DROP = 0.1
-"""Mean drop that calibration aims at."""
-
 Drops = dict[str, float]
 """Signal -> drop, of one draw."""
 
@@ -26,13 +23,13 @@ class ScanResult:
     """Whether every draw is the mean of a change and its negative."""
     strength: float
     calibration: dict[float, float]
-    """Mean drop of the sampled modules at every strength tried; empty where the strength was given."""
+    """Mean drop of random halves of the modules at every strength tried; empty where the strength was given."""
     clean: dict[str, float]
     ranges: dict[str, float]
     draws: dict[str, list[Drops]]
     """Module -> one dict of drops per draw."""
-    target_drop: float = TARGET_DROP
-    """Mean drop that calibration aimed at."""
+    target_drop: float
+    """Mean drop of a half of the modules that calibration aimed at."""
 
     def mean(self, signal: str) -> dict[str, float]:
         """Mean drop of every module over its draws."""

@@ -6,11 +6,10 @@ variates, Hammersley and Morton 1956) is ours too: half the difference of the tw
 which says nothing of the module, and their mean does not hold it.
 """
 
-import bisect
 import functools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedModel
@@ -20,12 +19,14 @@ from securetune.base.progress import progress_bar
 from securetune.errors import ScanError
 from securetune.models.features import Features, PromptBatch
 from securetune.models.topology import ModuleRef, ModuleSet
+from securetune.scan.calibration import random_halves, smallest_strength
 from securetune.scan.config import ScanConfig
-from securetune.scan.draws import ANSWERS, PROMPTS
+from securetune.scan.draws import ANSWERS, PROMPTS, Draws
 from securetune.scan.gradient import gradient_drops
 from securetune.scan.passes import Passes, signs_of_a_draw
-from securetune.scan.race import Block, race_blocks, raced_drops
-from securetune.scan.result import TARGET_DROP, Drops, ScanResult
+from securetune.scan.race import Block, look_sizes, race_blocks, raced_drops
+from securetune.scan.reliability import reliability
+from securetune.scan.result import Drops, ScanResult
 from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.interface import LogitSignal, PromptSignal, Signal
 from securetune.scan.signals.base.measurer import Signals, drops
@@ -44,7 +45,7 @@ class Scanner:
         config: ScanConfig,
         *,
         malicious: Callable[[Sequence[int]], list[PromptBatch]] | None = None,
-        tolerance: float = math.inf,
+        tolerance: float,
         refused: Callable[[PreTrainedModel], float] | None = None,
     ) -> None:
         """Read `signals` off `passes`.
@@ -54,7 +55,7 @@ class Scanner:
             signals: what is read off, on the same prompts.
             config: strength, draws, method.
             malicious: batches of some of the malicious prompts, by number; the methods race and gradient need it.
-            tolerance: drop that racing decides about.
+            tolerance: drop that half of the modules shall have together; a race decides about a module's share of it.
             refused: generates answers and tells the share refused; it adds the signal `ANSWERS`.
         """
         self._signal: Signal = SIGNALS.get(config.signal)
@@ -97,18 +98,15 @@ class Scanner:
         return {name: statistics.fmean(drop[name] for drop in by_draw) for name in by_draw[0]}
 
     def calibrate(self, sets: Sequence[ModuleSet] | None = None) -> tuple[float, dict[float, float]]:
-        """Choose the strength: the perturbation's smallest at which the sampled sets lose `TARGET_DROP` on average.
+        """Choose the strength: the smallest at which the sets lose the tolerance on average, one draw each.
 
-        The sample is, by default, the first, middle and last module of every role alone; one draw each. Below that
-        the drops drown in noise; far above it every module looks sensitive. The strengths are bisected, so a stronger
-        change is taken to lose more. Returns the strength and the mean drop at every strength tried; the last strength
-        when none reaches the target.
+        The sets are, by default, random halves of the modules. Returns the strength and the mean drop at every strength
+        tried; the perturbation's last strength when none reaches the tolerance.
         """
-        sample = sets or [ModuleSet.of([ref]) for ref in self._sample()]
-        strengths = self._passes.perturbation.strengths
+        sample = sets or random_halves(self._passes.topology.all, self._config.seed or 0)
         mean_drop: dict[float, float] = {}
         with progress_bar() as bar:
-            task = bar.add_task("Calibrate (at most)", total=len(strengths).bit_length() * len(sample))
+            task = bar.add_task("Calibrate", total=None)
 
             def reached(strength: float) -> bool:
                 sample_drops = []
@@ -116,20 +114,18 @@ class Scanner:
                     sample_drops.append(self.drop(modules, strength=strength, draw=0)[self._config.signal])
                     bar.advance(task)
                 mean_drop[strength] = statistics.fmean(sample_drops)
-                return mean_drop[strength] >= TARGET_DROP
+                return mean_drop[strength] >= self._tolerance
 
-            first = bisect.bisect_left(strengths, True, key=reached)
-        return strengths[min(first, len(strengths) - 1)], dict(sorted(mean_drop.items()))
-
-    def _sample(self) -> ModuleSet:
-        topology = self._passes.topology
-        by_role = ([ref for ref in topology.all if ref.role == role] for role in topology.roles)
-        return ModuleSet.of(refs[i] for refs in by_role for i in (0, len(refs) // 2, -1))
+            strength = smallest_strength(reached, self._passes.perturbation.strengths)
+        return strength, dict(sorted(mean_drop.items()))
 
     def scan(self, journal: Journal) -> ScanResult:
         """Measure every module alone; what `journal` holds already is not measured again."""
         strength, calibration = self.strength(journal)
         draws = self._measured(self._tasks(strength), journal)
+        while self._is_short_of_draws(draws):
+            for ref, more in self._measured(self._one_draw_more(strength, draws), journal).items():
+                draws[ref] += more
         return ScanResult(
             method=self._config.method,
             perturbation=self._config.perturbation,
@@ -140,7 +136,34 @@ class Scanner:
             clean=self.clean,
             ranges=self.ranges,
             draws={str(ref): draws[str(ref)] for ref in self._passes.topology.all},
+            target_drop=self._tolerance,
         )
+
+    def _is_short_of_draws(self, draws: Draws) -> bool:
+        """Whether the ranking is not as reliable as is wanted, and more draws can be had and may help."""
+        config, count = self._config, _count(draws)
+        if count >= config.max_draws or config.method == "gradient" or self._passes.perturbation.needs_tuning:
+            return False
+        agreement = reliability(draws, config.signal).chosen
+        return count < 2 or (agreement is not None and agreement < config.reliability)
+
+    def _one_draw_more(self, strength: float, draws: Mapping[str, list[Drops]]) -> list["_Task"]:
+        """The next draw of every module; where a race stopped reading, it reads no further."""
+        draw, refs = _count(draws), list(self._passes.topology.all)
+        if self._config.method == "exact":
+            return [_Task(f"{ref}/{draw}", functools.partial(self._exact, ref, strength, draw)) for ref in refs]
+        blocks = self._blocks()
+        sizes = look_sizes(sum(block.size for block in blocks))
+        return [
+            _Task(
+                f"{ref}/{draw}",
+                functools.partial(
+                    self._raced, ref, blocks[: sizes.index(int(draws[str(ref)][0][PROMPTS])) + 1], strength, [draw],
+                    decides=False,
+                ),
+            )
+            for ref in refs
+        ]  # fmt: skip
 
     def share(self, journal: Journal, *, process: int, processes: int) -> None:
         """Measure one process's share of the modules into its journal, which holds the strength already."""
@@ -172,18 +195,20 @@ class Scanner:
         refs = list(self._passes.topology.all)
         if self._config.method == "gradient":
             return [_Task("gradient", functools.partial(self._gradient, strength))]
+        draws = range(self._config.draws)
         if self._config.method == "race":
             blocks = self._blocks()
-            return [_Task(f"{ref}", functools.partial(self._raced, ref, blocks, strength)) for ref in refs]
-        draws = range(self._config.draws)
+            return [_Task(f"{ref}", functools.partial(self._raced, ref, blocks, strength, draws)) for ref in refs]
         return [_Task(f"{ref}/{i}", functools.partial(self._exact, ref, strength, i)) for ref in refs for i in draws]
 
     def _exact(self, ref: ModuleRef, strength: float, draw: int) -> dict[str, list[Drops]]:
         return {str(ref): [self.drop(ModuleSet.of([ref]), strength=strength, draw=draw)]}
 
-    def _raced(self, ref: ModuleRef, blocks: Sequence[Block], strength: float) -> dict[str, list[Drops]]:
-        config = self._config
-        looks = len(self._passes.topology.modules) * (len(blocks) - 1)
+    def _raced(
+        self, ref: ModuleRef, blocks: Sequence[Block], strength: float, draws: Sequence[int], *, decides: bool = True
+    ) -> dict[str, list[Drops]]:
+        config, modules = self._config, len(self._passes.topology.modules)
+        looks = modules * (len(blocks) - 1)
         assert isinstance(self._signal, PromptSignal), "checked when the scanner was made"
         values = raced_drops(
             blocks,
@@ -191,10 +216,10 @@ class Scanner:
             self._signal,
             ModuleSet.of([ref]),
             strength=strength,
-            draws=range(config.draws),
+            draws=draws,
             signs=self._signs,
             signal_range=self.ranges[config.signal],
-            tolerance=self._tolerance,
+            tolerance=self._tolerance / max(modules // 2, 1) if decides else math.nan,
             level=config.race_error / max(looks, 1),
         )
         return {str(ref): [{config.signal: float(value), PROMPTS: values.shape[1]} for value in values.mean(1)]}
@@ -211,6 +236,10 @@ class Scanner:
         changes = gradient_drops(self._passes, batches, self._signals, self._signal, strength)
         name = self._config.signal
         return {ref: [{name: change / self.ranges[name]}] for ref, change in changes.items()}
+
+
+def _count(draws: Draws) -> int:
+    return min(map(len, draws.values()))
 
 
 class _Task(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from securetune.report.reading import Run
 from securetune.report.sections.base.section import Section, Table
 from securetune.scan.draws import PROMPTS, REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
-from securetune.scan.reliability import reliability
+from securetune.scan.reliability import overlap, reliability
 from securetune.scan.result import ScanResult
 
 
@@ -26,6 +26,7 @@ class Modules:
     cautions: list[str]
     """What to know before relying on the robust set."""
     reliability: str
+    stability: str
 
 
 def data(run: Run) -> Modules:
@@ -39,11 +40,24 @@ def data(run: Run) -> Modules:
         prompts=statistics.fmean(result.mean(PROMPTS).values()) if result.method == "race" else None,
         cautions=run.search.cautions,
         reliability=reliability(result.draws, signal).sentence,
+        stability=_stability(result.draws, signal, len(run.search.robust)),
         drops=Table(
             label="Drop of every module",
             head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],
             rows=_rows(result.draws, signal),
         ),
+    )
+
+
+def _stability(draws: Draws, signal: str, size: int) -> str:
+    """How far other draws would have ranked the same modules as the most robust, against chance."""
+    share = overlap(draws, signal, size)
+    if share is None:
+        return ""
+    chance = size / (2 * len(draws) - size)
+    return (
+        f"The {size} most robust modules by one half of the draws and by the other have {100 * share:.0f} % of their "
+        f"union in common; of random sets of {size} it would be about {100 * chance:.0f} %."
     )
 
 
