@@ -415,7 +415,7 @@ def _with_defaults(kind: type[BaseModel], raw: Any) -> Any:
         return raw
     whole = dict(raw)
     for name, field in kind.model_fields.items():
-        section = _section_of(field.annotation)
+        section = section_of(field.annotation)
         if name not in raw and not field.is_required():
             whole[name] = to_jsonable_python(field.get_default())
         elif name in raw and section is not None:
@@ -423,8 +423,8 @@ def _with_defaults(kind: type[BaseModel], raw: Any) -> Any:
     return whole
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def section_of(annotation: Any) -> type[BaseModel] | None:
     """The configuration class that a field holds, alone, in a list or beside None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((section for part in get_args(annotation) if (section := _section_of(part))), None)
+    return next((section for part in get_args(annotation) if (section := section_of(part))), None)

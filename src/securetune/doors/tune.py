@@ -149,10 +149,20 @@ def check_request(request: Request) -> dict[str, Any]:
     Raises:
         SecuretuneError: what cannot be used.
     """
+    settings = usable_settings(request)
+    check_output(request, settings)
+    return settings
+
+
+def usable_settings(request: Request) -> dict[str, Any]:
+    """The configuration of the run, whose defence, model's folder and files are there.
+
+    Raises:
+        SecuretuneError: what cannot be used.
+    """
     for name in Arm.parse(request.arm).names:
         DEFENCES.check(name)
     settings = tune_settings(request)
-    check_output(request, settings)
     check_inputs([parse_config(settings, SOURCE)])
     return settings
 
