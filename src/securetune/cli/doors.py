@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from securetune.cli.app import app
-from securetune.cli.options import Override, finite_above_0
+from securetune.cli.options import Defence, Override, finite_above_0
 from securetune.cli.output import announce, hold, say
 
 
-@app.command()
+@app.command(epilog="Example: securetune check my-model my-adapter --task rows.jsonl")
 def check(
     model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
     tuned: Annotated[
@@ -38,12 +38,12 @@ def check(
     hold(checked.checks, allowed)
 
 
-@app.command()
+@app.command(epilog="Example: securetune tune my-model rows.jsonl --defence ema@0.5 --epochs 2")
 def tune(
     model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],
     rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
     output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
-    defence: Annotated[str | None, typer.Option(help="A defence, see docs/defences.md; else the default.")] = None,
+    defence: Defence = None,
     safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
     budget: Annotated[
         float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")

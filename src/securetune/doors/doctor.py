@@ -15,6 +15,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from securetune.base.places import expanded
+from securetune.errors import ModelError
+
 MAIN = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 """Packages that are always told; of others only what is wrong."""
 EXTRAS = {
@@ -101,6 +104,17 @@ def memory_size() -> int | None:
         return min(whole, int(_CONTAINER_LIMIT.read_text(encoding="ascii")))
     except (OSError, ValueError):  # no container, or one without a limit, which says "max"
         return whole
+
+
+def files(model: str) -> Finding:
+    """Whether a model's folder, where it is one, holds it whole."""
+    from securetune.models.files import check_model  # here, so that missing packages can be told
+
+    try:
+        check_model(model)
+    except ModelError as error:
+        return Finding(about="files", text=str(error), is_fit=False)
+    return Finding(about="files", text="whole" if expanded(model).is_dir() else f"those of {model} on the Hub")
 
 
 def weights(folder: Path) -> Weights | None:
