@@ -6,6 +6,9 @@ from pydantic import Field
 
 from securetune.base.strict import Strict
 
+UNCOUNTED = ("report_to",)
+"""Fields that change no result, and so no fingerprint."""
+
 
 class TrainConfig(Strict):
     """How the model is tuned."""
@@ -42,3 +45,7 @@ class TrainConfig(Strict):
     """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
     save_every: int = Field(default=100, ge=1)
     """Steps between checkpoints, from which a killed run resumes."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that are shown the losses as well, such as ``[tensorboard, wandb]``; they change no result.
+
+    TensorBoard's curves lie in the run folder under ``trackers``."""
