@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from securetune.base.artifacts import write_atomic
 from securetune.base.documented import field_docs, first_sentence
-from securetune.config import RunConfig, section_of
+from securetune.base.problems import section_of
+from securetune.config import RunConfig
 from securetune.doors.tune import Request, usable_settings
 from securetune.errors import ConfigError
 from securetune.train.config import TrainConfig
