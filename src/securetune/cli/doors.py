@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from securetune.cli.app import app
-from securetune.cli.options import Defence, Override, finite_above_0
+from securetune.cli.options import Defence, Override, Private, Push, check_repository, finite_above_0
 from securetune.cli.output import announce, hold, say
 
 
@@ -51,6 +51,8 @@ def tune(
     full: Annotated[bool, typer.Option("--full", help="Tune all weights instead of LoRA adapters.")] = False,
     epochs: Annotated[float, typer.Option(callback=finite_above_0, help="Passes over the rows.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
+    push: Push = None,
+    private: Private = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run as YAML for `run`, do nothing.")] = False,
     overrides: Override = None,
 ) -> None:
@@ -66,6 +68,7 @@ def tune(
     if dry_run:
         say(settings_text(settings), nl=False)
         return
+    check_repository(push, private)
     from securetune.doors.tuned import carry_out
     from securetune.models.libraries import quiet_libraries
     from securetune.report.terminal import print_summary
@@ -74,4 +77,10 @@ def tune(
     tuned = carry_out(request, settings, budget, say=say, announce=announce)
     print_summary(tuned.run)
     say(f"Wrote {tuned.folder}")
+    if push is not None and tuned.is_kept:
+        from securetune.report.push import push as push_folder
+
+        say(f"Uploaded to {push_folder(tuned.folder, push, private=private)}")
+    elif push is not None:
+        say(f"Not uploaded, as a budget was not kept. All the same: hf upload {push} {tuned.folder}", err=True)
     hold(tuned.checks, tuned.budgets)

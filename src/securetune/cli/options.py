@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from securetune.errors import ConfigError
+
 
 def defences_begun(incomplete: str) -> list[str]:
     """Defences that a half-written arm may go on with."""
@@ -37,6 +39,22 @@ Defence = Annotated[
     str | None,
     typer.Option(autocompletion=defences_begun, help="A defence, see docs/defences.md; else the default."),
 ]
+Push = Annotated[str | None, typer.Option(metavar="REPO_ID", help="Upload it to this repository on the Hub as well.")]
+Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that nobody else sees.")]
+
+
+def check_repository(push: str | None, private: bool) -> None:
+    """Make sure that what is asked to be pushed can be, before any work.
+
+    Raises:
+        SecuretuneError: it cannot.
+    """
+    if push is not None:
+        from securetune.report.push import check_push
+
+        check_push(push)
+    elif private:
+        raise ConfigError("Expected --push REPO_ID beside --private, found none. Add it, or leave --private out.")
 
 
 def finite(number: float) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from securetune.cli.app import app
-from securetune.cli.options import finite, finite_above_0
+from securetune.cli.options import Private, Push, check_repository, finite, finite_above_0
 from securetune.cli.output import announce, hold, say
 from securetune.errors import ConfigError
 
@@ -57,13 +57,21 @@ def publish(
     base_model: Annotated[
         str | None, typer.Option(help="Id on the Hub of the model that was tuned, where the run names a folder.")
     ] = None,
+    push: Push = None,
+    private: Private = False,
 ) -> None:
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
     from securetune.report.publish import publish as publish_arm
     from securetune.report.reading import read_run
 
-    publish_arm(read_run(run, arms=[arm]), arm, output, base_model)
+    finished = read_run(run, arms=[arm])
+    check_repository(push, private)
+    publish_arm(finished, arm, output, base_model)
     say(f"Wrote {output}")
+    if push is not None:
+        from securetune.report.push import push as push_folder
+
+        say(f"Uploaded to {push_folder(output, push, private=private)}")
 
 
 @app.command(epilog="Example: securetune gate runs/mine --budgets budgets.yaml --junit gate.xml")
