@@ -70,6 +70,7 @@ def test_a_model_that_has_no_room_is_told():
     assert tight.is_fit and "too little for all weights: take LoRA" in tight.text
     assert "too little" not in fits(model, 40 * GIB, "this machine").text
     assert fits(model, None, "this machine").is_fit
+    assert "The first GPU has 40.0 GiB" in fits(model, 40 * GIB, "the first GPU").text
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
@@ -123,3 +124,12 @@ def test_a_missing_package_ends_with_2_before_torch_is_asked(monkeypatch, capsys
     monkeypatch.setattr(doctor, "requirements", lambda: asked("torch>=999"))
     assert run_doctor(monkeypatch, capsys)[0] == 2
     assert "pip install 'torch>=999'" in run_doctor.out and "device" not in run_doctor.out
+
+
+def test_libraries_that_do_not_load_are_told(complete, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "securetune.doors.doctored", None)
+    monkeypatch.delattr("securetune.doors.doctored", raising=False)
+    assert run_doctor(monkeypatch, capsys)[0] == 2
+    assert "Expected torch and transformers to load, found: " in run_doctor.out

@@ -38,6 +38,15 @@ def test_what_is_written_is_the_run_of_tune(command, model_folder, rows, tmp_pat
     assert written.model_copy(update={"output": wanted.output}) == wanted
 
 
+@pytest.mark.parametrize("system", ["two\nlines\n", "...", "a: b # c", "\u00e9", "1e-5", "null"])
+def test_a_text_of_any_kind_comes_back(command, model_folder, rows, tmp_path, system):
+    file = tmp_path / "mine.yaml"
+    words = ["-s", f"evaluate.system={json.dumps(system)}", "-s", "train.learning_rate=1.0e-5"]
+    assert command("init", model_folder, rows, file, *words) == (0, "")
+    config = parse_config(read_yaml(file), "it")
+    assert (config.evaluate.system, config.train.learning_rate) == (system, 1e-5)
+
+
 def test_every_field_has_a_word_above_it(command, model_folder, rows, tmp_path):
     file = tmp_path / "mine.yaml"
     command("init", model_folder, rows, file)

@@ -77,10 +77,12 @@ def tune(
     tuned = carry_out(request, settings, budget, say=say, announce=announce)
     print_summary(tuned.run)
     say(f"Wrote {tuned.folder}")
-    if push is not None and tuned.is_kept:
-        from securetune.report.push import push as push_folder
+    if push is not None:
+        from securetune.report import push as hub
 
-        say(f"Uploaded to {push_folder(tuned.folder, push, private=private)}")
-    elif push is not None:
-        say(f"Not uploaded, as a budget was not kept. All the same: hf upload {push} {tuned.folder}", err=True)
+        if tuned.is_kept:
+            say(f"Uploaded to {hub.push(tuned.folder, push, private=private)}")
+        else:
+            way = hub.by_hand(tuned.folder, push, private=private)
+            say(f"Not uploaded, as a budget was not kept. All the same: {way}", err=True)
     hold(tuned.checks, tuned.budgets)

@@ -24,8 +24,10 @@ def doctor(
     _show([*light.packages(asked), *light.extras(asked), *light.machine(Path.cwd())])  # torch may be what is missing
     if model is not None:
         _show([light.files(model)])
-    from securetune.doors import doctored as heavy
-
+    try:
+        from securetune.doors import doctored as heavy
+    except (ImportError, OSError) as error:
+        _show([light.broken(error)])
     _show(heavy.devices())
     if model is not None:
         _show(heavy.of_model(model))

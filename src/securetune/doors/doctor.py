@@ -79,6 +79,13 @@ def packages(asked: Sequence[Requirement]) -> list[Finding]:
     return [Finding(about="securetune", text=_version("securetune") or "not installed"), *main, *unfit, *rest]
 
 
+def broken(error: Exception) -> Finding:
+    """What to say where the packages are there and cannot be loaded: parts of them may belong to other versions."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    text = f"Expected torch and transformers to load, found: {reason}. Install what it names again."
+    return Finding(about="libraries", text=text, is_fit=False)
+
+
 def extras(asked: Sequence[Requirement]) -> list[Finding]:
     """Which extras are there; none of them is needed."""
     return [finding for name, gives in EXTRAS.items() for finding in _extra(name, gives, asked)]
@@ -142,11 +149,11 @@ def fits(model: Weights, memory: int | None, place: str) -> Finding:
         return Finding(
             about="size",
             text=f"Expected room for {in_gib(model.size)} of weights in {place}, found {in_gib(memory)}. Take a "
-            "smaller or quantized model, or a larger machine.",
+            "smaller or quantized model, a larger machine, or several devices (model.device_map: auto).",
             is_fit=False,
         )
     all_weights = "" if _FULL_BYTES * model.parameters < memory else ", too little for all weights: take LoRA"
-    return Finding(about="size", text=f"{takes}. {place.capitalize()} has {in_gib(memory)}{all_weights}.")
+    return Finding(about="size", text=f"{takes}. {place[0].upper()}{place[1:]} has {in_gib(memory)}{all_weights}.")
 
 
 def in_gib(size: int) -> str:

@@ -56,5 +56,14 @@ def _lines(kind: type[BaseModel], settings: Mapping[str, Any], indent: str) -> I
             yield f"{indent}{name}:"
             yield from _lines(section, value, f"{indent}  ")
         else:
-            text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=10**6)
-            yield f"{indent}{name}: {text.splitlines()[0]}"  # below a bare value stands an end of the document
+            yield f"{indent}{name}: {_on_one_line(value)}"
+
+
+def _on_one_line(value: object) -> str:
+    """A value as YAML writes it, line breaks in a text spelt out."""
+    for style in (None, '"'):
+        text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, default_style=style, width=10**6)
+        line = text.removesuffix("...\n").rstrip("\n")  # a bare value is followed by an end of the document
+        if "\n" not in line:
+            break
+    return line

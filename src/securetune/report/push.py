@@ -44,7 +44,7 @@ def push(folder: Path, repo: str, *, private: bool = False) -> str:
         MachineError: the Hub refuses, or cannot be reached; the folder stays as it is.
     """
     api = HfApi()
-    with _told(repo, f"Then upload what is ready: hf upload {repo} {folder}"):
+    with _told(repo, f"Then upload what is ready: {by_hand(folder, repo, private=private)}"):
         place = api.create_repo(repo, private=True if private else None, exist_ok=True)
         is_public = private and not api.repo_info(place.repo_id).private
         if not is_public:
@@ -55,6 +55,11 @@ def push(folder: Path, repo: str, *, private: bool = False) -> str:
             "another, or leave --private out."
         )
     return str(place)
+
+
+def by_hand(folder: Path, repo: str, *, private: bool) -> str:
+    """The command that uploads a folder."""
+    return f"hf upload {repo} {folder}{' --private' if private else ''}"
 
 
 @contextmanager
