@@ -6,9 +6,9 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 import copy
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.patterns import Regex
 from securetune.base.places import SHIPPED
+from securetune.base.problems import misread, near_field, section_of
 from securetune.base.shipped import configs_folder, shipped_config
 from securetune.base.strict import Strict
 from securetune.base.texts import LARGEST_YAML, parse_yaml, read_text
@@ -27,7 +28,7 @@ from securetune.keys import looks_like_key
 from securetune.measures.kinds import BENIGN, HARMFUL, KindField
 from securetune.models.config import ModelConfig
 from securetune.scan.config import ScanConfig
-from securetune.train.config import TrainConfig
+from securetune.train.config import OTHER_NAMES, TrainConfig, our_names
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_CHAIN = 20
@@ -196,11 +197,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with another one's fields put over its own, mapping by mapping; a list takes the place of a list."""
+    """A run's fields with others put over them, mapping by mapping; a list takes the place of a list."""
+    return _merged(_with_our_names(below), _with_our_names(above))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     whole = copy.deepcopy(dict(below))
     for key, value in above.items():
         is_nested = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
-        whole[key] = merged(whole[key], value) if is_nested else copy.deepcopy(value)
+        whole[key] = _merged(whole[key], value) if is_nested else copy.deepcopy(value)
     return whole
 
 
@@ -295,11 +300,12 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
             are named. Or a key stands in it.
     """
     _refuse_keys(raw, source)
+    raw = _with_our_names(raw)
     try:
         config = kind.model_validate(raw)
-        problems = [f"{place}: expected a number, found {value}" for place, value in _misread(raw, config.model_dump())]
+        problems = [f"{place}: expected a number, found {value}" for place, value in misread(raw, config.model_dump())]
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{near_field(kind, e)}" for e in error.errors()]
         raise _has_problems(source, problems) from error
     if problems:
         raise _has_problems(source, problems)
@@ -308,19 +314,6 @@ def validated(kind: type[Model], raw: Mapping[str, Any], source: str) -> Model:
 
 def _has_problems(source: str, problems: Sequence[str]) -> ConfigError:
     return ConfigError(f"Expected a configuration in {source}, found problems: {'; '.join(problems)}. Correct them.")
-
-
-def _misread(raw: Any, read: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Where true or false was taken for 1 or 0, and which of them stands there."""
-    if isinstance(raw, bool) and isinstance(read, int | float) and not isinstance(read, bool):
-        yield place, str(raw).lower()
-    parts: Iterable[tuple[Any, Any, Any]] = ()
-    if isinstance(raw, Mapping) and isinstance(read, Mapping):
-        parts = [(key, part, read[key]) for key, part in raw.items() if key in read]
-    elif isinstance(raw, list | tuple) and isinstance(read, list | tuple):
-        parts = zip(range(len(raw)), raw, read, strict=False)
-    for key, part, made in parts:
-        yield from _misread(part, made, f"{place}.{key}" if place else str(key))
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
@@ -341,7 +334,9 @@ def override(raw: dict[str, Any], field: str, value: object) -> None:
                 f"Expected `{way}` to have fields, of which --set {field} sets one, found {section!r}. Set it as a "
                 f"whole, for example -s '{way}={{{rest}: ...}}', or change the file."
             )
-    section[last] = value
+    is_train, is_of_task = parents[-1:] == ["train"], parents[-2:-1] == ["task"]
+    name = OTHER_NAMES.get(last, last) if is_train and not is_of_task else last
+    section[name] = _with_our_names({"train": value})["train"] if last == "train" else value
 
 
 def parsed_override(text: str) -> tuple[str, object]:
@@ -387,7 +382,7 @@ def dump_config(config: BaseModel) -> str:
 
 def run_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Some fields of a run with the defaults of all that they leave out; what has no default stays out."""
-    return dict(_with_defaults(RunConfig, _with_model_paths(raw)))
+    return dict(_with_defaults(RunConfig, _with_our_names(_with_model_paths(raw))))
 
 
 def starting_copy(name: str, file: Path) -> str:
@@ -408,6 +403,14 @@ def _with_model_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {**raw, **{name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}}
 
 
+def _with_our_names(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's fields with those of `train` under our names; where they cannot be, validation says so."""
+    try:
+        return {**run, "train": our_names(run["train"])} if "train" in run else run
+    except ValueError:
+        return run
+
+
 def _with_defaults(kind: type[BaseModel], raw: Any) -> Any:
     if isinstance(raw, list):
         return [_with_defaults(kind, part) for part in raw]
@@ -415,16 +418,9 @@ def _with_defaults(kind: type[BaseModel], raw: Any) -> Any:
         return raw
     whole = dict(raw)
     for name, field in kind.model_fields.items():
-        section = _section_of(field.annotation)
+        section = section_of(field.annotation)
         if name not in raw and not field.is_required():
             whole[name] = to_jsonable_python(field.get_default())
         elif name in raw and section is not None:
             whole[name] = _with_defaults(section, raw[name])
     return whole
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The configuration class that a field holds, alone, in a list or beside None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((section for part in get_args(annotation) if (section := _section_of(part))), None)

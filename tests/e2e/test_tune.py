@@ -129,3 +129,23 @@ def test_two_tunes_of_one_folder_at_once_mix_nothing(model_folder, data_folder, 
     assert again.asr == alone.asr
     for file in alone.folder.glob("*.safetensors"):
         assert (again.folder / file.name).read_bytes() == file.read_bytes()
+
+
+def test_what_keeps_its_budgets_is_pushed_and_nothing_else(
+    model_folder, data_folder, own, command, tmp_path, monkeypatch
+):
+    draw_nothing(monkeypatch)
+    monkeypatch.setattr("securetune.doors.tuned.pace", lambda config: PACE)
+    asked_for, pushed = [], []
+    monkeypatch.setattr("securetune.report.push.check_push", asked_for.append)
+    monkeypatch.setattr("securetune.report.push.push", lambda folder, repo, private: pushed.append((folder, repo)))
+    words = [*asked(model_folder, data_folder, tmp_path / "out", own), "--push", "me/mine", "--private"]
+    monkeypatch.setattr("securetune.doors.held.Held.is_kept", False)
+    _, text = command(*words)
+    assert asked_for == ["me/mine"] and not pushed
+    assert (
+        "Not uploaded, as a budget was not kept. All the same: hf upload me/mine" in text and "tuned --private" in text
+    )
+    monkeypatch.setattr("securetune.doors.held.Held.is_kept", True)
+    command(*words)
+    assert pushed == [(tmp_path / "out" / "tuned", "me/mine")]

@@ -14,6 +14,7 @@ from securetune.errors import ModelError
 from securetune.evaluate.attacks import ATTACKS
 from securetune.evaluate.judges import JUDGES
 from securetune.models.config import ModelConfig
+from securetune.train.config import UNCOUNTED, TrainConfig
 
 
 class Named(BaseModel):
@@ -113,6 +114,13 @@ def test_every_field_that_is_a_path_is_marked_as_one():
         if (kind.__name__, name) not in NAMES_NO_INPUT:
             marks = str(kind.model_fields[name].metadata) + str(kind.model_fields[name].annotation)
             assert "Content" in marks, f"{kind.__name__}.{name} names a file, and counts by its text"
+
+
+def test_trackers_leave_the_fingerprint_of_a_training_as_it_was_before_there_were_any():
+    for settings, before in (({}, "06d6c62026e0ea25"), ({"lora_rank": 4}, "b00bda84c7a6fa2d")):
+        for trackers in ((), ("tensorboard",)):
+            config = TrainConfig(**settings, report_to=trackers)
+            assert fingerprint(config, without=UNCOUNTED) == before
 
 
 def test_a_plugin_of_the_users_own_counts_with_its_code(tmp_path, monkeypatch):

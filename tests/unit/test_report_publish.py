@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -91,3 +92,86 @@ def test_a_path_is_no_id_on_the_hub(tmp_path, monkeypatch):
     paths = ["/tmp/model", "./model", "../model", "~/model", "models/mine", "a/b/c", "C:\\models\\mine", "file://m"]
     assert [hub_id(path) for path in paths] == [None] * len(paths)
     assert hub_id("meta-llama/Llama-3.2-1B") == "meta-llama/Llama-3.2-1B" and hub_id("gpt2") == "gpt2"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that notes what it is asked, and refuses what it is told to."""
+
+    class Hub:
+        asked: list = []
+        refuses: dict = {}
+        is_private = True
+
+        def _do(self, name, **what):
+            self.asked.append((name, what))
+            if name in self.refuses:
+                raise OSError(self.refuses[name])
+
+        def whoami(self):
+            self._do("whoami")
+
+        def create_repo(self, repo_id, *, private, exist_ok):
+            self._do("create", repo=repo_id, private=private, exist_ok=exist_ok)
+            return Place(f"https://huggingface.co/{repo_id}")
+
+        def repo_info(self, repo_id):
+            self._do("info", repo=repo_id)
+            return SimpleNamespace(private=self.is_private)
+
+        def upload_folder(self, *, repo_id, folder_path, commit_message):
+            self._do("upload", repo=repo_id, files={file.name for file in folder_path.iterdir()})
+
+    class Place(str):
+        @property
+        def repo_id(self):
+            return self.removeprefix("https://huggingface.co/")
+
+    monkeypatch.setattr("securetune.report.push.HfApi", Hub)
+    return Hub
+
+
+FILES = {"adapter_model.safetensors", "adapter_config.json", "README.md"}
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_published_folder_is_uploaded_as_it_is(hub, run, tmp_path, command, private):
+    words = ["--push", "me/mine", *(["--private"] if private else [])]
+    assert command("publish", run, "ml_lr", tmp_path / "out", *words) == (0, "")
+    steps = [("whoami", {}), ("create", {"repo": "me/mine", "private": private or None, "exist_ok": True})]
+    steps += [("info", {"repo": "me/mine"})] if private else []
+    assert hub.asked == [*steps, ("upload", {"repo": "me/mine", "files": FILES})]
+
+
+def test_nothing_private_goes_into_a_public_repository(hub, run, tmp_path, command):
+    hub.is_private = False
+    code, text = command("publish", run, "ml_lr", tmp_path / "out", "--push", "me/mine", "--private")
+    assert code == 2 and "Expected a private repository me/mine, found a public one" in text
+    assert "upload" not in [name for name, _ in hub.asked]
+
+
+@pytest.mark.parametrize(
+    ("words", "refuses", "says"),
+    [
+        (["--push", "me/my/mine"], {}, "Expected the id of a repository on the Hub, found 'me/my/mine'"),
+        (["--private"], {}, "Expected --push REPO_ID beside --private"),
+        (["--push", "me/mine"], {"whoami": "401 Unauthorized\nfor url"}, "found: 401 Unauthorized. Check the name"),
+        (["--push", "me/mine"], {"whoami": ""}, "found: OSError. Check the name"),
+    ],
+)
+def test_what_cannot_be_pushed_is_told_before_anything_is_written(hub, run, tmp_path, command, words, refuses, says):
+    hub.refuses = refuses
+    code, text = command("publish", run, "ml_lr", tmp_path / "out", *words)
+    assert code == 2 and says in text and text.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refused_upload_leaves_the_folder_and_shows_no_key(hub, run, tmp_path, command, monkeypatch):
+    token = "hf_" + "a" * 34
+    monkeypatch.setenv("HF_TOKEN", token)
+    hub.refuses = {"upload": f"403 Forbidden for Bearer {token}\nmore"}
+    code, text = command("publish", run, "ml_lr", tmp_path / "out", "--push", "me/mine")
+    assert code == 2 and "403 Forbidden" in text and "hf upload me/mine" in text and text.count("\n") == 1
+    assert token not in text and {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    code, text = command("--debug", "publish", run, "ml_lr", tmp_path / "again", "--push", "me/mine")
+    assert code == 2 and "Traceback" in text and token not in text

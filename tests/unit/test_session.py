@@ -73,6 +73,8 @@ def test_a_result_with_rows_held_out_from_the_top_is_made_again(sorted_file, mod
         ({"arms": [""]}, "the names of defences joined by \\+, found ''"),
         ({"arms": ["none+ml_lr"]}, "distinct defences joined by \\+, found 'none\\+ml_lr'"),
         ({"arms": ["ema+ema"]}, "distinct defences joined by \\+, found 'ema\\+ema'"),
+        ({"train": {"report_to": ["tensorbord"]}}, "found 'tensorbord'. Did you mean 'tensorboard'"),
+        ({"train": {"report_to": ["neptune"]}}, "Expected neptune .* pip install neptune"),
         ({"evaluate": {"engine": "vllm"}}, "Expected vLLM, found it missing"),
         ({"scan": {"signal": "refusal_margn"}}, "refusal_margin"),
         ({"evaluate": {"judge": {"llama_guard": {"endpoint": "x", "model": "m"}}}}, "evaluate.judge.llama_guard"),

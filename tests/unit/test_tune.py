@@ -78,6 +78,12 @@ def test_what_was_begun_goes_on(asked):
     assert check_request(request) == settings
 
 
+def test_what_was_begun_goes_on_with_a_tracker_besides(asked):
+    keep_settings(asked(), check_request(asked()))
+    watched = asked(settings={"train.report_to": ["tensorboard"]})
+    assert check_request(watched)["train"]["report_to"] == ["tensorboard"]
+
+
 def test_another_request_does_not_take_the_place_of_one_that_was_begun(asked):
     keep_settings(asked(), check_request(asked()))
     with pytest.raises(ConfigError, match="resumed as it was begun.*Choose another --output"):

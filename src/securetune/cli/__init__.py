@@ -4,7 +4,7 @@ Nothing heavy is imported before a command runs, so `--help` answers at once. Im
 under the app, in the order in which `--help` lists them.
 """
 
-from securetune.cli import doors, flow, results
+from securetune.cli import doors, flow, results, start
 from securetune.cli.app import app, entry
 
-__all__ = ["app", "doors", "entry", "flow", "results"]
+__all__ = ["app", "doors", "entry", "flow", "results", "start"]

@@ -53,7 +53,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Tune on your benign data, keep your model's safety, see the proof.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

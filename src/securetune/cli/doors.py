@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from securetune.cli.app import app
-from securetune.cli.options import Override, finite_above_0
+from securetune.cli.options import Defence, Override, Private, Push, check_repository, finite_above_0
 from securetune.cli.output import announce, hold, say
 
 
-@app.command()
+@app.command(epilog="Example: securetune check my-model my-adapter --task rows.jsonl")
 def check(
     model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
     tuned: Annotated[
@@ -38,12 +38,12 @@ def check(
     hold(checked.checks, allowed)
 
 
-@app.command()
+@app.command(epilog="Example: securetune tune my-model rows.jsonl --defence ema@0.5 --epochs 2")
 def tune(
     model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],
     rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
     output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
-    defence: Annotated[str | None, typer.Option(help="A defence, see docs/defences.md; else the default.")] = None,
+    defence: Defence = None,
     safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
     budget: Annotated[
         float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")
@@ -51,6 +51,8 @@ def tune(
     full: Annotated[bool, typer.Option("--full", help="Tune all weights instead of LoRA adapters.")] = False,
     epochs: Annotated[float, typer.Option(callback=finite_above_0, help="Passes over the rows.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything.")] = 0,
+    push: Push = None,
+    private: Private = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run as YAML for `run`, do nothing.")] = False,
     overrides: Override = None,
 ) -> None:
@@ -66,6 +68,7 @@ def tune(
     if dry_run:
         say(settings_text(settings), nl=False)
         return
+    check_repository(push, private)
     from securetune.doors.tuned import carry_out
     from securetune.models.libraries import quiet_libraries
     from securetune.report.terminal import print_summary
@@ -74,4 +77,12 @@ def tune(
     tuned = carry_out(request, settings, budget, say=say, announce=announce)
     print_summary(tuned.run)
     say(f"Wrote {tuned.folder}")
+    if push is not None:
+        from securetune.report import push as hub
+
+        if tuned.is_kept:
+            say(f"Uploaded to {hub.push(tuned.folder, push, private=private)}")
+        else:
+            way = hub.by_hand(tuned.folder, push, private=private)
+            say(f"Not uploaded, as a budget was not kept. All the same: {way}", err=True)
     hold(tuned.checks, tuned.budgets)

@@ -7,19 +7,19 @@ import typer
 
 from securetune.base.artifacts import STAGES
 from securetune.cli.app import app
-from securetune.cli.options import ConfigPath, Override
+from securetune.cli.options import ConfigPath, Override, kinds_to_list, shipped_names
 from securetune.cli.output import announce, say
 from securetune.errors import ConfigError
 from securetune.flow.stages import STAGE_FILES
 
 
-@app.command()
+@app.command(epilog="Example: securetune run run.yaml -s train.steps=50")
 def run(config: ConfigPath, overrides: Override = None) -> None:
     """Do all stages of one run; finished ones are skipped."""
     _run(config, overrides, until="report")
 
 
-@app.command()
+@app.command(epilog="Example: securetune demo letters --output runs/letters")
 def demo(
     task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
@@ -33,7 +33,7 @@ def demo(
     _run_settings(demo_settings(task, output or Path("runs") / f"demo-{task}", seed), "the demo", until="report")
 
 
-@app.command()
+@app.command(epilog="Example: securetune compare compare.yaml -s workers=2")
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""
     from securetune.compare.grid import CompareConfig, run_configs
@@ -49,10 +49,13 @@ def compare(config: ConfigPath, overrides: Override = None) -> None:
     say(f"Tables and figures are in {folder}")
 
 
-@app.command()
+@app.command(epilog="Example: securetune new llama-2-7b-chat run.yaml")
 def new(
     name: Annotated[
-        str | None, typer.Argument(help="For example llama-2-7b-chat; without a name, all are listed.")
+        str | None,
+        typer.Argument(
+            autocompletion=shipped_names, help="For example llama-2-7b-chat; without a name, all are listed."
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Argument(help="YAML file to write.")] = None,
 ) -> None:
@@ -75,7 +78,7 @@ def new(
     say(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
 
 
-@app.command("config")
+@app.command("config", epilog="Example: securetune config run.yaml -s train.steps=50")
 def show_config(config: ConfigPath, overrides: Override = None) -> None:
     """Print a run's or a comparison's whole configuration: bases and overrides merged, every default filled in."""
     from securetune.compare.grid import CompareConfig, dump_comparison, is_comparison, run_configs
@@ -90,10 +93,14 @@ def show_config(config: ConfigPath, overrides: Override = None) -> None:
         say(dump_config(parse_config(raw, str(config))), nl=False)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: securetune list defences")
 def list_plugins(
     kind: Annotated[
-        str, typer.Argument(help="attacks, benchmarks, defences, judges, perturbations, searches or signals.")
+        str,
+        typer.Argument(
+            autocompletion=kinds_to_list,
+            help="attacks, benchmarks, defences, judges, perturbations, searches or signals.",
+        ),
     ] = "judges",
 ) -> None:
     """List what there is to choose from, with what each needs, costs and leaves to be set."""
@@ -104,7 +111,11 @@ def list_plugins(
 
 
 def _stage_command(stage: str) -> None:
-    @app.command(name=stage, help=f"{STAGE_FILES.summary(stage)} Earlier stages are done first where needed.")
+    @app.command(
+        name=stage,
+        help=f"{STAGE_FILES.summary(stage)} Earlier stages are done first where needed.",
+        epilog=f"Example: securetune {stage} run.yaml -s train.steps=50",
+    )
     def command(config: ConfigPath, overrides: Override = None) -> None:
         _run(config, overrides, until=stage)
 
@@ -113,7 +124,7 @@ for _stage in STAGES:
     _stage_command(_stage)
 
 
-@app.command("train-base")
+@app.command("train-base", epilog="Example: securetune train-base configs/run/english-base.yaml")
 def train_base(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, such as configs/run/english-base.yaml.")],
 ) -> None:

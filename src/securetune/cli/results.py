@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from securetune.cli.app import app
-from securetune.cli.options import finite, finite_above_0
+from securetune.cli.options import Private, Push, check_repository, finite, finite_above_0
 from securetune.cli.output import announce, hold, say
 from securetune.errors import ConfigError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from securetune.models.topology import Topology
 
 
-@app.command()
+@app.command(epilog="Example: securetune export runs/mine/06-plan-ml_lr.json --to axolotl --output axolotl.yaml")
 def export(
     file: Annotated[Path, typer.Argument(metavar="plan", help="Plan file, or the plan artifact of a run.")],
     to: Annotated[str, typer.Option(help="axolotl, nemo, torchtitan or lora (PEFT).")],
@@ -49,7 +49,7 @@ def export(
         say(f"Wrote {output}")
 
 
-@app.command()
+@app.command(epilog="Example: securetune publish runs/mine ml_lr my-adapter --base-model me/my-model")
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     arm: Annotated[str, typer.Argument(help="Which of its arms, for example ml_lr.")],
@@ -57,16 +57,24 @@ def publish(
     base_model: Annotated[
         str | None, typer.Option(help="Id on the Hub of the model that was tuned, where the run names a folder.")
     ] = None,
+    push: Push = None,
+    private: Private = False,
 ) -> None:
     """Copy a tuned adapter with a model card that holds the run's results, ready to be shared."""
     from securetune.report.publish import publish as publish_arm
     from securetune.report.reading import read_run
 
-    publish_arm(read_run(run, arms=[arm]), arm, output, base_model)
+    finished = read_run(run, arms=[arm])
+    check_repository(push, private)
+    publish_arm(finished, arm, output, base_model)
     say(f"Wrote {output}")
+    if push is not None:
+        from securetune.report.push import push as push_folder
+
+        say(f"Uploaded to {push_folder(output, push, private=private)}")
 
 
-@app.command()
+@app.command(epilog="Example: securetune gate runs/mine --budgets budgets.yaml --junit gate.xml")
 def gate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
@@ -90,7 +98,7 @@ def gate(
     hold(checks, allowed)
 
 
-@app.command()
+@app.command(epilog="Example: securetune reproduce runs/mine --output runs/mine-again")
 def reproduce(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the repetition; RUN-again by default.")] = None,
@@ -116,7 +124,10 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@app.command("plan-from-list")
+@app.command(
+    "plan-from-list",
+    epilog="Example: securetune plan-from-list layers.yaml --model my-model --output plan.json --lr-mult 0.1",
+)
 def plan_from_list(
     file: Annotated[
         Path, typer.Argument(metavar="list", help="YAML or JSON list of layers (7), modules (3.q) or their paths.")

@@ -30,6 +30,11 @@ class Listed:
     """What it needs, what it costs, what can be set: a line each."""
 
 
+def kinds() -> tuple[str, ...]:
+    """The kinds of plug-ins."""
+    return tuple(_KINDS)
+
+
 def listed(kind: str) -> list[Listed]:
     """All plug-ins of a kind.
 

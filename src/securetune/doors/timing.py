@@ -56,7 +56,7 @@ def pace(config: RunConfig) -> Pace:
 
 def _seconds(config: RunConfig, train: TrainConfig) -> float:
     """Mean time of an optimizer step."""
-    train = train.model_copy(update={"steps": _STEPS, "warmup_steps": 0})
+    train = train.model_copy(update={"steps": _STEPS, "warmup_steps": 0, "report_to": ()})
     rows_a_step = train.batch_size * train.gradient_accumulation
     rows = load_source(config.task.train, seed=config.seed, shuffled=True).rows[: _STEPS * rows_a_step]
     tuning = Tuning(rows=rows, held_out=rows[:rows_a_step], seed=config.seed)

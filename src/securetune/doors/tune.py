@@ -22,6 +22,7 @@ from securetune.defences.base.arm import PLAIN, Arm
 from securetune.doors.recommended import Recommendation, recommended
 from securetune.errors import ConfigError, DataError
 from securetune.flow.inputs import check_inputs
+from securetune.train.config import UNCOUNTED
 
 REQUEST = "tune.yaml"
 """In the output folder: the configuration that is run."""
@@ -120,7 +121,7 @@ def check_output(request: Request, settings: dict[str, Any]) -> None:
     """
     path = request.output / REQUEST
     if path.exists():
-        if read_yaml(path) != settings:
+        if _counted(read_yaml(path)) != _counted(settings):
             raise ConfigError(
                 f"Expected the run that {path} describes to be resumed as it was begun, found another model, other "
                 "rows or other options. Choose another --output, or repeat the options."
@@ -130,6 +131,12 @@ def check_output(request: Request, settings: dict[str, Any]) -> None:
             f"Expected a new folder, or one that `securetune tune` has begun, at {request.output}, found other files "
             "there. Choose another --output."
         )
+
+
+def _counted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that change no result."""
+    train = {name: value for name, value in settings.get("train", {}).items() if name not in UNCOUNTED}
+    return {**settings, "train": train}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -149,10 +156,20 @@ def check_request(request: Request) -> dict[str, Any]:
     Raises:
         SecuretuneError: what cannot be used.
     """
+    settings = usable_settings(request)
+    check_output(request, settings)
+    return settings
+
+
+def usable_settings(request: Request) -> dict[str, Any]:
+    """The configuration of the run, whose defence, model's folder and files are there.
+
+    Raises:
+        SecuretuneError: what cannot be used.
+    """
     for name in Arm.parse(request.arm).names:
         DEFENCES.check(name)
     settings = tune_settings(request)
-    check_output(request, settings)
     check_inputs([parse_config(settings, SOURCE)])
     return settings
 

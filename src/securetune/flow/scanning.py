@@ -31,6 +31,7 @@ from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.measurer import Signals
 from securetune.search.base.problem import SearchProblem
 from securetune.train.checkpoints import finished_result, work_folder
+from securetune.train.config import UNCOUNTED
 from securetune.train.sft import Tuning, fine_tune
 
 
@@ -49,7 +50,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
         "signal": SIGNALS.fingerprint(settings.signal),
     }
     if PERTURBATIONS.get(settings.perturbation).needs_tuning:
-        inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train)}
+        inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train, without=UNCOUNTED)}
     if settings.method == "race" or settings.strength is None:
         inputs["tolerance"] = fingerprint(config.search.tolerance)
     if settings.answers:
@@ -110,9 +111,9 @@ def search_problem(
 def _short_run(session: Session, draw: int) -> AdapterChange:
     """What a short plain LoRA run changes in every module; made once per draw and kept in the run folder."""
     steps = session.config.scan.tuning_steps
-    settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps})
+    settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps, "report_to": ()})
     seed = (session.scan_config.seed or 0) * 1000 + draw
-    key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings), seed])
+    key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings, without=UNCOUNTED), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
     if finished_result(work_folder(output, key), output, key) is None:
         rows, held_out = session.examples

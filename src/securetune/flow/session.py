@@ -30,6 +30,7 @@ from securetune.scan.draws import ANSWERS
 from securetune.scan.probe import split_prompts
 from securetune.scan.signals import SIGNALS
 from securetune.search import SEARCHES
+from securetune.train.trackers import check_trackers
 
 _HELD_OUT = "drawn by the seed"  # rows from the top of a sorted file would all be of one kind
 
@@ -62,6 +63,7 @@ class Session(Asking):
             DEFENCES.get(name)
         for arm in self.arms:
             self.combination(arm).check(self.resources, self.config.train.adapter)
+        check_trackers(self.config.train.report_to)
         judges_of(self.config.evaluate)
         if self.config.evaluate.engine == "vllm":
             check_vllm()

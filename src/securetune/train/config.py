@@ -1,14 +1,52 @@
 """Config: how the model is tuned."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from securetune.base.strict import Strict
 
+UNCOUNTED = ("report_to",)
+"""Fields that change no result, and so no fingerprint."""
+OTHER_NAMES = {
+    "max_steps": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation",
+    "max_seq_length": "max_length",
+    "save_steps": "save_every",
+    "r": "lora_rank",
+    "lora_r": "lora_rank",
+}
+"""What TRL and PEFT call a field -> its name here."""
+_EPOCHS = "num_train_epochs"
+
+
+def our_names(section: Any) -> Any:
+    """The section `train` of a configuration with its fields under our names; what is no section stays.
+
+    Raises:
+        ValueError: one field under two names, or passes over the rows in place of steps.
+    """
+    if not isinstance(section, Mapping):
+        return section
+    if _EPOCHS in section:
+        raise ValueError(
+            f"write `steps` in place of `{_EPOCHS}`: arms are compared at equal steps of plain tuning. `securetune "
+            "tune MODEL ROWS --epochs N` and `securetune init` count them for you"
+        )
+    named: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for name, value in section.items():
+        ours = OTHER_NAMES.get(name) or name
+        if ours in places:
+            raise ValueError(f"`{places[ours]}` and `{name}` name the same field: leave one of them out")
+        places[ours], named[ours] = name, value
+    return named
+
 
 class TrainConfig(Strict):
-    """How the model is tuned."""
+    """How the model is tuned. The names of `OTHER_NAMES` are taken as well."""
 
     adapter: Literal["lora", "full"] = "lora"
     """Train LoRA adapters on every projection, or all weights, which are then float32 whatever they were loaded in."""
@@ -42,3 +80,18 @@ class TrainConfig(Strict):
     """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""
     save_every: int = Field(default=100, ge=1)
     """Steps between checkpoints, from which a killed run resumes."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that are shown the losses as well, such as ``[tensorboard, wandb]``; they change no result.
+
+    TensorBoard's curves lie in the run folder under ``trackers``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_our_names(cls, raw: Any) -> Any:
+        return our_names(raw)
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _is_list(cls, names: Any) -> Any:
+        """As transformers takes it: one name, or ``none``."""
+        return names if not isinstance(names, str) else () if names == "none" else (names,)

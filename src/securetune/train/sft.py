@@ -37,6 +37,7 @@ from securetune.train.config import TrainConfig
 from securetune.train.hooks import connect
 from securetune.train.monitor import monitor
 from securetune.train.result import TrainResult
+from securetune.train.trackers import curves_beside
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ def fine_tune(
     if (finished := finished_result(work, output, run_key)) is not None:
         return finished
     drop_unsealed(work)
-    trainer = _trainer(model, tokenizer, tuning, config, work, [StopAtNaN(), *callbacks])
+    with curves_beside(output):
+        trainer = _trainer(model, tokenizer, tuning, config, work, [StopAtNaN(), *callbacks])
+    trainer.args.run_name = output.name  # trackers call the run so
     trainer.add_callback(ShowProgress(f"Tune {output.name}"))
     _put_in_force(trainer, tuning, config)
     meter = Cost()
@@ -220,7 +223,7 @@ def _arguments(config: TrainConfig, work: Path, seed: int, *, matching: bool) ->
         save_steps=config.save_every,
         seed=seed,
         data_seed=seed,
-        report_to="none",
+        report_to=list(config.report_to) or "none",
         completion_only_loss=True,
         dataloader_pin_memory=False,
     )

@@ -9,7 +9,7 @@ from securetune.defences.base.arm import PLAIN, Arm
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.measures.loss_target import LossTarget
-from securetune.train.config import TrainConfig
+from securetune.train.config import UNCOUNTED, TrainConfig
 from securetune.train.result import TrainedArm
 from securetune.train.sft import Tuning, fine_tune
 
@@ -20,7 +20,7 @@ def depends(work: Work) -> Inputs:
     inputs = {
         "model": session.model_fingerprint,
         "data": session.task_fingerprint,
-        "train": fingerprint(_settings(work)),
+        "train": fingerprint(_settings(work), without=UNCOUNTED),
         "plan": made.digest("plan", arm) if made.has("plan", arm) else "none",
         "defences": session.combination(arm).fingerprint(),
         "target": fingerprint(_target(work)),
