@@ -167,8 +167,9 @@ class RunConfig(Strict):
     """Defences to train with, several at once joined by ``+``, after ``@`` a factor on the learning rate.
 
     One of your own is ``path/to/mine.py:Name``. ``none`` (plain tuning) is always the first."""
-    safety: DataConfig | None = None
-    """Prompts with safe answers, for the defences that need them; never the evaluation's."""
+    safety: DataConfig | Literal["self"] | None = None
+    """Prompts with safe answers, for the defences that need them; never the evaluation's. ``self`` takes what the model
+    itself says to the prompts of `analysis` before tuning: its refusals, and its answers to harmless ones."""
     unaligned: ModelConfig | None = None
     """The model before its alignment, for the defences that need it."""
     task: TaskConfig

@@ -44,7 +44,7 @@ def tune(
     rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
     output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
     defence: Defence = None,
-    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
+    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers; or self.")] = None,
     budget: Annotated[
         float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")
     ] = 0.05,

@@ -7,6 +7,9 @@ from pydantic import Field
 from securetune.base.fingerprint import FilePath
 from securetune.base.strict import Strict
 
+OWN = "self"
+"""What `safety` says where the model's own answers are its rows."""
+
 
 class DataConfig(Strict):
     """Where tuning rows come from."""

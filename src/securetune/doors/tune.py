@@ -16,6 +16,7 @@ import yaml
 from securetune.base.artifacts import write_atomic
 from securetune.base.files import PARTIAL
 from securetune.config import RunConfig, merged, override, parse_config, read_yaml
+from securetune.data.config import OWN
 from securetune.data.examples import load_source
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import PLAIN, Arm
@@ -49,7 +50,7 @@ class Request:
     defence: str | None = None
     """An arm; by default the recommended one."""
     safety: str | None = None
-    """File of prompts with safe answers."""
+    """File of prompts with safe answers, or ``self`` for the model's own."""
     full: bool = False
     """Tune all weights instead of LoRA adapters."""
     epochs: float = 1.0
@@ -95,7 +96,7 @@ def tune_settings(request: Request) -> dict[str, Any]:
         "train": {"adapter": request.adapter, "learning_rate": 2e-5 if request.full else 2e-4},
     }
     if request.safety is not None:
-        below["safety"] = {"path": request.safety}
+        below["safety"] = OWN if request.safety == OWN else {"path": request.safety}
     own: dict[str, Any] = {}
     for name, value in request.settings.items():
         override(own, name, value)

@@ -30,7 +30,8 @@ def check_inputs(configs: Iterable[RunConfig]) -> None:
             if model is not None and not _is_built(model.path) and _is_new(model.path, seen):
                 check_model(model.path)
         task = config.task
-        rows = [source for source in (task.train, task.test, task.mixed, config.safety) if source is not None]
+        sources = (task.train, task.test, task.mixed, config.safety)
+        rows = [source for source in sources if isinstance(source, DataConfig)]
         own = [set_ for set_ in config.benchmarks if set_.benchmark is None]
         check_files(rows, [config.analysis.malicious, config.analysis.benign, *own], config.seed, seen)
 

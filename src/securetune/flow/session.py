@@ -1,5 +1,6 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from securetune.base.artifacts import Journal, RunFolder, digest
+from securetune.base.artifacts import Journal, RunFolder, digest, write_atomic
 from securetune.base.fingerprint import fingerprint
 from securetune.config import RunConfig
 from securetune.data.config import DataConfig
@@ -19,6 +20,7 @@ from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.judging import judges_of, try_judges
+from securetune.evaluate.own_answers import own_answers
 from securetune.evaluate.vllm_engine import check_vllm
 from securetune.flow.asking import Asking
 from securetune.models.config import ModelConfig
@@ -148,8 +150,23 @@ class Session(Asking):
             train=self._source(task.train, shuffled=task.test is None),
             test=None if task.test is None else self._source(task.test),
             mixed=None if task.mixed is None else self._source(task.mixed),
-            safety=None if self.config.safety is None else self._source(self.config.safety),
+            safety=None if (safety := self._safety()) is None else self._source(safety),
         )
+
+    def _safety(self) -> DataConfig | None:
+        """Rows with safe answers; the model's own are made once for the same model and prompts, and kept."""
+        config = self.config
+        if not isinstance(config.safety, str):
+            return config.safety
+        made_of = [self.model_fingerprint, fingerprint(config.analysis), fingerprint(config.evaluate), str(config.seed)]
+        file = self.folder.path / f"safety-{digest(made_of)[:8]}.jsonl"
+        if not file.exists():
+            malicious, benign = (
+                [prompt.text for prompt in kind] for kind in (self.prompts.malicious, self.prompts.benign)
+            )
+            rows = own_answers(self.base_model(), self.tokenizer, malicious, benign, config.evaluate)
+            write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return DataConfig(path=str(file))
 
     def _source(self, source: DataConfig, *, shuffled: bool = False) -> SourceRows:
         return load_source(source, seed=self.config.seed, shuffled=shuffled, folder=self.folder.path)

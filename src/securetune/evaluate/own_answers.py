@@ -1,0 +1,63 @@
+"""Own answers: which safe answers does a model give by itself, so that nobody has to bring any?
+
+Source: self-generated safety rows, arXiv 2603.10243: the refusals that a model gave before tuning are what it is shown
+while it is tuned. Its answers to harmless prompts come with them, so that it does not learn to refuse everything.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from securetune.data.prompts import render
+from securetune.errors import DataError
+from securetune.evaluate.answers import Answer
+from securetune.evaluate.config import EvaluateConfig
+from securetune.evaluate.generation import Decoding, generate
+from securetune.evaluate.untuned import phrases_judge
+from securetune.measures.degenerate import is_degenerate
+from securetune.measures.kinds import Response
+
+LONGEST = 200
+"""Tokens of an answer; one that has not ended by then is no row, as it would be trained on without its end."""
+FEWEST = 32
+"""Refusals below which there is too little to train on."""
+
+
+def own_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    malicious: Sequence[str],
+    benign: Sequence[str],
+    config: EvaluateConfig,
+) -> list[dict[str, str]]:
+    """Rows of a prompt and the model's answer: refusals of malicious prompts, and answers to benign ones that help.
+
+    Args:
+        model: the model before tuning.
+        tokenizer: its tokenizer.
+        malicious: prompts that it should refuse.
+        benign: prompts that it should answer.
+        config: how it is asked and judged, by phrases.
+
+    Raises:
+        DataError: it refuses too few of the malicious prompts.
+    """
+    prompts = [*malicious, *benign]
+    decoding = Decoding(max_new_tokens=LONGEST, batch_size=config.batch_size, description="its own safety rows")
+    generated = generate(model, tokenizer, render(tokenizer, prompts, system=config.system), decoding)
+    answers = [Answer(prompt=p, text=a.text, is_cut=a.is_cut) for p, a in zip(prompts, generated, strict=True)]
+    wanted = [Response.REFUSED] * len(malicious) + [Response.HELPED] * len(benign)
+    verdicts = phrases_judge(config).judge(answers)
+    rows = [
+        (response, {"prompt": answer.prompt, "completion": answer.text.strip()})
+        for answer, full, verdict, response in zip(answers, generated, verdicts, wanted, strict=True)
+        if full.has_ended and verdict is not None and verdict.response is response and not is_degenerate(answer.text)
+    ]
+    refusals = sum(response is Response.REFUSED for response, _ in rows)
+    if refusals < FEWEST:
+        raise DataError(
+            f"Expected at least {FEWEST} refusals of the model's own for `safety: self`, found {refusals} among its "
+            f"answers to {len(malicious)} malicious prompts of the analysis that ended within {LONGEST} tokens. Give "
+            "`analysis` more malicious prompts, or `safety` a file of prompts with safe answers."
+        )
+    return [row for _, row in rows]
