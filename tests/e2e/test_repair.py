@@ -78,6 +78,7 @@ def test_the_refusals_come_back_and_only_what_keeps_them_is_written(repaired):
     assert f"{repaired.chosen} answers at most" in repaired.verdict and "give rows of it (--task)" in repaired.verdict
     page = repaired.report().read_text(encoding="utf-8")
     assert all(name in page for name in ("WiSE-FT 0.9", "WiSE-FT 0.2", repaired.tuned))
+    assert "Tuning, mended by WiSE-FT 0.9, moved" in page and "Tuning (WiSE-FT" not in page
     assert sorted(path.name for path in repaired.folder.parent.iterdir()) == ["check", "repaired"]
 
 
@@ -202,6 +203,30 @@ def test_a_killed_repair_goes_on_where_it_was(model_folder, broken, small, tmp_p
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
+def test_a_repair_that_is_killed_while_it_writes_leaves_no_half_model(
+    model_folder, broken, small, tmp_path, monkeypatch
+):
+    def asked_again():
+        return securetune.repair(
+            model_folder,
+            broken,
+            output=tmp_path / "out",
+            settings={**small, "shares": [0.2]},
+            budgets=Budgets(**LENIENT),
+        )
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("securetune.doors.mending.write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            asked_again()
+    assert not (tmp_path / "out" / "repaired").exists()
+    assert asked_again().folder == tmp_path / "out" / "repaired"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["check", "repaired"]
+
+
 @pytest.fixture(scope="module")
 def unaligned(model_folder, tmp_path_factory):
     """The model as it might have been before its alignment."""
@@ -252,6 +277,11 @@ def test_what_cannot_be_mended_is_said_before_a_model_is_loaded(model_folder, br
         check_repairable(configured(model_folder, broken, safety_adapter=str(broken)), Budgets())
     with pytest.raises(ModelError, match=r"the folder of a safety adapter at .*, found no adapter_config.json"):
         settings = {"safety_adapter": str(unaligned), "unaligned": str(unaligned)}
+        check_repairable(configured(model_folder, broken, **settings), Budgets())
+    with pytest.raises(ModelError, match=r"before its alignment at .*, found the weights of .* itself"):
+        check_repairable(configured(model_folder, broken, unaligned=str(model_folder)), Budgets())
+    with pytest.raises(ConfigError, match=r"found `load_in_4bit`. Leave that or `unaligned` out"):
+        settings = {"unaligned": str(unaligned), "model.load_in_4bit": True}
         check_repairable(configured(model_folder, broken, **settings), Budgets())
     with pytest.raises(ConfigError, match=r"found `arms` \['mine'\] in them.*Leave `arms` out"):
         check_repairable(configured(model_folder, broken), Budgets(arms=("mine",)))

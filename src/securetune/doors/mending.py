@@ -16,6 +16,7 @@ from securetune.base.machine import writing
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.doors.repair import Candidate
+from securetune.errors import ModelError
 from securetune.models.adapters import targets
 from securetune.models.config import ModelConfig
 from securetune.models.loading import LazyModel, load_given, load_model, load_tokenizer, stored_tokenizer
@@ -34,6 +35,11 @@ def mended(candidate: Candidate, base: ModelConfig) -> PreTrainedModel | PeftMod
     model, mend = load_given(candidate, base), candidate.mend
     if mend is None:
         return model
+    if not isinstance(model, PeftModel) and getattr(model, "is_quantized", False):
+        raise ModelError(
+            f"Expected whole weights in {candidate.path!r}, found quantized ones, which cannot be mixed with others. "
+            "Give the adapter instead, or the model before it was quantized."
+        )
     if isinstance(model, PeftModel):
         model.set_adapter(_ADAPTER)  # PEFT loads adapters frozen, and only what trains is mended
     plan = None if mend.plan is None else Plan.load(mend.plan)

@@ -15,9 +15,9 @@ from securetune.base.strict import Strict
 from securetune.config import override, validated
 from securetune.doors.check import CheckConfig, check_usable, file_name, raw_settings
 from securetune.errors import ConfigError, ModelError
-from securetune.models.config import ModelPath
+from securetune.models.config import ModelConfig, ModelPath
 from securetune.models.files import check_model, read_json
-from securetune.models.given import GivenConfig, GivenContent, check_given, is_adapter
+from securetune.models.given import GivenConfig, GivenContent, check_given, is_adapter, is_same_model
 from securetune.plans.plan import Plan
 from securetune.report.gate import Budgets
 
@@ -172,7 +172,7 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
     if config.plan is not None:
         Plan.load(config.plan)
     if config.unaligned is not None:
-        check_model(config.unaligned)
+        _check_unaligned(config.unaligned, config.model)
     if config.safety_adapter is not None:
         _check_safety(config.safety_adapter, given, config)
 
@@ -202,6 +202,21 @@ def _check_whole(given: GivenConfig, config: RepairConfig) -> None:
         raise ModelError(
             f"Expected whole weights in {given.path!r}, found quantized ones, which cannot be mixed with others. Give "
             "the adapter instead, or the model before it was quantized, without `load_in_4bit`."
+        )
+
+
+def _check_unaligned(path: str, model: ModelConfig) -> None:
+    """Make sure that alignment has a direction, of numbers."""
+    check_model(path)
+    if is_same_model(GivenConfig(path=path), model):
+        raise ModelError(
+            f"Expected the model before its alignment at {path!r}, found the weights of {model.path!r} itself. Give "
+            "the base that it was aligned from, or leave `unaligned` out."
+        )
+    if model.load_in_4bit:
+        raise ConfigError(
+            "Expected whole weights to compare with the model before its alignment, found `load_in_4bit`. Leave that "
+            "or `unaligned` out."
         )
 
 
