@@ -135,13 +135,13 @@ def asked(model_folder, broken, small, tmp_path):
 
 def test_the_exit_code_says_whether_one_keeps_the_budgets_and_a_second_call_computes_nothing(asked, command, tmp_path):
     budgets = tmp_path / "gate.yaml"
-    budgets.write_text(yaml.safe_dump({**LENIENT, "unclear": "fail", "asr_rise": 0}))
-    code, err = command(*asked, "--budgets", budgets)
+    budgets.write_text(yaml.safe_dump(LENIENT))
+    hardly = [*asked, "-s", "shares=[0.9, 0.8]"]
+    code, err = command(*hardly, "--budgets", budgets)
     assert code == 1 and not (tmp_path / "out" / "repaired").exists(), err
-    code, err = command(*asked, "--budgets", budgets, "--keep-best")
+    code, err = command(*hardly, "--budgets", budgets, "--keep-best")
     assert code == 1 and (tmp_path / "out" / "repaired" / WEIGHTS).exists()
     assert err.count("unchanged, skipped") == 6 == len([line for line in err.splitlines() if line.strip()]), err
-    budgets.write_text(yaml.safe_dump(LENIENT))
     code, err = command(*asked, "--budgets", budgets)
     assert code == 2 and "found an earlier one, or a card that was changed. Move that folder away" in err
     shutil.rmtree(tmp_path / "out" / "repaired")
@@ -298,6 +298,10 @@ def test_a_budget_that_nothing_can_keep_ends_it_before_anything_is_mended(
     settings = {**small, "benchmarks": [harmless, small["benchmarks"][1]]}
     with pytest.raises(ModelError, match="Expected a model before tuning that has what is to be kept, found none"):
         securetune.repair(model_folder, broken, output=tmp_path / "out", settings=settings, budgets=Budgets(**LENIENT))
+    with pytest.raises(
+        ConfigError, match=r"on harmful to tell .* 5 points of attack success rate, found 12: of a model"
+    ):
+        securetune.repair(model_folder, broken, output=tmp_path / "few", settings=small)
     with pytest.raises(ArtifactError, match="to hold against task_loss_rise, found no set of that kind, no task"):
         securetune.repair(
             model_folder, broken, output=tmp_path / "other", settings=small, budgets=Budgets(task_loss_rise=0.1)

@@ -25,6 +25,7 @@ from securetune.doors.mending import mended, write_mended
 from securetune.doors.repair import Candidate, RepairConfig, check_repairable, repair_settings
 from securetune.errors import ConfigError, ModelError
 from securetune.measures.kinds import BENIGN, HARMFUL
+from securetune.measures.statistics import paired_difference
 from securetune.models.counterpart import differences
 from securetune.models.given import GivenConfig
 from securetune.models.loading import load_skeleton
@@ -126,12 +127,12 @@ def carry_out(
             first.report(budgets)
             choice = None
         else:
-            _check_worth(checks)
+            _check_worth(checks, budgets)
             choice, budgets = _mended(config, folder, budgets)
     run = read_run(folder.path)
     checks = gate.check(run, budgets)
     if choice is None:
-        why = f"{config.name} keeps every budget: there is nothing to mend."
+        why = f"{config.name} passes every check: there is nothing to mend."
         return Repaired(run=run, checks=checks, budgets=budgets, tuned=config.name, chosen=None, why=why, folder=None)
     written = _written(run, config, choice) if choice.is_kept or keep_best else None
     return Repaired(
@@ -156,14 +157,29 @@ def _mended(config: RepairConfig, folder: RunFolder, budgets: Budgets) -> tuple[
     return choice, budgets
 
 
-def _check_worth(checks: list[Check]) -> None:
-    """Make sure that mending can end well: what was lost before tuning, no mixture of before and after has."""
+def _check_worth(checks: list[Check], budgets: Budgets) -> None:
+    """Make sure that mending can end well, before hours of it.
+
+    What was lost before tuning, no mixture of before and after has; and few prompts cannot show that nothing changed.
+
+    Raises:
+        ModelError: the model before tuning has nothing to keep.
+        ConfigError: a budget is too small for so few prompts.
+    """
     void = next((check for check in checks if check.finding == "void"), None)
     if void is not None:
         raise ModelError(
             f"Expected a model before tuning that has what is to be kept, found none. {void.reason} Give another "
             "model, or leave that budget out."
         )
+    for check in checks if budgets.unclear == "fail" else ():
+        least = paired_difference([False] * check.n, [False] * check.n).high if check.n else 0.0
+        if not passes(check, budgets) and least > check.budget:
+            raise ConfigError(
+                f"Expected enough prompts on {check.on} to tell whether a model keeps {100 * check.budget:g} points of "
+                f"{check.what}, found {check.n}: of a model without any change {100 * least:.1f} points would still be "
+                "possible. Ask more prompts, raise the budget, or let what is unclear pass (`unclear: pass`)."
+            )
 
 
 def _written(run: Run, config: RepairConfig, choice: Choice) -> Path:
