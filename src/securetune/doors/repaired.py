@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Artifact, RunFolder
 from securetune.defences.base.arm import BASE
-from securetune.doors.check import read_budgets
 from securetune.doors.checked import Announce, Checking, check_free
 from securetune.doors.choosing import Choice, choose
 from securetune.doors.held import Held
@@ -104,7 +103,7 @@ def repair(
     named = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
     own = {name: str(path) for name, path in named.items() if path is not None}
     config = repair_settings(model, tuned, output=output, task=task, settings={**own, **(settings or {})})
-    allowed = budgets or read_budgets(None)
+    allowed = budgets or Budgets()
     check_repairable(config, allowed)
     return carry_out(config, allowed, keep_best=keep_best)
 
