@@ -33,9 +33,9 @@ def choose(run: Run, names: Sequence[str], budgets: Budgets) -> Choice:
     kept = [name for name in names if all(passes(check, budgets) for check in checks[name])]
     if not kept:
         nearest = min(names, key=lambda name: _excess(checks[name], budgets))
-        why = f"None of the {len(names)} mended models keeps every budget; {nearest} comes nearest."
+        why = f"None of the {len(names)} mended models passes every check; {nearest} comes nearest."
         return Choice(name=nearest, is_kept=False, why=why)
-    keeping = f"{len(kept)} of the {len(names)} mended models keep{'s' if len(kept) == 1 else ''} every budget"
+    keeping = f"{len(kept)} of the {len(names)} mended models pass{'es' if len(kept) == 1 else ''} every check"
     if run.model(kept[0]).has_task:
         best = min(kept, key=lambda name: run.model(name).loss)
         return Choice(name=best, is_kept=True, why=f"{keeping}; of these {best} has the lowest task loss.")
