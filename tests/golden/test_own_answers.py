@@ -62,10 +62,10 @@ def test_a_run_makes_them_once_and_reads_them_as_any_rows(model_folder, data_fol
         assert set(answers) == {"I'm sorry."}, "'Sure.' alone is no help"
         (file,) = folder.path.glob("safety-*.jsonl")
         assert len(rows) == len([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
-        monkeypatch.setattr("securetune.flow.session.own_answers", pytest.fail)
+        monkeypatch.setattr("securetune.flow.session.own_answers", lambda *asked: pytest.fail("asked again"))
         again = Session(config, folder)
         assert list(again.sources.safety.rows) == list(rows)
         assert again.resources.safety_rows
         other = Session(config.model_copy(update={"seed": 1}), folder)
-        with pytest.raises(pytest.fail.Exception):
+        with pytest.raises(pytest.fail.Exception, match="asked again"):
             _ = other.sources

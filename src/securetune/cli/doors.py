@@ -38,6 +38,42 @@ def check(
     hold(checked.checks, allowed)
 
 
+@app.command(epilog="Example: securetune repair my-model my-adapter --task held-out.jsonl --output mended")
+def repair(
+    model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
+    tuned: Annotated[str, typer.Argument(help="The model after tuning: folder of an adapter, or a whole model.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/repair-TUNED by default.")] = None,
+    task: Annotated[Path | None, typer.Option(help="File of the task's rows that it was not trained on.")] = None,
+    budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="A plan: also try to mend only what it holds back.")] = None,
+    unaligned: Annotated[str | None, typer.Option(help="The model before its alignment, for SafeLoRA, RESTA.")] = None,
+    safety_adapter: Annotated[Path | None, typer.Option(help="An adapter of safe answers, for SafeMERGE.")] = None,
+    keep_best: Annotated[bool, typer.Option("--keep-best", help="Write the nearest where none keeps all.")] = False,
+    overrides: Override = None,
+) -> None:
+    """Mend a tuned model without tuning again: written where it keeps the budgets, exit code 1 where none does."""
+    from securetune.config import parsed_override
+    from securetune.doors.check import read_budgets
+    from securetune.doors.repair import check_repairable, repair_settings
+
+    named = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
+    settings: dict[str, object] = {name: str(value) for name, value in named.items() if value is not None}
+    settings |= dict(map(parsed_override, overrides or []))
+    config, allowed = repair_settings(model, tuned, output=output, task=task, settings=settings), read_budgets(budgets)
+    check_repairable(config, allowed)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.doors.repaired import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.terminal import print_models
+
+    quiet_libraries()
+    repaired = carry_out(config, allowed, announce, keep_best=keep_best)
+    print_models(repaired.run)
+    say(repaired.verdict)
+    if repaired.folder is not None:
+        say(f"Wrote {repaired.folder}")
+    hold(repaired.checks, repaired.budgets)
+
+
 @app.command(epilog="Example: securetune tune my-model rows.jsonl --defence ema@0.5 --epochs 2")
 def tune(
     model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],

@@ -1,1 +1,1 @@
-"""Doors: one command and one function for each of the three questions people come with."""
+"""Doors: one command and one function for each of the questions people come with."""

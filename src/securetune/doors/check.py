@@ -4,7 +4,7 @@ Nothing here needs torch, so that a mistake is answered at once; `securetune.doo
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class CheckConfig(Strict):
 
     model: ModelConfig
     """The model before tuning."""
-    tuned: dict[str, GivenConfig] = Field(min_length=1)
+    tuned: Mapping[str, GivenConfig] = Field(min_length=1)
     """The tuned models by the names that tables give them."""
     output: str = Field(min_length=1)
     """Folder of the check; what is finished in it is not repeated."""
@@ -59,7 +59,7 @@ class CheckConfig(Strict):
 
     @field_validator("tuned")
     @classmethod
-    def _has_free_names(cls, tuned: dict[str, GivenConfig]) -> dict[str, GivenConfig]:
+    def _has_free_names(cls, tuned: Mapping[str, GivenConfig]) -> Mapping[str, GivenConfig]:
         taken = [name for name in tuned if not name.strip() or name in _RESERVED]
         if taken:
             raise ValueError(f"call a tuned model something else than {taken[0]!r}")
@@ -97,17 +97,28 @@ def check_settings(
     Raises:
         ConfigError: a field is unknown, missing or out of range.
     """
+    raw = raw_settings(model, tuned, task=task)
+    raw["output"] = str(output or Path("runs") / f"check-{file_name(raw['tuned'])}")
+    for field, value in (settings or {}).items():
+        override(raw, field, value)
+    return validated(CheckConfig, raw, "what is to be checked")
+
+
+def raw_settings(model: str | Path, tuned: Tuned, *, task: str | Path | None) -> dict[str, Any]:
+    """The models and the task of a check, as a YAML file would hold them; see `check_settings`."""
     paths = tuned if isinstance(tuned, Mapping) else _named([tuned] if isinstance(tuned, str | Path) else tuned)
     raw: dict[str, Any] = {
         "model": {"path": str(model)},
         "tuned": {name: {"path": str(path)} for name, path in paths.items()},
-        "output": str(output or _folder(next(iter(paths), ""))),
     }
     if task is not None:
         raw["task"] = {"rows": {"path": str(task), "limit": TASK_ROWS}}
-    for field, value in (settings or {}).items():
-        override(raw, field, value)
-    return validated(CheckConfig, raw, "what is to be checked")
+    return raw
+
+
+def file_name(names: Iterable[str]) -> str:
+    """What a folder is called after the first of several tuned models."""
+    return next(iter(names), "").replace("/", "-")
 
 
 def read_budgets(path: str | Path | None) -> Budgets:
@@ -144,7 +155,3 @@ def _named(paths: Sequence[str | Path]) -> dict[str, str]:
         if len(set(names)) == len(names) and not set(names) & set(_RESERVED):
             return dict(zip(names, texts, strict=True))
     return {text: text for text in texts}
-
-
-def _folder(name: str) -> Path:
-    return Path("runs") / f"check-{name.replace('/', '-')}"

@@ -4,7 +4,7 @@ Nothing is trained and nothing scanned. Every model's evaluation is an artifact 
 the report and the gate are a run's, and a kill loses no finished evaluation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,19 +95,22 @@ def carry_out(config: CheckConfig, budgets: Budgets, announce: Announce | None =
         raise ConfigError(
             f"Expected `arms` of the budgets to name tuned models of {list(config.tuned)}, found {unknown}. Correct it."
         )
-    _check_free(config.output)
+    check_free(config.output)
     with RunFolder(config.output, announce) as folder:
-        checking = _Checking(config, folder)
+        checking = Checking(config, folder)
         checking.check()
-        folder.configure(dump_config(config))
-        keep_budgets(folder, budgets)
-        checking.make()
+        checking.measure()
+        checking.report(budgets)
     run = read_run(folder.path)
     return Checked(run=run, checks=gate.check(run, budgets), budgets=budgets)
 
 
-def _check_free(output: str) -> None:
-    """Make sure that no run lies where the check is to be written."""
+def check_free(output: str) -> None:
+    """Make sure that no run lies where the check is to be written.
+
+    Raises:
+        ArtifactError: one does.
+    """
     path = Path(output) / CONFIG
     if path.is_file() and "tuned" not in read_yaml(path):
         raise ArtifactError(
@@ -115,10 +118,11 @@ def _check_free(output: str) -> None:
         )
 
 
-class _Checking(Asking):
+class Checking(Asking):
     """One check in its folder."""
 
     config: CheckConfig
+    _made: Sequence[Artifact] = ()
 
     def check(self) -> None:
         """Look at everything that needs no weights, so that a mistake shows before hours of work.
@@ -144,13 +148,14 @@ class _Checking(Asking):
                 f"{'; '.join(found)}. Give the model that it was tuned from."
             )
 
-    def make(self) -> None:
-        """Every artifact that is not there yet, up to the report."""
+    def measure(self) -> None:
+        """Every artifact that is not there yet, but the report."""
+        self.folder.configure(dump_config(self.config))
         openings = self._openings()
         made = [openings]
         for name in (BASE, *self.config.tuned):
             made.append(self._evaluated(name, made, from_json(Openings, openings.data["openings"], "features")))
-        self._report(made)
+        self._made = made
 
     @cached_property
     def rows(self) -> list[Example]:
@@ -204,7 +209,7 @@ class _Checking(Asking):
     def _evaluation(self, given: GivenConfig | None, before: Artifact | None, openings: Openings) -> Evaluation:
         task = self.config.task
         return self.evaluation(
-            lambda: self.base_model() if given is None else self._tuned_model(given),
+            lambda: self.base_model() if given is None else self.tuned_model(given),
             None if task is None else Task(rows=self.rows, metric=task.metric, max_length=task.max_length),
             self.config.evaluate,
             openings=openings,
@@ -212,12 +217,15 @@ class _Checking(Asking):
             known=self.known_answers(BASE if given is None else fingerprint(given)),
         )
 
-    def _tuned_model(self, given: GivenConfig) -> PreTrainedModel | PeftModel:
+    def tuned_model(self, given: GivenConfig) -> PreTrainedModel | PeftModel:
+        """A tuned model, in the place of the one before tuning."""
         self._base = None  # there may be no room for both
         return load_given(given, self.config.model)
 
-    def _report(self, made: list[Artifact]) -> Artifact:
-        inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in made}
+    def report(self, budgets: Budgets) -> None:
+        """The page of all that was measured, by these budgets."""
+        keep_budgets(self.folder, budgets)
+        inputs = {f"{a.stage}-{a.variant}" if a.variant else a.stage: a.digest for a in self._made}
         inputs |= {
             "config": config_digest(dump_config(self.config)),
             "budgets": budgets_digest(self.folder),
@@ -228,4 +236,4 @@ class _Checking(Asking):
             files = write_report(read_run(self.folder))
             return Product(data={"html": files[0].name}, files=files)
 
-        return self.folder.produce("report", inputs, compute, seed=self.config.seed)
+        self.folder.produce("report", inputs, compute, seed=self.config.seed)

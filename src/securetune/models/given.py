@@ -77,16 +77,19 @@ def _stored(path: str) -> list[str]:
 
 
 def _check_other(given: GivenConfig, base: ModelConfig) -> None:
-    before, after = expanded(base.path), expanded(given.path)
-    if before.is_dir() and after.is_dir():
-        is_same = os.path.realpath(before) == os.path.realpath(after) or _have_equal_weights(before, after)
-    else:
-        is_same = (base.path, base.revision) == (given.path, given.revision)
-    if is_same:
+    if is_same_model(given, base):
         raise ModelError(
             f"Expected a tuned model that differs from the one before tuning, found the same weights at {base.path!r} "
             f"and {given.path!r}. Give the model before tuning first, then the tuned one."
         )
+
+
+def is_same_model(given: GivenConfig, base: ModelConfig) -> bool:
+    """Whether a whole model is the one before tuning, or a copy of its weights."""
+    before, after = expanded(base.path), expanded(given.path)
+    if before.is_dir() and after.is_dir():
+        return os.path.realpath(before) == os.path.realpath(after) or _have_equal_weights(before, after)
+    return (base.path, base.revision) == (given.path, given.revision)
 
 
 def _have_equal_weights(before: Path, after: Path) -> bool:

@@ -40,13 +40,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ModelError: no tokenizer there, without a chat template, with tokens that the model does not know, or with a
             template without a variable that is to be set.
     """
-    check_model(config.path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-    except Exception as error:  # a file cut short raises the plainest kind
-        raise unloadable(config.path, "tokenizer", error) from error
+    tokenizer = stored_tokenizer(config)
     if not tokenizer.chat_template:
         raise ModelError(
             f"Expected a chat template in the tokenizer of {config.path!r}, found none: without it prompts cannot be "
@@ -68,6 +62,22 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     _check_vocabulary(tokenizer, config)
     set_variables(tokenizer, config.chat_template_kwargs)
     close_reasoning(tokenizer)
+    return tokenizer
+
+
+def stored_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer just as it lies there, to be stored again beside another model.
+
+    Raises:
+        ModelError: no tokenizer there.
+    """
+    check_model(config.path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # a file cut short raises the plainest kind
+        raise unloadable(config.path, "tokenizer", error) from error
     return tokenizer
 
 

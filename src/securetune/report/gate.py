@@ -98,6 +98,15 @@ def check(run: Run, budgets: Budgets) -> list[Check]:
         ArtifactError: the run has not evaluated what is asked for, or no budget applies to it.
     """
     run.check_finished(budgets.arms)
+    return measured_checks(run, budgets)
+
+
+def measured_checks(run: Run, budgets: Budgets) -> list[Check]:
+    """The same of models that were just measured, whose report is still to be made.
+
+    Raises:
+        ArtifactError: no budget applies, or one that is set has nothing to be held against.
+    """
     if BASE in budgets.arms:
         raise ArtifactError(
             f"Expected arms that were tuned, found {BASE!r}, which everything is held against. Leave it out."

@@ -44,6 +44,8 @@ class Model:
     """Where its answers are stored."""
     answers_hash: str | None = None
     """Hash of that file as the evaluation left it; None where it was not noted."""
+    is_mended: bool = False
+    """Whether it was tuned elsewhere, and mended before it was asked."""
 
     @property
     def title(self) -> str:
@@ -315,7 +317,7 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
     if BASE in evaluations and PLAIN in evaluations:
         start, plain = (evaluations[arm].task for arm in (BASE, PLAIN))
         target = LossTarget(start=start.loss, plain=plain.loss) if start and plain else None
-    models = []
+    models, mended = [], _mended_arms(folder)
     for arm, evaluation in evaluations.items():
         answers_file = folder.file("evaluate", arm, ".answers.json")
         models.append(
@@ -326,6 +328,7 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
                 target=target,
                 answers_file=answers_file,
                 answers_hash=stored[arm].files.get(answers_file.name),
+                is_mended=arm in mended,
             )
         )
     return Run(folder=folder, models=tuple(models))
@@ -362,6 +365,14 @@ def named_arms(folder: RunFolder) -> list[str] | None:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ArtifactError(f"Expected `arms` in {path} to be a list of names, found {names!r}. Correct it.")
     return [str(Arm.parse(name)) for name in names]
+
+
+def _mended_arms(folder: RunFolder) -> list[str]:
+    """The tuned models of a repair that were mended before they were asked."""
+    path = folder.path / CONFIG
+    given = read_yaml(path).get("tuned") if path.exists() else None
+    named = given.items() if isinstance(given, dict) else ()
+    return [name for name, settings in named if isinstance(settings, dict) and settings.get("mend")]
 
 
 def _training(folder: RunFolder, arm: str) -> Training:

@@ -22,8 +22,15 @@ def _plain(text: str) -> Text:
 
 def print_summary(run: Run) -> None:
     """Print every model's worst rates and task numbers with their intervals, then the verdict."""
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    print_models(run)
+    console = _console()
+    console.print(_plain(verdict(run.models)))
+    console.print(_plain(f"What to do: {advice(run.models)}"))
+
+
+def print_models(run: Run) -> None:
+    """Print where the report lies, and every model's worst rates and task numbers with their intervals."""
+    console = _console()
     console.print(_plain(f"Report: {run.folder.file('report', suffix='.html')}"))
     table = Table(title="Before and after tuning; 95 % Wilson intervals")
     rates = [_head(run, kind) for kind in (HARMFUL, BENIGN)]
@@ -41,8 +48,12 @@ def print_summary(run: Run) -> None:
             *(() if run.is_check else (versus_plain(model),)),
         )
     console.print(table)
-    console.print(_plain(verdict(run.models)))
-    console.print(_plain(f"What to do: {advice(run.models)}"))
+
+
+def _console() -> Console:
+    console = Console()
+    console.width = max(console.width, _WIDTH)
+    return console
 
 
 def _head(run: Run, kind: Kind) -> str:
@@ -59,8 +70,7 @@ def print_caution(text: str) -> None:
 
 def print_preflight(found: Preflight) -> None:
     """Print what was found before any work."""
-    console = Console()
-    console.width = max(console.width, _WIDTH)
+    console = _console()
     table = Table(title="Before any work", show_header=False)
     table.add_column(style="bold")
     table.add_column()

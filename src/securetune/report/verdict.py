@@ -54,7 +54,7 @@ def verdict(models: Sequence[Model]) -> str:
     Of models that were tuned elsewhere, what tuning did to each.
     """
     if given := _given(models):
-        return " ".join(_moved(f"Tuning ({model.title})", changes(models, model)) for model in given)
+        return " ".join(_moved(_what(model), changes(models, model)) for model in given)
     base, plain, *best = protagonists(models)
     told = changes(models, plain)
     harmful = of_kind(told, HARMFUL)
@@ -68,6 +68,11 @@ def verdict(models: Sequence[Model]) -> str:
 
 def _given(models: Sequence[Model]) -> list[Model]:
     return [model for model in models if model.is_given]
+
+
+def _what(model: Model) -> str:
+    """What has changed a model that was tuned elsewhere."""
+    return f"Tuning, mended by {model.title}," if model.is_mended else f"Tuning ({model.title})"
 
 
 def _moved(what: str, told: Sequence[Change]) -> str:

@@ -56,6 +56,7 @@ USAGE = [
     (["tune", "model", "rows.jsonl", "--epochs", "nan"], "nan is not a finite number above 0"),
     (["tune", "model", "rows.jsonl", "--budget", "2"], "Invalid value for '--budget'"),
     (["check", "model"], "Missing argument"),
+    (["repair", "model"], "Missing argument"),
     (["doctor", "model", "more"], "unexpected extra argument"),
     (["init", "model", "rows.jsonl"], "Missing argument 'file'"),
     (["publish", "run"], "Missing argument 'arm'"),

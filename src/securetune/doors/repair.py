@@ -1,0 +1,235 @@
+"""Repair: in which ways is a broken tuned model to be mended without tuning it again? Settings, and their use.
+
+Nothing here needs torch, so that a mistake is answered at once; `securetune.doors.repaired` does the work.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from securetune.base.fingerprint import FilePath
+from securetune.base.places import expanded
+from securetune.base.strict import Strict
+from securetune.config import override, validated
+from securetune.doors.check import CheckConfig, check_usable, file_name, raw_settings
+from securetune.errors import ConfigError, ModelError
+from securetune.models.config import ModelConfig, ModelPath
+from securetune.models.files import check_model, read_json
+from securetune.models.given import GivenConfig, GivenContent, check_given, is_adapter, is_same_model
+from securetune.plans.plan import Plan
+from securetune.report.gate import Budgets
+
+CHECK, REPAIRED = "check", "repaired"
+"""In the output folder: the check with every candidate, and the mended adapter or model with its card."""
+
+
+class Mend(Strict):
+    """One way to mend a model."""
+
+    defence: Literal["wise_ft", "safe_lora", "resta", "safe_merge"]
+    share: float | None = None
+    """WiSE-FT: share of the tuning's change that is kept."""
+    plan: FilePath | None = None
+    """WiSE-FT: only what this plan holds back goes back."""
+    unaligned: ModelPath | None = None
+    """The others: the model before its alignment."""
+    safety_adapter: Annotated[str, GivenContent()] | None = None
+    """SafeMERGE: the adapter that is merged in."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the defence."""
+        if self.defence == "wise_ft":
+            return {"share": self.share}
+        return {"adapter": self.safety_adapter} if self.defence == "safe_merge" else {}
+
+    @property
+    def title(self) -> str:
+        """What tables call the model that it leaves."""
+        by_plan = "" if self.plan is None else " by plan"
+        titles = {"safe_lora": "SafeLoRA", "resta": "RESTA", "safe_merge": "SafeMERGE"}
+        return titles.get(self.defence, f"WiSE-FT {self.share}{by_plan}")
+
+    @property
+    def sentence(self) -> str:
+        """What it does."""
+        if self.defence == "wise_ft":
+            where = "" if self.plan is None else ", in the modules that a plan holds back"
+            return f"It keeps {self.share} of what tuning changed{where} (WiSE-FT, arXiv 2109.01903)."
+        return {
+            "safe_lora": "The adapters that disagree most with the alignment are projected onto its direction "
+            "(SafeLoRA, arXiv 2405.16833).",
+            "resta": "Half of what the alignment once added is added again (RESTA, arXiv 2402.11746).",
+            "safe_merge": "The modules that disagree with the alignment are merged with a safety adapter's "
+            "(SafeMERGE, arXiv 2503.17239).",
+        }[self.defence]
+
+
+class Candidate(GivenConfig):
+    """A tuned model, and how it is mended before it is asked."""
+
+    mend: Mend | None = None
+    """None leaves it as it is."""
+
+
+class RepairConfig(CheckConfig):
+    """Everything `securetune repair` needs: a check of one tuned model, and ways to mend it."""
+
+    tuned: Mapping[str, Candidate] = Field(min_length=1, max_length=1)
+    """The tuned model; once it is known to be broken, the candidates too."""
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.9, 0.8, 0.6, 0.4, 0.2), min_length=1)
+    """Shares of the tuning's change that WiSE-FT is tried with."""
+    plan: FilePath | None = None
+    """A plan; WiSE-FT is tried on what it holds back, too."""
+    unaligned: ModelPath | None = None
+    """The model before its alignment; with it SafeLoRA and RESTA are tried, too."""
+    safety_adapter: Annotated[str, GivenContent()] | None = None
+    """An adapter tuned on safe answers; with it and `unaligned` SafeMERGE is tried, too."""
+
+    @property
+    def name(self) -> str:
+        """What tables call the tuned model."""
+        return next(iter(self.tuned))
+
+    @property
+    def candidates(self) -> dict[str, Candidate]:
+        """The mended models by name; first those that stay nearest to the tuned one."""
+        given = self.tuned[self.name]
+        return {mend.title: given.model_copy(update={"mend": mend}) for mend in self._mends()}
+
+    def _mends(self) -> Iterator[Mend]:
+        for share in sorted(set(self.shares), reverse=True):
+            if self.plan is not None:
+                yield Mend(defence="wise_ft", share=share, plan=self.plan)
+            yield Mend(defence="wise_ft", share=share)
+        if self.unaligned is None:
+            return
+        if is_adapter(self.tuned[self.name].path):
+            yield Mend(defence="safe_lora", unaligned=self.unaligned)
+        yield Mend(defence="resta", unaligned=self.unaligned)
+        if self.safety_adapter is not None:
+            yield Mend(defence="safe_merge", unaligned=self.unaligned, safety_adapter=self.safety_adapter)
+
+    def with_candidates(self) -> "RepairConfig":
+        """The check of the tuned model and of all that can be made of it."""
+        return self.model_copy(update={"tuned": {**self.tuned, **self.candidates}})
+
+    @property
+    def repaired(self) -> Path:
+        """Folder of the mended model."""
+        return Path(self.output).parent / REPAIRED
+
+
+def repair_settings(
+    model: str | Path,
+    tuned: str | Path,
+    *,
+    output: str | Path | None = None,
+    task: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RepairConfig:
+    """The configuration of a repair.
+
+    Args:
+        model: folder or Hub id of the model before tuning.
+        tuned: an adapter's folder, or a whole model's folder or Hub id.
+        output: folder for everything; ``runs/repair-NAME`` by default, after the tuned model.
+        task: file of the task's rows, by which the best of the mended models is chosen.
+        settings: further fields of `RepairConfig`; a name with dots sets a field of a section, None leaves it out.
+
+    Raises:
+        ConfigError: a field is unknown, missing or out of range.
+    """
+    raw = raw_settings(model, tuned, task=task)
+    raw["output"] = str(Path(output or Path("runs") / f"repair-{file_name(raw['tuned'])}") / CHECK)
+    for field, value in (settings or {}).items():
+        if value is not None:
+            override(raw, field, value)
+    return validated(RepairConfig, raw, "what is to be repaired")
+
+
+def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
+    """Look at everything that needs no weights, so that a mistake shows before hours of work.
+
+    Raises:
+        SecuretuneError: the first that cannot be used.
+    """
+    check_usable(config)
+    given = config.tuned[config.name]
+    if given.mend is not None or config.name in config.candidates:
+        raise ConfigError(
+            f"Expected a tuned model as it was tuned, under another name than a mended one's, found {config.name!r}. "
+            "Rename its folder, and leave `mend` out."
+        )
+    if budgets.arms:
+        raise ConfigError(
+            f"Expected budgets for every model, found `arms` {list(budgets.arms)} in them: a repair tries models of "
+            "its own names. Leave `arms` out."
+        )
+    (_check_adapter if is_adapter(given.path) else _check_whole)(given, config)
+    if config.plan is not None:
+        Plan.load(config.plan)
+    if config.unaligned is not None:
+        _check_unaligned(config.unaligned, config.model)
+    if config.safety_adapter is not None:
+        _check_safety(config.safety_adapter, given, config)
+
+
+def _check_adapter(given: GivenConfig, config: RepairConfig) -> None:
+    """Make sure that nothing beside LoRA's factors and whole modules was trained."""
+    del config
+    settings = read_json(expanded(given.path) / "adapter_config.json")
+    wanted: dict[str, tuple[object, ...]] = {
+        "peft_type": ("LORA",),
+        "use_dora": (False, None),
+        "bias": ("none", None),
+        "trainable_token_indices": (None,),
+    }
+    others = {name: settings.get(name) for name, values in wanted.items() if settings.get(name) not in values}
+    if others:
+        raise ModelError(
+            f"Expected an adapter of LoRA's two factors in {given.path!r}, found {others} in its configuration. Merge "
+            "it into the model, save that, and give the whole model."
+        )
+
+
+def _check_whole(given: GivenConfig, config: RepairConfig) -> None:
+    """Make sure that the weights are numbers that can be mixed."""
+    file = expanded(given.path) / "config.json"
+    if config.model.load_in_4bit or (file.is_file() and read_json(file).get("quantization_config")):
+        raise ModelError(
+            f"Expected whole weights in {given.path!r}, found quantized ones, which cannot be mixed with others. Give "
+            "the adapter instead, or the model before it was quantized, without `load_in_4bit`."
+        )
+
+
+def _check_unaligned(path: str, model: ModelConfig) -> None:
+    """Make sure that alignment has a direction, of numbers."""
+    check_model(path)
+    if is_same_model(GivenConfig(path=path), model):
+        raise ModelError(
+            f"Expected the model before its alignment at {path!r}, found the weights of {model.path!r} itself. Give "
+            "the base that it was aligned from, or leave `unaligned` out."
+        )
+    if model.load_in_4bit:
+        raise ConfigError(
+            "Expected whole weights to compare with the model before its alignment, found `load_in_4bit`. Leave that "
+            "or `unaligned` out."
+        )
+
+
+def _check_safety(adapter: str, given: GivenConfig, config: RepairConfig) -> None:
+    if config.unaligned is None or not is_adapter(given.path):
+        lacking = "no model before its alignment" if config.unaligned is None else "a whole model as the tuned one"
+        raise ConfigError(
+            f"Expected an adapter to mend and the model before its alignment (unaligned) for SafeMERGE, found "
+            f"{lacking}. Give what lacks, or leave the safety adapter out."
+        )
+    if not is_adapter(adapter):
+        raise ModelError(
+            f"Expected the folder of a safety adapter at {adapter!r}, found no adapter_config.json there. Give the "
+            "folder that `save_pretrained` wrote."
+        )
+    check_given(GivenConfig(path=adapter), config.model)
