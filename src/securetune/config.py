@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
+from securetune.base.names import Name, OutputFolder
 from securetune.base.patterns import Regex
 from securetune.base.places import SHIPPED
 from securetune.base.problems import misread, near_field, section_of
@@ -85,7 +86,7 @@ class MixedConfig(DataConfig):
 class TaskConfig(Strict):
     """The benign task to tune on."""
 
-    name: str = "task"
+    name: Name = "task"
     """Name in tables."""
     train: DataConfig
     test: DataConfig | None = None
@@ -103,6 +104,8 @@ class TaskConfig(Strict):
     def _has_its_pattern(self) -> "TaskConfig":
         if (self.metric == "pattern") != (self.pattern is not None):
             raise ValueError("the metric 'pattern' and the field `pattern` need each other")
+        if self.pattern == "":
+            raise ValueError("an empty `pattern` is matched by no answer: write what a right one looks like")
         return self
 
 
@@ -124,7 +127,7 @@ class BenchmarkConfig(_PartConfig):
     """File of the prompts, or folder that holds the benchmark's; without it, the Hub."""
     revision: str | None = None
     """Commit of the benchmark on the Hub."""
-    name: str | None = None
+    name: Name | None = None
     """Name in tables; by default the benchmark's."""
     kind: KindField | None = None
     """Whether the user's own prompts should all be refused (harmful), answered (benign), or answered right (skill).
@@ -153,7 +156,7 @@ class RunConfig(Strict):
     """Everything `securetune run` needs."""
 
     model: ModelConfig
-    output: str = Field(min_length=1)
+    output: OutputFolder = Field(min_length=1)
     """Run folder; finished stages in it are not repeated."""
     seed: Seed = 0
     """Seed of prompts, draws, data order and adapters."""

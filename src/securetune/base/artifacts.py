@@ -25,6 +25,7 @@ from securetune.base.files import digest_path as digest_path
 from securetune.base.files import write_atomic as write_atomic
 from securetune.base.ledger import Ledger
 from securetune.base.machine import writing
+from securetune.base.places import expanded
 from securetune.errors import ArtifactError, MachineError
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,10 @@ class Product:
     """What it measured about its own time and memory."""
 
 
+_MODELS = ("config.json", "adapter_config.json")
+"""What lies in the folder of a model, or of an adapter."""
+
+
 class RunFolder:
     """A folder of artifacts, locked while in use."""
 
@@ -167,7 +172,7 @@ class RunFolder:
         self, path: str | Path, announce: Callable[[Artifact, bool], None] | None = None, *, locks: bool = True
     ) -> None:
         """Open or make the folder; of several processes that share the work, only one `locks` it."""
-        self.path, self._locks = Path(path), locks
+        self.path, self._locks = expanded(path), locks
         self._announce = announce or (lambda artifact, stored: None)
         try:
             with writing(self.path):
@@ -176,6 +181,11 @@ class RunFolder:
             if isinstance(error.__cause__, FileExistsError | NotADirectoryError):
                 raise ArtifactError(f"Expected a folder at {path}, found a file. Choose another output.") from error
             raise
+        if taken := [name for name in _MODELS if (self.path / name).exists()]:
+            raise ArtifactError(
+                f"Expected a folder for artifacts at {path}, found a model's, with {taken[0]}: it would not be the "
+                "same model any more. Choose another output."
+            )
         self._lock = FileLock(self.path / ".lock")
         self.ledger = Ledger(self.path)
 

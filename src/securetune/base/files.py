@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from securetune.base.machine import writing
+from securetune.errors import MachineError
 
 PARTIAL = ".partial"
 """How the temporary name of a file ends."""
@@ -39,6 +40,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 def write_parts_atomic(path: Path, parts: Iterable[str]) -> None:
     """The same for a text that is made as it is written, so that it is never held whole."""
+    _check_is_file(path)
     with writing(path), _beside(path) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
             stream.writelines(parts)
@@ -53,6 +55,14 @@ def copy_atomic(file: Path, folder: Path) -> None:
     with writing(target), _beside(target) as temporary:
         shutil.copy2(file, temporary)
         os.replace(temporary, target)
+
+
+def _check_is_file(path: Path) -> None:
+    """Make sure that a file can take this place: one in the place of a device would be there instead of it."""
+    if not path.name:
+        raise MachineError(f"Expected the name of a file to write, found {str(path)!r}. Give one.")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise MachineError(f"Expected to write a file at {path}, found a device or a pipe. Choose another place.")
 
 
 @contextmanager

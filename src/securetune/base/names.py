@@ -25,5 +25,33 @@ def names_folder(name: str) -> str:
     return name
 
 
+def names_thing(name: str) -> str:
+    """The name itself, once it is sure that a table can show it.
+
+    Raises:
+        ValueError: nothing of it would be seen, or it is too long.
+    """
+    if not name.strip():
+        raise ValueError(f"{name!r} cannot be a name: give it a letter")
+    if len(name) > _LONGEST:
+        raise ValueError(f"{name[:20]!r}… cannot be a name: it has more than {_LONGEST} characters")
+    return name
+
+
+def leads_somewhere(path: str) -> str:
+    """The path itself, once it is sure that it is written out.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if not path.strip():
+        raise ValueError("an empty path: name a folder")
+    return path
+
+
+Name = Annotated[str, AfterValidator(names_thing)]
+"""A name in tables."""
+OutputFolder = Annotated[str, AfterValidator(leads_somewhere)]
+"""Where results are put."""
 FolderName = Annotated[str, AfterValidator(names_folder)]
 """A name that becomes a folder, or a part of one's name."""

@@ -141,15 +141,23 @@ class ClassRegistry(Registry[type[C]], Generic[C]):
         """
         from pydantic import ValidationError  # here, so that listing plug-ins stays cheap
 
+        from securetune.base.problems import misread
+
         kind = self.get(name)
         try:
-            return kind(kind.Settings.model_validate(dict(settings)))
+            read = kind.Settings.model_validate(dict(settings))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, (where, *first["loc"])))
             raise ConfigError(
                 f"Expected settings of the {self.kind} {name}, found a problem at {place}: {first['msg']}. Correct it."
             ) from error
+        for place, value in misread(settings, read.model_dump()):
+            raise ConfigError(
+                f"Expected settings of the {self.kind} {name}, found a problem at {where}.{place}: expected a number, "
+                f"found {value}. Correct it."
+            )
+        return kind(read)
 
     _ARTICLE: ClassVar[str] = "a subclass of"
 

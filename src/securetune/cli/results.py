@@ -89,6 +89,8 @@ def gate(
     from securetune.report import gate as gates
     from securetune.report.reading import read_run
 
+    if junit is not None and junit == output:
+        raise ConfigError(f"Expected --junit and --json to name two files, found {junit} twice. Choose another name.")
     finished = read_run(run)
     allowed = read_budgets(budgets)
     checks = gates.check(finished, allowed)

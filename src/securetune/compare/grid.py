@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from securetune.base.names import FolderName
+from securetune.base.names import FolderName, OutputFolder
 from securetune.base.strict import Strict
 from securetune.config import RunConfig, Seed, merged, parse_config, run_defaults
 from securetune.defences.base.arm import Arm
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # results need scipy, of which a grid can do without
 class CompareConfig(Strict):
     """Everything `securetune compare` needs."""
 
-    output: str
+    output: OutputFolder
     """Folder of the grid; finished cells in it are not repeated."""
     run: dict[str, Any]
     """What all cells share: fields of a run's configuration."""
@@ -33,7 +33,7 @@ class CompareConfig(Strict):
     """Per model, the fields in which its runs differ."""
     tasks: dict[FolderName, dict[str, Any]] = Field(min_length=1)
     """Per task, the fields in which its runs differ."""
-    arms: tuple[str, ...]
+    arms: tuple[str, ...] = Field(min_length=1)
     """What is compared with plain tuning, which is always there."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of the results."""
@@ -43,9 +43,9 @@ class CompareConfig(Strict):
     """Seeds on which the factor is chosen, if there are several; none of `seeds`."""
     mixed_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """Shares of the training rows that rows of `task.mixed` replace; the rates are those of the first."""
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1, le=1024)
     """Processes that work side by side."""
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     """Threads of each; another number adds in another order and can change a result in the last digits."""
 
     @property
@@ -57,6 +57,8 @@ class CompareConfig(Strict):
     def _keeps_seeds_apart(self) -> "CompareConfig":
         if len(self.learning_rates) > 1 and set(self.seeds) & set(self.sweep_seeds):
             raise ValueError("sweep_seeds and seeds must have none in common: a rate is not chosen where it is judged")
+        if len(self.learning_rates) > 1 and not self.sweep_seeds:
+            raise ValueError("several learning_rates need sweep_seeds, on which one of them is chosen")
         for name in ("seeds", "sweep_seeds", "learning_rates", "mixed_shares"):
             values = getattr(self, name)
             if len(set(values)) < len(values):

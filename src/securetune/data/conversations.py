@@ -1,5 +1,6 @@
 """Conversations: from a row's turns, by whatever names they go, to messages that a chat template knows."""
 
+import unicodedata
 from collections.abc import Mapping
 
 Message = dict[str, str]
@@ -31,6 +32,8 @@ AROUND_PROMPTS = (
 """Fields of a row or a turn that a model would be given with a prompt, and is not given here."""
 AROUND_ANSWERS = ("function_call", "reasoning", "reasoning_content", "thinking", "tool_calls")
 """Fields of a row or a turn that a model would say besides an answer's text, and is not taught here."""
+_UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")
+"""Kinds of characters that nobody sees."""
 _OF_A_TURN = ("name", "prefix", "refusal", "tool_call_id")
 """Such fields that only a turn has."""
 _TRAINED = ("weight", "loss_weight", "train", "trainable", "training", "loss")
@@ -97,6 +100,11 @@ def _check_trained(turn: Mapping[str, object], number: int, last: int, *, is_tra
             )
 
 
+def says_something(text: str) -> bool:
+    """Whether there is a character to be seen: joiners, marks of direction and control characters are none."""
+    return any(unicodedata.category(character) not in _UNSEEN for character in text)
+
+
 def _text(content: object, number: int) -> str:
     """A turn's text; parts of text are put together."""
     if isinstance(content, list):
@@ -105,7 +113,7 @@ def _text(content: object, number: int) -> str:
                 kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
                 raise UnusableRow(f"with a part {kind!r} in turn {number}, which is no text", "Leave out that row")
         content = "".join(part["text"] for part in content)
-    if not isinstance(content, str) or not content.strip():
+    if not isinstance(content, str) or not says_something(content):
         found = "no text" if not content else f"{type(content).__name__}{' of spaces' * isinstance(content, str)}"
         raise UnusableRow(f"with {found} in turn {number}", "Give its `content` a text, or leave out that row")
     return content

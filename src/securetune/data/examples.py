@@ -17,7 +17,7 @@ from typing import Any
 
 from securetune.base.places import is_here, looks_local
 from securetune.data.config import DataConfig
-from securetune.data.conversations import Message, UnusableRow, messages_of
+from securetune.data.conversations import Message, UnusableRow, messages_of, says_something
 from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary
 from securetune.data.prompts import Example, repeated
@@ -97,8 +97,19 @@ def source_rows(config: DataConfig) -> Iterator[FileRow]:
         DataError: unreadable source.
     """
     if is_here(config.path) or looks_local(config.path):
+        _check_file_is_whole(config)
         return read_rows(config.path)
     return _hub_rows(config)
+
+
+def _check_file_is_whole(config: DataConfig) -> None:
+    """Make sure that nobody expects a part of a file that only a data set on the Hub has."""
+    of_hub = [f"{name}: {value}" for name, value in (("split", config.split), ("revision", config.revision)) if value]
+    if of_hub != [f"split: {DataConfig.model_fields['split'].default}"]:
+        raise DataError(
+            f"Expected all rows of the file {config.path} to be meant, found `{', '.join(of_hub)}`, which only a data "
+            "set on the Hub has. Leave that out, or name the file of that part."
+        )
 
 
 def is_skipped(config: DataConfig, row: Mapping[str, Any]) -> bool:
@@ -219,7 +230,7 @@ def _from_pair(fields: Mapping[str, Any], asks: str, answers: str) -> Example:
             prompt = [*_system(fields), *prompt]
         return _checked(fields, used, prompt, completion)
     for field in (asks, answers):
-        if not (isinstance(fields[field], str) and fields[field].strip()):
+        if not (isinstance(fields[field], str) and says_something(fields[field])):
             raise UnusableRow(f"without text in `{field}`", "Give it a text, or leave out that row")
     if (asks, answers) == ("question", "answer") and _GSM8K_END.search(answer):
         answer = _GSM8K_MARK.sub("", answer)

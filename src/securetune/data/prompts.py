@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from securetune.data.conversations import AROUND_PROMPTS, UnusableRow, messages_of
+from securetune.data.conversations import AROUND_PROMPTS, UnusableRow, messages_of, says_something
 from securetune.data.conversations import Message as Message
 from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, SYSTEM, asked, filled, summary
@@ -166,7 +166,7 @@ def _users_turn(turns: object) -> str:
 
 def _first_turn(value: object, *, are_turns: bool) -> str | None:
     first = value[0] if are_turns and isinstance(value, list) and value else value
-    return first if isinstance(first, str) and first.strip() else None
+    return first if isinstance(first, str) and says_something(first) else None
 
 
 def prompt_of(text: str, name: str, row: Mapping[str, Any], *, reference: object = None) -> Prompt:

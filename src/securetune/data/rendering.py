@@ -315,7 +315,7 @@ def _rendered_user(tokenizer: Any) -> str:
     if not isinstance(text, Exception) and _USER in text:
         return text
     in_parts = _attempt(tokenizer, [_user([{"type": "text", "text": _USER}])], answer_follows=True)
-    if not isinstance(in_parts, Exception) and _USER in in_parts:
+    if not isinstance(in_parts, Exception) and _USER in in_parts and "'type'" not in in_parts:
         raise DataError(
             "Expected a chat template that takes a message's content as text, found one that wants it as a list of "
             "parts: it renders an empty turn of the user. Give the tokenizer the template of the text model, or let "

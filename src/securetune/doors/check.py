@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from securetune.base.names import OutputFolder
 from securetune.base.places import expanded, is_here
 from securetune.base.strict import Strict
 from securetune.config import AnalysisConfig, BenchmarkConfig, RunConfig, Seed, override, read_yaml, validated
@@ -46,7 +47,7 @@ class CheckConfig(Strict):
     """The model before tuning."""
     tuned: Mapping[str, GivenConfig] = Field(min_length=1)
     """The tuned models by the names that tables give them."""
-    output: str = Field(min_length=1)
+    output: OutputFolder = Field(min_length=1)
     """Folder of the check; what is finished in it is not repeated."""
     seed: Seed = 0
     """Seed of what is drawn of prompts and rows."""
@@ -100,6 +101,8 @@ def check_settings(
     raw = raw_settings(model, tuned, task=task)
     raw["output"] = str(output or Path("runs") / f"check-{file_name(raw['tuned'])}")
     for field, value in (settings or {}).items():
+        if {"output": output, "task": task}.get(field) is not None:
+            raise ConfigError(f"Expected `{field}` once, found it as an option and under --set. Take one of them out.")
         override(raw, field, value)
     return validated(CheckConfig, raw, "what is to be checked")
 
@@ -136,7 +139,7 @@ def check_usable(config: CheckConfig) -> None:
     Raises:
         SecuretuneError: the first that cannot be used.
     """
-    check_model(config.model.path)
+    check_model(config.model.path, config.model.revision)
     for given in config.tuned.values():
         check_given(given, config.model)
     rows = [] if config.task is None else [config.task.rows]

@@ -4,6 +4,7 @@ Nothing is trained and nothing scanned. Every model's evaluation is an artifact 
 the report and the gate are a run's, and a kill loses no finished evaluation.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,23 +16,28 @@ from transformers import PreTrainedModel
 
 from securetune.base.artifacts import CONFIG, Artifact, Product, RunFolder
 from securetune.base.fingerprint import fingerprint
+from securetune.base.places import expanded
 from securetune.base.typed import from_json, to_json
 from securetune.config import dump_config, read_yaml
 from securetune.data.examples import load_source
 from securetune.data.prompts import Example
+from securetune.data.rendering import check_prompts, check_rows, check_template
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
 from securetune.doors.held import Held
 from securetune.errors import ArtifactError, ConfigError, ModelError
 from securetune.evaluate.judging import judges_of, try_judges
+from securetune.evaluate.preflight import prompt_notes, row_faults, template_faults, template_notes
+from securetune.evaluate.rendered import check_benchmark, room_faults
 from securetune.evaluate.result import Evaluation
 from securetune.evaluate.task import Task
 from securetune.flow.asking import Asking
 from securetune.flow.stages.evaluate import product, stage
 from securetune.models.counterpart import differences
 from securetune.models.given import GivenConfig, is_adapter
-from securetune.models.loading import load_given
+from securetune.models.loading import load_given, load_skeleton
 from securetune.models.openings import Openings, learn_openings
+from securetune.models.template import renders_alike, stored_template
 from securetune.report import gate
 from securetune.report.allowed import budgets_digest, keep_budgets
 from securetune.report.files import write_report
@@ -40,6 +46,7 @@ from securetune.report.intact import GIVEN, config_digest
 from securetune.report.reading import read_run
 from securetune.report.sections import sections_digest
 
+log = logging.getLogger(__name__)
 Announce = Callable[[Artifact, bool], None]
 
 
@@ -111,7 +118,7 @@ def check_free(output: str) -> None:
     Raises:
         ArtifactError: one does.
     """
-    path = Path(output) / CONFIG
+    path = expanded(output) / CONFIG
     if path.is_file() and "tuned" not in read_yaml(path):
         raise ArtifactError(
             f"Expected a new folder, or that of a check, at {output}, found a run's. Choose another output."
@@ -135,9 +142,47 @@ class Checking(Asking):
         if len(files) < len(names):
             raise ConfigError(f"Expected names that make distinct files, found {names}. Rename one of the models.")
         try_judges(self.config.evaluate)
-        _ = self.benchmarks, self.tokenizer, self.prompts, self.rows
+        self._check_rendering()
         for given in self.config.tuned.values():
             self._check_counterpart(given)
+
+    def _check_rendering(self) -> None:
+        """Make sure that the template shows what is asked, and that the model has room for it."""
+        config, tokenizer = self.config.evaluate, self.tokenizer
+        template = check_template(tokenizer)
+        sides = {"malicious": self.prompts.malicious, "benign": self.prompts.benign}
+        prompts = [check_prompts(tokenizer, f"analysis, {side}", [p.text for p in sides[side]]) for side in sides]
+        prompts += [check_benchmark(tokenizer, benchmark, config, [config.system]) for benchmark in self.benchmarks]
+        notes = [*template_notes(template), *(note for found in prompts for note in prompt_notes(found))]
+        faults, longest = template_faults(template), {}
+        if (task := self.config.task) is not None:
+            rows = check_rows(tokenizer, "task", self.rows, max_length=task.max_length)
+            faults += row_faults([rows])
+            longest[rows.source] = min(rows.longest, task.max_length)
+            if beyond := rows.dropped + rows.cut:
+                notes.append(
+                    f"{beyond:,} of {rows.used:,} rows of the task are longer than {task.max_length} tokens "
+                    "(task.max_length): the loss is of what is left of them."
+                )
+        faults += room_faults(load_skeleton(self.config.model).config, longest, prompts, config.max_new_tokens)
+        if faults:
+            raise ConfigError(
+                f"Expected prompts that can be put to {self.config.model.path!r}, found: {'; '.join(faults)}. Correct "
+                "that, or its template."
+            )
+        notes += [note for given in self.config.tuned.values() for note in self._template_notes(given)]
+        for note in notes:
+            log.warning("%s", note)
+
+    def _template_notes(self, given: GivenConfig) -> list[str]:
+        """Whether a tuned model brings a template that puts a prompt otherwise."""
+        template = stored_template(given.path)
+        if template is None or renders_alike(self.tokenizer, template, self.config.model.chat_template_kwargs):
+            return []
+        return [
+            f"{given.path} has another chat template than {self.config.model.path}, through which both are asked: if "
+            "it was tuned and is used with its own, its answers here are not those that it gives there."
+        ]
 
     def _check_counterpart(self, given: GivenConfig) -> None:
         """Make sure that a whole model has the vocabulary and the weights of the model before tuning."""

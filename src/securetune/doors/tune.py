@@ -35,6 +35,8 @@ _FEWEST = 20
 """Rows of which ten can be held out and as many be tuned on."""
 SOURCE = "the run of `securetune tune`"
 """Where a configuration comes from, in messages."""
+_MOST = 10**9
+"""Rows that training sees, one row as often as it comes; nobody waits for more."""
 _SCAN = {"when": "needed", "method": "race", "draws": 2, "prompts": 40}
 
 
@@ -76,7 +78,7 @@ class Request:
         Raises:
             ConfigError: it is not written as an arm is.
         """
-        return str(Arm.parse(self.defence or self.recommendation.arm))
+        return str(Arm.parse(self.recommendation.arm if self.defence is None else self.defence))
 
 
 def tune_settings(request: Request) -> dict[str, Any]:
@@ -109,9 +111,32 @@ def tune_settings(request: Request) -> dict[str, Any]:
         )
     held_out = min(config.task.test_rows, max(_FEWEST // 2, rows // 5))
     seen = rows if config.task.test is not None else rows - held_out
+    if not 1 <= request.epochs * seen <= _MOST:
+        raise ConfigError(
+            f"Expected passes over {seen:,} rows that see from one row to {_MOST:,}, found --epochs "
+            f"{request.epochs:g}. Give another number."
+        )
     steps = max(1, math.ceil(request.epochs * seen / (config.train.batch_size * config.train.gradient_accumulation)))
     told = {"task": {"test_rows": held_out}, "train": {"steps": steps, "warmup_steps": min(10, steps // 10)}}
     return merged(merged(settings, told), own)
+
+
+def _check_options_hold(request: Request, config: RunConfig) -> None:
+    """Make sure that no setting takes the place of an option: what is said, and the card, go by the options."""
+    pairs = {
+        "model": (request.model, config.model.path),
+        "rows": (request.rows, config.task.train.path),
+        "--output": (str(request.output / RUN), config.output),
+        "--defence": ([request.arm], [str(Arm.parse(arm)) for arm in config.arms]),
+        "--full": (request.adapter, config.train.adapter),
+        "--seed": (request.seed, config.seed),
+    }
+    for option, (asked, set_) in pairs.items():
+        if asked != set_:
+            raise ConfigError(
+                f"Expected {option} of `securetune tune` to say what is done, found {set_!r} under --set in the place "
+                f"of {asked!r}. Give it as {option}, and take it out of --set."
+            )
 
 
 def check_output(request: Request, settings: dict[str, Any]) -> None:
@@ -158,6 +183,7 @@ def check_request(request: Request) -> dict[str, Any]:
         SecuretuneError: what cannot be used.
     """
     settings = usable_settings(request)
+    _check_options_hold(request, parse_config(settings, SOURCE))
     check_output(request, settings)
     return settings
 

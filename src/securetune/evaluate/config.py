@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from securetune.base.fingerprint import PluginSettings
 from securetune.base.strict import Strict
@@ -36,6 +36,14 @@ class EvaluateConfig(Strict):
     """Prompts generated together."""
     system: str | None = None
     """System prompt for the safety prompts."""
+
+    @model_validator(mode="after")
+    def _uses_what_is_set(self) -> "EvaluateConfig":
+        if self.vllm and self.engine != "vllm":
+            raise ValueError("`vllm` is read where `engine` is vllm: set that, or leave `vllm` out")
+        if self.system is not None and not self.system.strip():
+            raise ValueError("an empty `system` prompt: write one, or leave it out")
+        return self
 
 
 class PreflightConfig(Strict):

@@ -4,7 +4,7 @@ The model, its tokenizer, the prompts and the answers that are there already; wh
 `securetune.flow.session`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,16 @@ def commit_of(settings: BenchmarkConfig, folder: Path) -> str | None:
         return None
     source: Source = BENCHMARKS.get(settings.benchmark)
     return source.commit(Journal(folder / COMMITS), settings.revision)
+
+
+def _check_kinds_differ(name: str, refused: Sequence[Prompt], other: str, answered: Sequence[Prompt]) -> None:
+    """Make sure that most of what should be refused is not what should be answered."""
+    both = {prompt.text for prompt in refused} & {prompt.text for prompt in answered}
+    if 2 * len(both) > min(len(refused), len(answered)):
+        raise ConfigError(
+            f"Expected prompts that should be refused in {name} and others in {other}, found {len(both):,} that "
+            f"stand in both, such as {next(iter(sorted(both)))[:60]!r}. Give each its own file."
+        )
 
 
 class AskingConfig(Protocol):
@@ -95,7 +105,9 @@ class Asking:
     def prompts(self) -> PromptSet:
         """Prompts of the analysis."""
         analysis = self.config.analysis
-        return PromptSet(malicious=self._load(analysis.malicious), benign=self._load(analysis.benign))
+        prompts = PromptSet(malicious=self._load(analysis.malicious), benign=self._load(analysis.benign))
+        _check_kinds_differ("analysis.malicious", prompts.malicious, "analysis.benign", prompts.benign)
+        return prompts
 
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
@@ -107,6 +119,9 @@ class Asking:
                 "Expected benchmarks with distinct names, at least one harmful and one benign, found "
                 f"{[(b.name, b.kind.name) for b in benchmarks]}. Correct `benchmarks`."
             )
+        for harmful in (b for b in benchmarks if b.kind == HARMFUL):
+            for benign in (b for b in benchmarks if b.kind == BENIGN):
+                _check_kinds_differ(harmful.name, harmful.prompts, benign.name, benign.prompts)
         return benchmarks
 
     def _benchmark(self, settings: BenchmarkConfig) -> Benchmark:

@@ -28,7 +28,7 @@ def check_inputs(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         for model in (config.model, config.unaligned):
             if model is not None and not _is_built(model.path) and _is_new(model.path, seen):
-                check_model(model.path)
+                check_model(model.path, model.revision)
         task = config.task
         sources = (task.train, task.test, task.mixed, config.safety)
         rows = [source for source in sources if isinstance(source, DataConfig)]

@@ -16,7 +16,10 @@ _POINTER = b"version https://git-lfs"
 _SMALL = 1024
 """Bytes; a Git-LFS pointer is smaller."""
 _WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL")
+_UNSCALED = (*_WHOLE_NUMBERS, "F8_E4M3", "F8_E5M2", "C64")
+"""Numbers that are no weights as they stand: whoever quantized them keeps their scales elsewhere."""
 _WHOLE = "model.safetensors"
+_GENERATION = "generation_config.json"
 _INDEX = "model.safetensors.index.json"
 _LIBRARIES = {
     "aqlm": ("aqlm",),
@@ -35,8 +38,12 @@ _LIBRARIES = {
 """How weights are quantized -> the packages of which one can read them."""
 
 
-def check_model(path: str) -> None:
+def check_model(path: str, revision: str | None = None) -> None:
     """Make sure that a model's folder, where it is one, holds it whole, and that what reads it is installed.
+
+    Args:
+        path: folder, or id on the Hub.
+        revision: of a model on the Hub; a folder has none.
 
     Raises:
         ModelError: see `check_folder`; a Git-LFS pointer, a file cut short, a missing part, an adapter beside full
@@ -46,6 +53,11 @@ def check_model(path: str) -> None:
     folder = expanded(path)
     if not os.path.isdir(folder):
         return
+    if revision is not None:
+        raise ModelError(
+            f"Expected no revision of the model folder {str(folder)!r}, found {revision!r}: a folder is what lies in "
+            "it. Leave `revision` out, or give the model's id on the Hub."
+        )
     for file in sorted(folder.iterdir()):
         if not file.exists() or not (file.is_file() or file.is_dir()):
             raise ModelError(
@@ -58,6 +70,8 @@ def check_model(path: str) -> None:
                 "model was cloned, or download it with `hf download`."
             )
     config = read_json(folder / "config.json")
+    if (folder / _GENERATION).exists():
+        read_json(folder / _GENERATION)  # where it is broken, its library takes an end from elsewhere
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"Expected one model in {str(folder)!r}, found full weights (config.json) and an adapter "
@@ -125,17 +139,18 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_numbers(folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Make sure that a model that is not quantized has no weight in whole numbers, which nobody would scale back."""
+    """Make sure that a model that is not quantized has no weight in numbers that nobody would scale back."""
     whole = sorted(
         name
         for header in headers.values()
         for name, tensor in header.items()
-        if name.endswith(".weight") and tensor.get("dtype") in _WHOLE_NUMBERS
+        if name.endswith(".weight") and tensor.get("dtype") in _UNSCALED
     )
     if whole:
         raise ModelError(
             f"Expected weights of real numbers in {str(folder)!r}, as its config.json names no quantization, found "
-            f"whole numbers in {named(whole)}. Save the model again, or copy its config.json with quantization_config."
+            f"whole numbers in {named(whole)}, or others that need a scale. Save the model again, or copy its "
+            "config.json with quantization_config."
         )
 
 

@@ -60,7 +60,7 @@ def check_given(given: GivenConfig, base: ModelConfig) -> None:
         ModelError: nothing there, an adapter without weights or of a model of another shape, or the same model twice.
     """
     if not is_adapter(given.path):
-        check_model(given.path)
+        check_model(given.path, given.revision)
         _check_other(given, base)
         return
     if not _stored(given.path):
@@ -76,20 +76,20 @@ def _stored(path: str) -> list[str]:
     return [name for name in (_WEIGHTS, "adapter_model.bin") if (expanded(path) / name).is_file()]
 
 
+def is_same_model(model: GivenConfig | ModelConfig, other: GivenConfig | ModelConfig) -> bool:
+    """Whether two whole models have the same weights, as far as the files that are here tell."""
+    folder, another = expanded(model.path), expanded(other.path)
+    if folder.is_dir() and another.is_dir():
+        return os.path.realpath(folder) == os.path.realpath(another) or _have_equal_weights(folder, another)
+    return (model.path, model.revision) == (other.path, other.revision)
+
+
 def _check_other(given: GivenConfig, base: ModelConfig) -> None:
     if is_same_model(given, base):
         raise ModelError(
             f"Expected a tuned model that differs from the one before tuning, found the same weights at {base.path!r} "
             f"and {given.path!r}. Give the model before tuning first, then the tuned one."
         )
-
-
-def is_same_model(given: GivenConfig, base: ModelConfig) -> bool:
-    """Whether a whole model is the one before tuning, or a copy of its weights."""
-    before, after = expanded(base.path), expanded(given.path)
-    if before.is_dir() and after.is_dir():
-        return os.path.realpath(before) == os.path.realpath(after) or _have_equal_weights(before, after)
-    return (base.path, base.revision) == (given.path, given.revision)
 
 
 def _have_equal_weights(before: Path, after: Path) -> bool:

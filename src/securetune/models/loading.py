@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from peft.utils import load_peft_weights
 from transformers import (
     AutoConfig,
@@ -71,7 +72,7 @@ def stored_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: no tokenizer there.
     """
-    check_model(config.path)
+    check_model(config.path, config.revision)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -87,7 +88,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     Raises:
         ModelError: no such folder or Hub model, not a causal LM, a missing extra, or weights that are not the model's.
     """
-    check_model(config.path)
+    check_model(config.path, config.revision)
     options: dict[str, Any] = {
         "revision": config.revision,
         "trust_remote_code": config.trust_remote_code,
@@ -111,6 +112,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     except Exception as error:  # what is wrong in a file or a configuration raises many kinds
         raise unloadable(config.path, "model", error) from error
     _check_report(report, config.path)
+    _check_quantized(model, config.path)
     _check_generation(model, config.path)
     _check_finite(model, config.path)
     return model.eval()
@@ -130,6 +132,7 @@ def with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     wanted = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
     unread = {name for name in stored - wanted if "lora_" in name}
     _check_names({"missing": wanted - stored, "unknown": unread}, str(folder), "adapter")
+    _check_finite(tuned, str(folder))
     return tuned.eval()
 
 
@@ -142,13 +145,23 @@ def load_given(given: GivenConfig, base: ModelConfig) -> PreTrainedModel | PeftM
     if not is_adapter(given.path):
         return load_model(given.as_model(base))
     model = with_adapter(load_model(base), expanded(given.path))
-    outer = [weight for name, weight in model.named_parameters() if ".lora_B." in name]
-    if outer and not any(bool(weight.any()) for weight in outer):
+    if not _changes_something(model):
         raise ModelError(
             f"Expected a tuned adapter in {given.path!r}, found one that changes nothing: all its outer factors "
-            "(lora_B) are zero, as before any training. Give the folder that the training wrote at its end."
+            "(lora_B) are zero, as before any training, or its inner ones or its scale are. Give the folder that the "
+            "training wrote at its end."
         )
     return model
+
+
+def _changes_something(model: PeftModel) -> bool:
+    """Whether any pair of LoRA's factors, times its scale, is not zero; true of adapters of other kinds."""
+    layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer) and layer.lora_B]
+    return not layers or any(
+        layer.scaling[name] != 0 and bool(factor.weight.any()) and bool(layer.lora_A[name].weight.any())
+        for layer in layers
+        for name, factor in layer.lora_B.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -221,7 +234,18 @@ def _check_generation(model: PreTrainedModel, path: str) -> None:
         )
 
 
-def _check_finite(model: PreTrainedModel, path: str) -> None:
+def _check_quantized(model: PreTrainedModel, path: str) -> None:
+    """Make sure that weights of a named quantization were read as such; one that is not known is passed over."""
+    named_one = getattr(model.config, "quantization_config", None)
+    if named_one and getattr(model, "hf_quantizer", None) is None:
+        method = named_one.get("quant_method") if isinstance(named_one, dict) else named_one
+        raise ModelError(
+            f"Expected a quantization that transformers reads in config.json of {path!r}, found {method!r}. Update "
+            "transformers, or give the model before it was quantized."
+        )
+
+
+def _check_finite(model: PreTrainedModel | PeftModel, path: str) -> None:
     """Make sure that all weights are numbers: one that is none makes every answer the same."""
     for name, weight in model.named_parameters():
         is_readable = weight.is_floating_point() and weight.dtype.itemsize > 1 and not weight.is_meta
@@ -269,6 +293,8 @@ def _own_device() -> str | None:
 
 
 def _four_bit() -> object:
+    if not torch.accelerator.is_available():
+        raise ModelError("Expected a GPU for load_in_4bit, found none. Leave it out, or run on another machine.")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:

@@ -1,5 +1,6 @@
 """Template: what does a chat template write around an answer, and how are its variables set?"""
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -7,8 +8,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from securetune.base.places import expanded
+from securetune.base.texts import read_text
 from securetune.data.reasoning import has_marks, opening_mark, skip_reasoning
 from securetune.errors import ModelError
+from securetune.models.files import read_json
 
 _ANSWER = "Certainly so"
 _OURS = "{# securetune #}"
@@ -83,6 +87,39 @@ def close_reasoning(tokenizer: PreTrainedTokenizerBase) -> None:
         f"or parts[2].startswith({mark}) %}}{{{{ rendered }}}}"
         f"{{% else %}}{{{{ parts[0] + parts[1] + {written} + parts[2] }}}}{{% endif %}}"
     )
+
+
+def stored_template(path: str) -> str | None:
+    """The one chat template in a folder of a model or an adapter; None where there is none, or are several."""
+    folder = expanded(path)
+    if (folder / "chat_template.jinja").is_file():
+        return read_text(folder / "chat_template.jinja", "a chat template", ModelError)
+    settings = folder / "tokenizer_config.json"
+    template = read_json(settings).get("chat_template") if settings.is_file() else None
+    return template if isinstance(template, str) else None
+
+
+def renders_alike(tokenizer: PreTrainedTokenizerBase, template: str, variables: Mapping[str, Any]) -> bool:
+    """Whether another template puts a prompt to a model as the tokenizer's own does.
+
+    Args:
+        tokenizer: with its own template.
+        template: the other one, which is not tried where it is the same text.
+        variables: what is set of the tokenizer's own.
+    """
+    if template == tokenizer.chat_template:
+        return True
+    other = copy.copy(tokenizer)
+    other.chat_template = template
+    turns = [{"role": "user", "content": "Is it so?"}]
+    try:
+        prompts = [
+            each.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **variables)
+            for each in (tokenizer, other)
+        ]
+    except Exception:  # jinja raises its own and the template's errors
+        return False
+    return bool(prompts[0] == prompts[1])
 
 
 def _with_lines(template: str, lines: str) -> str:

@@ -29,8 +29,13 @@ def publish(run: Run, arm: str, output: Path, base_model: str | None = None) -> 
 
     Raises:
         ArtifactError: the arm was not tuned and evaluated, or its files are not those that were.
-        ConfigError: there is something at `output`.
+        ConfigError: there is something at `output`, or `base_model` is no id.
     """
+    if base_model is not None and hub_id(base_model) is None:
+        raise ConfigError(
+            f"Expected the model's id on the Hub as the base model, such as meta-llama/Llama-2-7b-chat-hf, found "
+            f"{base_model!r}. Correct it, or leave it out."
+        )
     card = render_card(run, arm, base_model)
     if output.exists():
         raise ConfigError(f"Expected a new folder, found {output} there already. Choose another output.")

@@ -74,7 +74,7 @@ class TrainConfig(Strict):
     """Trade time for memory."""
     match_task_loss: bool = True
     """Train every arm until it has plain tuning's held-out task loss; otherwise all take `steps` steps."""
-    match_max_factor: float = Field(default=4.0, ge=1)
+    match_max_factor: float = Field(default=4.0, ge=1, le=1000)
     """An arm that has not reached the target after this many times `steps` stops and is reported as unmatched."""
     eval_every: int = Field(default=10, ge=1)
     """Steps between measurements of the held-out loss while matching (a fifth of it close to the target)."""

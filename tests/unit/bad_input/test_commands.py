@@ -12,6 +12,7 @@ from securetune.cli import app
 from tests.unit.bad_input.cases import Case, check, compared, run
 
 PLAN = {"method": "by hand", "model": {"id": "m"}, "entries": [{"pattern": "q_proj"}]}
+ROWS = "".join(f'{{"prompt": "{number}", "completion": "A"}}\n' for number in range(40))
 STORED = {"stage": "evaluate", "variant": "base", "inputs": {}, "data": {}}
 
 
@@ -85,6 +86,15 @@ PLACES = [
     (["init", "m/odel", "rows.jsonl", "a.yaml"], {"a.yaml": ""}, "Expected a new file, found a.yaml there already"),
     (["check", "./absent", "adapter"], {}, "absent"),
     (["check", "./absent", "adapter", "--budgets", "absent.yaml"], {}, "absent.yaml, found none"),
+    (["tune", "m/odel", "rows.jsonl", "--defence", ""], {"rows.jsonl": "x"}, "the names of defences joined"),
+    (["tune", "m/odel", "rows.jsonl", "--epochs", "1e308"], {"rows.jsonl": ROWS}, "one row to 1,000,000,000, found"),
+    (["tune", "m/odel", "rows.jsonl", "--epochs", "1e-300"], {"rows.jsonl": ROWS}, "found --epochs 1e-300"),
+    *((["tune", "m/odel", "rows.jsonl", "-s", f"{name}={value}"], {"rows.jsonl": ROWS}, f"Expected {option} of `sec")
+      for name, value, option in (("output", "x", "--output"), ("arms", "[swat]", "--defence"), ("model", "x", "model"),
+                                  ("seed", 3, "--seed"), ("train.adapter", "full", "--full"))),
+    (["check", "./absent", "adapter", "--output", "a", "-s", "output=b"], {}, "Expected `output` once"),
+    (["check", "./absent", "adapter", "--task", "a", "-s", "task=b"], {}, "Expected `task` once"),
+    (["gate", "run", "--junit", "same", "--json", "same"], {}, "Expected --junit and --json to name two files"),
     (["reproduce", "absent"], {}, "Expected the folder of a run at absent"),
     (["reproduce", "."], {}, "Expected the folder of a run at ."),
     (["reproduce", "/"], {}, "Expected the folder of a run at /"),

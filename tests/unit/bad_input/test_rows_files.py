@@ -177,6 +177,8 @@ FIELDS = [
                           ("chat_template_kwargs", {"enable_thinking": False}))),
     *((f"{name} beside", "r.jsonl", row(**{name: value}), f"with `{name}` {value!r}, while the answer of every row")
       for name, value in (("weight", 0), ("weight", 0.5), ("train", False), ("loss", False), ("label", False))),
+    ("an answer of a joiner", "r.jsonl", row(completion="\u200b"), "without text in `completion`"),
+    ("an answer of marks of direction", "r.jsonl", answer(content="\u202e\u202c"), "with str of spaces in turn 2"),
 ]  # fmt: skip
 TASKS = [
     Case(name=f"rows: {name}", words=["run", "run.yaml"], says=says,
@@ -220,6 +222,15 @@ def test_a_bad_file_is_told_without_a_model_library(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == "2 []" and done.stderr.startswith("Error: Expected a JSON object in rows.jsonl")
+
+
+@pytest.mark.parametrize("part", [{"split": "test"}, {"revision": "main"}])
+def test_a_part_of_a_file_that_only_the_hub_has_is_refused(part, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(lines(GOOD))
+    task = {"path": "rows.jsonl", **part}
+    case = Case(name="", words=["run", "run.yaml"], says="which only a data set on the Hub has",
+                files={"run.yaml": run(task__train=task)})  # fmt: skip
+    check(case, tmp_path)
 
 
 def folder(place):

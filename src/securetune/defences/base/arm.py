@@ -10,6 +10,9 @@ BASE = "base"
 PLAIN = "none"
 """The arm of plain tuning, which every other one is compared with."""
 
+_LEAST = 1e-6
+"""Factor on the learning rate; with a smaller one nothing is trained."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -37,9 +40,10 @@ class Arm:
             rate = float(factor if at else 1)
         except ValueError:
             rate = 0.0
-        if not 0 < rate < float("inf"):
+        if not _LEAST <= rate < float("inf"):
             raise ConfigError(
-                f"Expected a positive factor on the learning rate after @, found {text!r}. Write {names}@0.5."
+                f"Expected a positive factor on the learning rate after @, found {text!r}. Write {names}@0.5, or "
+                f"another one from {_LEAST:g} on."
             )
         parts = tuple(name.strip() for name in names.split("+"))
         if PLAIN in parts and len(parts) > 1 or len(set(parts)) < len(parts):

@@ -5,7 +5,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from transformers import PreTrainedModel
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
 from securetune.base.artifacts import Artifact, Product
@@ -22,8 +21,6 @@ from securetune.data.rendering import (
     longest_text,
 )
 from securetune.errors import ConfigError, ModelError
-from securetune.evaluate.attacks.base.interface import Attack
-from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.preflight import (
     Preflight,
     answer_faults,
@@ -34,11 +31,13 @@ from securetune.evaluate.preflight import (
     template_faults,
     template_notes,
 )
+from securetune.evaluate.rendered import check_benchmark, room_faults
 from securetune.evaluate.task import task_questions
 from securetune.evaluate.untuned import ask_untuned, phrases_judge
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.models.counterpart import differences
+from securetune.models.given import is_same_model
 from securetune.report.terminal import print_preflight
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,8 @@ def compute(work: Work) -> Product:
     faults = [*_unaligned_faults(config), *template_faults(template), *row_faults(rows)]
     _stop_at(faults, config)
     model = session.base_model()
-    faults += _room_faults(model, config, rows, prompts)
+    longest = {found.source: min(found.longest, config.train.max_length) for found in rows}
+    faults += room_faults(model.config, longest, prompts, config.evaluate.max_new_tokens)
     _stop_at(faults, config)
     untuned = ask_untuned(
         model,
@@ -86,6 +86,7 @@ def compute(work: Work) -> Product:
     notes = template_notes(template)
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
+    notes += _seen_notes(session)
     preflight = Preflight(
         template=template,
         rows=rows,
@@ -142,9 +143,7 @@ def _prompts(session: Session) -> Iterator[PromptsFound]:
     by_arms = _arm_prompts(session)
     systems = list(dict.fromkeys((session.config.evaluate.system, *by_arms)))
     for benchmark in session.benchmarks:
-        turns = benchmark.attack.turns if benchmark.attack is not None else ()
-        found = check_prompts(tokenizer, benchmark.name, _asked(benchmark), systems=systems, turns=turns)
-        yield replace(found, answer=benchmark.max_new_tokens(session.config.evaluate))
+        yield check_benchmark(tokenizer, benchmark, session.config.evaluate, systems)
     if session.config.task.metric is not None:
         yield _asked_of_task(session, [None, *by_arms])
 
@@ -159,40 +158,33 @@ def _asked_of_task(session: Session, systems: Sequence[str | None]) -> PromptsFo
     return replace(found, longest=longest_text(tokenizer, texts), answer=answer)
 
 
-def _asked(benchmark: Benchmark) -> list[str]:
-    """What the user says; of an attack that searches, the prompts from which it starts."""
-    texts, attack = [prompt.text for prompt in benchmark.prompts], benchmark.attack or Attack(settings=None)
-    return texts if attack.searches else attack.prompts(texts)
-
-
 def _arm_prompts(session: Session) -> list[str]:
     """System prompts that the arms' defences want."""
     wanted = (session.combination(arm).inference_prompt() for arm in session.arms)
     return sorted({prompt for prompt in wanted if prompt is not None})
 
 
+def _seen_notes(session: Session) -> list[str]:
+    """Whether held-out rows are trained on."""
+    rows, held_out = session.examples
+    asked = {repr(row) for row in held_out}
+    trained = {text for row in rows if (text := repr(row)) in asked}
+    seen = sum(repr(row) in trained for row in held_out)
+    if not seen:
+        return []
+    return [
+        f"{seen:,} of {len(held_out):,} held-out rows of {session.config.task.name} stand word for word among those "
+        "that are trained on: the task loss says nothing of new rows there."
+    ]
+
+
 def _unaligned_faults(config: RunConfig) -> list[str]:
     if config.unaligned is None:
         return []
+    if is_same_model(config.model, config.unaligned):
+        return ["`unaligned` is `model` itself, so between them is nothing that alignment has changed"]
     found = differences(config.model, config.unaligned)
     return [f"`unaligned` is not the base of `model`: {'; '.join(found)}"] if found else []
-
-
-def _room_faults(
-    model: PreTrainedModel, config: RunConfig, rows: Sequence[RowsFound], prompts: Sequence[PromptsFound]
-) -> list[str]:
-    """What is longer than the model can read."""
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if room is None:
-        return []
-    longest = {found.source: min(found.longest, config.train.max_length) for found in rows}
-    answer = config.evaluate.max_new_tokens
-    longest |= {found.name: found.longest + (found.answer or answer) for found in prompts}
-    return [
-        f"{name} needs {tokens:,} tokens with its answer, and the model has places for {room:,}"
-        for name, tokens in longest.items()
-        if tokens > room
-    ]
 
 
 def _sample(session: Session, prompts: Sequence[Prompt]) -> list[str]:
