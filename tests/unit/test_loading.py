@@ -15,7 +15,8 @@ from securetune.errors import ModelError
 from securetune.flow.session import Session
 from securetune.models.config import ModelConfig
 from securetune.models.identity import model_identity
-from securetune.models.loading import load_model, load_skeleton, load_tokenizer, with_adapter
+from securetune.models.given import GivenConfig
+from securetune.models.loading import load_given, load_model, load_skeleton, load_tokenizer, with_adapter
 from tests.conftest import settings, tiny_llama
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
@@ -302,3 +303,52 @@ def test_a_pipe_or_a_link_to_nothing_in_a_folder_is_refused_and_not_waited_for(n
     (folder / name).unlink()
     os.mkfifo(folder / name)
     refused_before_any_work(folder, f"found that {name} is a link to nothing, a device or a pipe")
+
+
+def test_a_cut_file_of_generation_settings_is_refused(folder):
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, ')
+    refused_before_any_work(folder, r"Expected JSON in .*generation_config\.json")
+
+
+def test_weights_without_the_scales_of_their_quantization_are_refused(folder):
+    weights = {name: weight.to(torch.float8_e4m3fn) for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused_before_any_work(folder, "names no quantization, found .* or others that need a scale")
+
+
+def test_a_quantization_that_nobody_reads_is_refused(folder):
+    edit_json(folder / "config.json", quantization_config={"quant_method": "another"})
+    refused(folder, "Expected a quantization that transformers reads in config.json .*, found 'another'")
+
+
+def test_four_bits_without_a_gpu_are_refused(folder, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(ModelError, match="Expected a GPU for load_in_4bit, found none"):
+        load_model(ModelConfig(path=str(folder), load_in_4bit=True))
+
+
+def test_a_folder_has_no_revision(folder):
+    with pytest.raises(ModelError, match="Expected no revision of the model folder .*, found 'main'"):
+        load_model(ModelConfig(path=str(folder), revision="main"))
+
+
+def test_an_adapter_of_no_numbers_is_refused(folder, tmp_path):
+    _, place = adapter(folder, tmp_path)
+    tensors = load_file(place / "adapter_model.safetensors")
+    save_file({name: value * float("nan") for name, value in tensors.items()}, place / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="Expected numbers in the weights of .*adapter'"):
+        with_adapter(load_model(ModelConfig(path=str(folder))), place)
+
+
+@pytest.mark.parametrize("nothing", ["scale", "lora_A", "lora_B"])
+def test_an_adapter_that_changes_nothing_is_refused(nothing, folder, tmp_path):
+    _, place = adapter(folder, tmp_path)
+    given, base = GivenConfig(path=str(place)), ModelConfig(path=str(folder))
+    load_given(given, base)
+    tensors = load_file(place / "adapter_model.safetensors")
+    kept = {name: value * 0 if nothing in name else value for name, value in tensors.items()}
+    save_file(kept, place / "adapter_model.safetensors", metadata={"format": "pt"})
+    if nothing == "scale":
+        edit_json(place / "adapter_config.json", lora_alpha=0)
+    with pytest.raises(ModelError, match="found one that changes nothing"):
+        load_given(given, base)

@@ -75,6 +75,11 @@ def test_a_result_with_rows_held_out_from_the_top_is_made_again(sorted_file, mod
         ({"arms": ["ema+ema"]}, "distinct defences joined by \\+, found 'ema\\+ema'"),
         ({"train": {"report_to": ["tensorbord"]}}, "found 'tensorbord'. Did you mean 'tensorboard'"),
         ({"train": {"report_to": ["neptune"]}}, "Expected neptune .* pip install neptune"),
+        ({"arms": ["ml_lr@1e-300"]}, "a positive factor .*, found 'ml_lr@1e-300'.* from 1e-06 on"),
+        (
+            {"defence": {"ml_lr": {"sensitive_lr_mult": True}}},
+            "defence.ml_lr.sensitive_lr_mult: expected a number, found true",
+        ),
         ({"evaluate": {"engine": "vllm"}}, "Expected vLLM, found it missing"),
         ({"scan": {"signal": "refusal_margn"}}, "refusal_margin"),
         ({"evaluate": {"judge": {"llama_guard": {"endpoint": "x", "model": "m"}}}}, "evaluate.judge.llama_guard"),

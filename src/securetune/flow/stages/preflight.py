@@ -86,7 +86,7 @@ def compute(work: Work) -> Product:
     notes = template_notes(template)
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
-    notes += _seen_notes(session)
+    notes += [*_seen_notes(session), *_unaligned_notes(config)]
     preflight = Preflight(
         template=template,
         rows=rows,
@@ -178,11 +178,15 @@ def _seen_notes(session: Session) -> list[str]:
     ]
 
 
+def _unaligned_notes(config: RunConfig) -> list[str]:
+    if config.unaligned is None or not is_same_model(config.model, config.unaligned):
+        return []
+    return ["`unaligned` is `model` itself: a defence finds nothing between them that alignment has changed."]
+
+
 def _unaligned_faults(config: RunConfig) -> list[str]:
     if config.unaligned is None:
         return []
-    if is_same_model(config.model, config.unaligned):
-        return ["`unaligned` is `model` itself, so between them is nothing that alignment has changed"]
     found = differences(config.model, config.unaligned)
     return [f"`unaligned` is not the base of `model`: {'; '.join(found)}"] if found else []
 
