@@ -14,8 +14,8 @@ from securetune.config import parse_config
 from securetune.errors import ModelError
 from securetune.flow.session import Session
 from securetune.models.config import ModelConfig
-from securetune.models.identity import model_identity
 from securetune.models.given import GivenConfig
+from securetune.models.identity import model_identity
 from securetune.models.loading import load_given, load_model, load_skeleton, load_tokenizer, with_adapter
 from tests.conftest import settings, tiny_llama
 
