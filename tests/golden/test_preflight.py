@@ -284,3 +284,15 @@ def test_a_template_without_an_end_is_a_reason_to_stop(raw, model_folder, tmp_pa
     file.write_text(file.read_text().replace("<|end|>{% endfor %}", "{% if m %}{% endif %}{% endfor %}"))
     with pytest.raises(ConfigError, match="puts no end token behind an answer"):
         preflight(raw | {"model": str(folder)})
+
+
+def test_rows_that_are_held_out_and_trained_on_are_told_of(raw, data_folder):
+    raw["task"]["test"] = {"path": str(data_folder / "task.jsonl")}
+    assert any(note.startswith("10 of 10 held-out rows of task stand word for word") for note in preflight(raw).notes)
+
+
+def test_a_model_that_is_its_own_base_is_told_of(raw, model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "copy")
+    for same in (model_folder, tmp_path / "copy"):
+        notes = preflight(raw | {"unaligned": str(same)}).notes
+        assert any("`unaligned` is `model` itself" in note for note in notes)

@@ -175,3 +175,10 @@ def test_a_refused_upload_leaves_the_folder_and_shows_no_key(hub, run, tmp_path,
     assert token not in text and {file.name for file in (tmp_path / "out").iterdir()} == FILES
     code, text = command("--debug", "publish", run, "ml_lr", tmp_path / "again", "--push", "me/mine")
     assert code == 2 and "Traceback" in text and token not in text
+
+
+@pytest.mark.parametrize("name", ["", "a b c", "/home/me/model", "a/b/c", "https://huggingface.co/a/b", "me/mine\n# x"])
+def test_a_base_model_that_is_no_id_is_refused(name, run, tmp_path):
+    with pytest.raises(ConfigError, match="Expected the model's id on the Hub as the base model"):
+        published(run, tmp_path / "out", base_model=name)
+    assert not (tmp_path / "out").exists()
