@@ -294,8 +294,12 @@ def test_what_cannot_be_mended_is_said_before_a_model_is_loaded(model_folder, br
 def test_a_budget_that_nothing_can_keep_ends_it_before_anything_is_mended(
     model_folder, broken, small, data_folder, tmp_path
 ):
-    harmless = {"name": "harmful", "kind": "harmful", "path": str(data_folder / "benign.jsonl"), "limit": 12}
-    settings = {**small, "benchmarks": [harmless, small["benchmarks"][1]]}
+    prompts = [json.loads(line)["prompt"] for line in (data_folder / "benign.jsonl").read_text().splitlines()]
+    others = write_jsonl(tmp_path / "others.jsonl", [{"prompt": prompt} for prompt in prompts[30:]])
+    harmless = {"name": "harmful", "kind": "harmful", "path": str(others)}
+    asked = write_jsonl(tmp_path / "asked.jsonl", [{"prompt": prompt} for prompt in prompts[:30]])
+    benign = small["benchmarks"][1] | {"path": str(asked)}
+    settings = {**small, "benchmarks": [harmless, benign]}
     with pytest.raises(ModelError, match="Expected a model before tuning that has what is to be kept, found none"):
         securetune.repair(model_folder, broken, output=tmp_path / "out", settings=settings, budgets=Budgets(**LENIENT))
     with pytest.raises(
