@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from securetune.base.machine import writing
-from securetune.errors import MachineError
+from securetune.errors import ConfigError, MachineError
 
 PARTIAL = ".partial"
 """How the temporary name of a file ends."""
@@ -55,6 +55,18 @@ def copy_atomic(file: Path, folder: Path) -> None:
     with writing(target), _beside(target) as temporary:
         shutil.copy2(file, temporary)
         os.replace(temporary, target)
+
+
+def check_new_file(path: Path) -> None:
+    """Make sure that a file that a command is to write takes nobody's place.
+
+    Raises:
+        ConfigError: there is something, or no folder for it.
+    """
+    if path.exists():
+        raise ConfigError(f"Expected a new file, found {path} there already. Choose another name.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"Expected a folder at {path.parent}, found none. Make it first.")
 
 
 def _check_is_file(path: Path) -> None:

@@ -1,11 +1,12 @@
 """Problems: what is to be said of a configuration that does not fit its class, besides what pydantic says?"""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
+
+from securetune.base.near import near_name
 
 
 def near_field(kind: type[BaseModel], error: ErrorDetails) -> str:
@@ -17,8 +18,8 @@ def near_field(kind: type[BaseModel], error: ErrorDetails) -> str:
     for part in way:  # a number of a list or a key of a mapping leads to no other class
         if section is not None and part in section.model_fields:
             section = section_of(section.model_fields[str(part)].annotation)
-    near = difflib.get_close_matches(str(name), section.model_fields if section else (), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    near = near_name(str(name), section.model_fields if section else ())
+    return "" if near is None else f" (did you mean {near!r}?)"
 
 
 def misread(raw: Any, read: Any, place: str = "") -> Iterator[tuple[str, str]]:

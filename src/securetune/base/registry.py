@@ -7,7 +7,6 @@ with an underscore. Besides ours there are those that installed distributions of
 """
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from securetune.base.artifacts import digest_path
+from securetune.base.near import did_you_mean
 from securetune.base.outside import file_of, load_entry_point, load_file, offered
 from securetune.errors import ConfigError, RegistryError
 
@@ -91,8 +91,7 @@ class Registry(Generic[P]):
         """
         names = self.names()
         if name not in names and (self.expects is None or file_of(name) is None):
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, names)
             own = "" if self.expects is None else " Your own is called path/to/mine.py:Name."
             raise RegistryError(f"No {self.kind} is called {name!r}.{hint} Choose one of: {', '.join(names)}.{own}")
 

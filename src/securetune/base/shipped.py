@@ -3,11 +3,11 @@
 A wheel carries them inside the package; in a checkout they are the repository's own folder ``configs/``.
 """
 
-import difflib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from securetune.base.near import did_you_mean
 from securetune.errors import ConfigError
 
 _RUNNABLE = ("run", "compare")
@@ -62,8 +62,7 @@ def shipped_config(name: str) -> ShippedConfig:
     short = {config.path.stem: config for config in configs.values()}
     if name in configs or name in short:
         return configs.get(name) or short[name]
-    near = difflib.get_close_matches(name, [*configs, *short], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, [*configs, *short])
     raise ConfigError(
         f"Expected a configuration that ships with securetune, found {name!r}.{hint} "
         f"Choose one of: {', '.join(configs)}."

@@ -60,7 +60,7 @@ def new(
     file: Annotated[Path | None, typer.Argument(help="YAML file to write.")] = None,
 ) -> None:
     """Write a configuration to start from, a copy of one that ships with the package."""
-    from securetune.base.artifacts import write_atomic
+    from securetune.base.files import check_new_file, write_atomic
     from securetune.base.shipped import shipped_config, shipped_configs
     from securetune.config import starting_copy
 
@@ -70,10 +70,7 @@ def new(
         return
     if file is None:
         raise ConfigError(f"Expected a file to write, found none. Write for example `securetune new {name} run.yaml`.")
-    if file.exists():
-        raise ConfigError(f"Expected a new file, found {file} there already. Choose another name.")
-    if not file.parent.is_dir():
-        raise ConfigError(f"Expected a folder at {file.parent}, found none. Make it first.")
+    check_new_file(file)
     write_atomic(file, starting_copy(name, file))
     say(f"Wrote {file}. Change it, then: {shipped_config(name).command} {file}")
 

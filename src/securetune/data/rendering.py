@@ -18,7 +18,7 @@ import numpy as np
 from securetune.data.examples import SourceRows
 from securetune.data.prompts import Example, Message, render, tokenize_example
 from securetune.data.reasoning import has_marks, opens_reasoning, split_reasoning, without_marks
-from securetune.data.turns import Clock, ShownTurns, clock, earlier_answers
+from securetune.data.turns import Clock, ShownTurns, attempt, clock, earlier_answers
 from securetune.errors import DataError, ModelError
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ def check_template(tokenizer: Any) -> Template:
             "`.tokenizer`."
         )
     prompt = _rendered_user(tokenizer)
-    whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
+    whole = attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
     if isinstance(whole, Exception) or _ANSWER not in whole:
         raise DataError(f"Expected a chat template that shows an answer, found {_seen(whole)}. Correct it.")
     _check_opened(tokenizer, prompt, whole)
@@ -266,8 +266,8 @@ def _lengths(tokenizer: Any, source: str, rows: Sequence[Example]) -> Iterator[_
 
 def _rendered_row(tokenizer: Any, source: str, row: Example) -> tuple[str, str]:
     """A row's prompt, and its prompt with its answer."""
-    prompt = _attempt(tokenizer, row["prompt"], answer_follows=True)
-    whole = _attempt(tokenizer, [*row["prompt"], *row["completion"]])
+    prompt = attempt(tokenizer, row["prompt"], answer_follows=True)
+    whole = attempt(tokenizer, [*row["prompt"], *row["completion"]])
     if isinstance(prompt, Exception) or isinstance(whole, Exception):
         refusal = prompt if isinstance(prompt, Exception) else whole
         roles = [message["role"] for message in (*row["prompt"], *row["completion"])]
@@ -311,10 +311,10 @@ def _check_shown(where: str, said: Sequence[str], text: str) -> None:
 
 def _rendered_user(tokenizer: Any) -> str:
     """The prompt that one message of the user becomes."""
-    text = _attempt(tokenizer, [_user(_USER)], answer_follows=True)
+    text = attempt(tokenizer, [_user(_USER)], answer_follows=True)
     if not isinstance(text, Exception) and _USER in text:
         return text
-    in_parts = _attempt(tokenizer, [_user([{"type": "text", "text": _USER}])], answer_follows=True)
+    in_parts = attempt(tokenizer, [_user([{"type": "text", "text": _USER}])], answer_follows=True)
     if not isinstance(in_parts, Exception) and _USER in in_parts and "'type'" not in in_parts:
         raise DataError(
             "Expected a chat template that takes a message's content as text, found one that wants it as a list of "
@@ -327,7 +327,7 @@ def _rendered_user(tokenizer: Any) -> str:
 def _check_opened(tokenizer: Any, prompt: str, whole: str) -> None:
     """Make sure that a prompt opens the turn of the assistant, which the model would have to open itself else."""
     header = whole.removeprefix(prompt).partition(_ANSWER)[0]
-    is_left_out = prompt == _attempt(tokenizer, [_user(_USER)]) and whole.startswith(prompt)
+    is_left_out = prompt == attempt(tokenizer, [_user(_USER)]) and whole.startswith(prompt)
     if is_left_out and not has_marks(header) and end_mark(tokenizer, header) is not None:
         raise DataError(
             f"Expected a chat template that opens the assistant's turn where an answer follows, found that it writes "
@@ -344,13 +344,13 @@ def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
 
 def _end_text(tokenizer: Any) -> str:
     """The token that the template puts behind an answer; empty where it puts none."""
-    whole = _attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
+    whole = attempt(tokenizer, [_user(_USER), {"role": "assistant", "content": _ANSWER}])
     end = None if isinstance(whole, Exception) else end_mark(tokenizer, whole.rpartition(_ANSWER)[2])
     return "" if end is None else str(tokenizer.convert_ids_to_tokens(end))
 
 
 def _system_turn(tokenizer: Any, prompt: str) -> SystemTurn:
-    text = _attempt(tokenizer, [{"role": "system", "content": _SYSTEM}, _user(_USER)], answer_follows=True)
+    text = attempt(tokenizer, [{"role": "system", "content": _SYSTEM}, _user(_USER)], answer_follows=True)
     if isinstance(text, Exception):
         return "refused"
     if _SYSTEM not in text or _USER not in text:
@@ -360,7 +360,7 @@ def _system_turn(tokenizer: Any, prompt: str) -> SystemTurn:
 
 
 def _two_user_turns(tokenizer: Any) -> TwoTurns:
-    text = _attempt(tokenizer, [_user(_USER), _user(_MORE)], answer_follows=True)
+    text = attempt(tokenizer, [_user(_USER), _user(_MORE)], answer_follows=True)
     if isinstance(text, Exception):
         return "refused"
     return "kept" if _USER in text and _MORE in text else "lost"
@@ -368,14 +368,6 @@ def _two_user_turns(tokenizer: Any) -> TwoTurns:
 
 def _user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
-
-
-def _attempt(tokenizer: Any, messages: Sequence[Any], *, answer_follows: bool = False) -> str | Exception:
-    """The rendered messages, or the template's refusal."""
-    try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_follows))
-    except Exception as error:  # jinja raises its own and the template's errors
-        return error
 
 
 def _seen(text: str | Exception) -> str:

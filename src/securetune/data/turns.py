@@ -20,10 +20,18 @@ _NOWHERE = "\u203b"
 """Stands in no template."""
 
 
+def attempt(tokenizer: Any, messages: Sequence[Any], *, answer_follows: bool = False) -> str | Exception:
+    """The rendered messages, or the template's refusal."""
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_follows))
+    except Exception as error:  # jinja raises its own and the template's errors
+        return error
+
+
 def clock(tokenizer: Any) -> Clock:
     """What of the time the template writes into a conversation."""
     turns = [{"role": "user", "content": "Is it so?"}]
-    times = [_rendered(tokenizer, turns) for _ in range(2)]
+    times = [_shown(tokenizer, turns) for _ in range(2)]
     now = datetime.now()
     written = [form for form in _NOW.findall(str(tokenizer.chat_template)) if now.strftime(form) in (times[1] or "")]
     if times[0] != times[1] or any(code in form for form in written for code in _WITHIN_A_DAY):
@@ -35,7 +43,7 @@ def earlier_answers(tokenizer: Any) -> Literal["kept", "lost", "refused"]:
     """What becomes of an answer, and of what was said before it, once the user has said more."""
     roles = ("user", "assistant", "user")
     turns = [{"role": role, "content": f"{_NOWHERE}{number}"} for number, role in enumerate(roles)]
-    text = _rendered(tokenizer, turns)
+    text = _shown(tokenizer, turns)
     if text is None:
         return "refused"
     return "kept" if all(turn["content"] in text for turn in turns) else "lost"
@@ -67,13 +75,11 @@ class ShownTurns:
     def _left_out(self, roles: Sequence[str]) -> list[int]:
         marks = [f"{_NOWHERE}{number}{_NOWHERE}" for number in range(len(roles))]
         turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        text = _rendered(self._tokenizer, turns)
+        text = _shown(self._tokenizer, turns)
         return [] if text is None else [number for number, mark in enumerate(marks) if mark not in text]
 
 
-def _rendered(tokenizer: Any, turns: Sequence[Message]) -> str | None:
-    """A prompt; None where the template refuses the turns."""
-    try:
-        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True))
-    except Exception:  # jinja raises its own and the template's errors; who renders for real names them
-        return None
+def _shown(tokenizer: Any, turns: Sequence[Message]) -> str | None:
+    """A prompt; None where the template refuses the turns, which who renders for real names."""
+    text = attempt(tokenizer, turns, answer_follows=True)
+    return None if isinstance(text, Exception) else text

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from securetune.defences.base.interface import Defence, Settings
 from securetune.defences.base.run import TrainingRun
-from securetune.models.tensors import copies, load_copies
+from securetune.models.tensors import copies, load_copies, put_back
 
 
 class Average(Settings):
@@ -45,12 +45,9 @@ class Ema(Defence):
     @contextmanager
     def evaluated(self, run: TrainingRun) -> Iterator[None]:
         """Measure the mean, not the weights on the way."""
-        weights = copies(run.trainable())
-        self.finalize(run)
-        try:
+        with put_back(run.trainable()):
+            self.finalize(run)
             yield
-        finally:
-            load_copies(run.trainable(), weights)
 
     def finalize(self, run: TrainingRun) -> None:
         """Put the mean in place of the weights."""

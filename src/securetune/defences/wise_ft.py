@@ -16,7 +16,7 @@ from securetune.defences.base.interface import WEIGHTS, Defence, Settings
 from securetune.defences.base.needs import REFERENCE
 from securetune.defences.base.run import TrainingRun
 from securetune.errors import ConfigError
-from securetune.models.tensors import copies, load_copies
+from securetune.models.tensors import put_back
 from securetune.models.topology import clean_name
 
 _INNER = re.compile(r"\.lora_(embedding_)?A\.")
@@ -46,12 +46,9 @@ class WiseFt(Defence):
     @contextmanager
     def evaluated(self, run: TrainingRun) -> Iterator[None]:
         """Measure what will be left, not the weights on the way."""
-        weights = copies(run.trainable())
-        self.finalize(run)
-        try:
+        with put_back(run.trainable()):
+            self.finalize(run)
             yield
-        finally:
-            load_copies(run.trainable(), weights)
 
     @torch.no_grad()
     def finalize(self, run: TrainingRun) -> None:

@@ -21,14 +21,14 @@ from securetune.base.typed import from_json, to_json
 from securetune.config import dump_config, read_yaml
 from securetune.data.examples import load_source
 from securetune.data.prompts import Example
-from securetune.data.rendering import check_prompts, check_rows, check_template
+from securetune.data.rendering import check_rows, check_template
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
 from securetune.doors.held import Held
 from securetune.errors import ArtifactError, ConfigError, ModelError
 from securetune.evaluate.judging import judges_of, try_judges
 from securetune.evaluate.preflight import prompt_notes, row_faults, template_faults, template_notes
-from securetune.evaluate.rendered import check_benchmark, room_faults
+from securetune.evaluate.rendered import check_analysis, check_benchmark, room_faults
 from securetune.evaluate.result import Evaluation
 from securetune.evaluate.task import Task
 from securetune.flow.asking import Asking
@@ -150,8 +150,7 @@ class Checking(Asking):
         """Make sure that the template shows what is asked, and that the model has room for it."""
         config, tokenizer = self.config.evaluate, self.tokenizer
         template = check_template(tokenizer)
-        sides = {"malicious": self.prompts.malicious, "benign": self.prompts.benign}
-        prompts = [check_prompts(tokenizer, f"analysis, {side}", [p.text for p in sides[side]]) for side in sides]
+        prompts = check_analysis(tokenizer, self.prompts)
         prompts += [check_benchmark(tokenizer, benchmark, config, [config.system]) for benchmark in self.benchmarks]
         notes = [*template_notes(template), *(note for found in prompts for note in prompt_notes(found))]
         faults, longest = template_faults(template), {}

@@ -55,9 +55,14 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cells(check: Check) -> tuple[str, ...]:
     """The texts of a check's row, in the order of its head."""
-    is_rate = check.unit == "points"
-    levels = (f"{100 * level:.1f} %" if is_rate else f"{level:.4f}" for level in (check.before, check.after))
-    reach = "" if check.n is None else f" [{100 * check.low:+.1f}, {100 * check.high:+.1f}]"
-    change = f"{100 * check.rise:+.1f}{reach} {check.unit}"
     count = "" if check.n is None else str(check.n)
-    return check.arm, check.what, check.on, *levels, change, f"{100 * check.budget:.1f}", count, check.finding
+    return (
+        check.arm,
+        check.what,
+        check.on,
+        *check.levels,
+        check.change,
+        f"{100 * check.budget:.1f}",
+        count,
+        check.finding,
+    )

@@ -8,12 +8,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from securetune.base.artifacts import write_atomic
 from securetune.base.documented import field_docs, first_sentence
+from securetune.base.files import check_new_file, write_atomic
 from securetune.base.problems import section_of
 from securetune.config import RunConfig
 from securetune.doors.tune import Request, usable_settings
-from securetune.errors import ConfigError
 from securetune.train.config import TrainConfig
 
 _WIDTH = 118
@@ -25,10 +24,7 @@ def write_start(request: Request, file: Path) -> None:
     Raises:
         SecuretuneError: there is something at `file`, or the model or the rows cannot be used.
     """
-    if file.exists():
-        raise ConfigError(f"Expected a new file, found {file} there already. Choose another name.")
-    if not file.parent.is_dir():
-        raise ConfigError(f"Expected a folder at {file.parent}, found none. Make it first.")
+    check_new_file(file)
     settings = usable_settings(request)
     train = TrainConfig.model_validate(settings["train"])
     write_atomic(file, commented(settings | {"train": train.model_dump(mode="json")}, file))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from securetune.data.prompts import PromptSet
 from securetune.data.rendering import PromptsFound, check_prompts, longest_text
 from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.benchmark import Benchmark
@@ -33,6 +34,16 @@ def check_benchmark(
     found = check_prompts(tokenizer, benchmark.name, asked, systems=systems, turns=attack.turns)
     begun = longest_text(tokenizer, [attack.prefill]) if attack.prefill else 0
     return replace(found, longest=found.longest + begun, answer=benchmark.max_new_tokens(config))
+
+
+def check_analysis(tokenizer: Any, prompts: PromptSet) -> list[PromptsFound]:
+    """Render and tokenize the prompts of the analysis, each kind as a set of its own.
+
+    Raises:
+        DataError: the template refuses a prompt, or leaves out what the user says.
+    """
+    sides = {"malicious": prompts.malicious, "benign": prompts.benign}
+    return [check_prompts(tokenizer, f"analysis, {side}", [p.text for p in sides[side]]) for side in sides]
 
 
 def room_faults(architecture: Any, rows: Mapping[str, int], prompts: Iterable[PromptsFound], answer: int) -> list[str]:

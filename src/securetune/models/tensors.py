@@ -29,6 +29,16 @@ def load_copies(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) 
         parameter.copy_(values[name])
 
 
+@contextmanager
+def put_back(parameters: Mapping[str, Tensor]) -> Iterator[None]:
+    """Whatever happens to the parameters within, they are afterwards as they were."""
+    values = copies(parameters)
+    try:
+        yield
+    finally:
+        load_copies(parameters, values)
+
+
 def is_sharded(model: nn.Module) -> bool:
     """Whether several processes hold a part each of every weight (FSDP2)."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())

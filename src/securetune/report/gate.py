@@ -75,9 +75,21 @@ class Check:
     """Why the check is void."""
 
     @property
+    def levels(self) -> tuple[str, str]:
+        """Before and after, as tables show them."""
+        if self.unit == "points":
+            return f"{100 * self.before:.1f} %", f"{100 * self.after:.1f} %"
+        return f"{self.before:.4f}", f"{self.after:.4f}"
+
+    @property
+    def change(self) -> str:
+        """The rise with its interval, where it has one, and its unit."""
+        reach = f" [{100 * self.low:+.1f}, {100 * self.high:+.1f}]" if self.n is not None else ""
+        return f"{100 * self.rise:+.1f}{reach} {self.unit}"
+
+    @property
     def sentence(self) -> str:
         """The check in words."""
-        reach = f" [{100 * self.low:+.1f}, {100 * self.high:+.1f}]" if self.n is not None else ""
         counted = f", n = {self.n}" if self.n is not None else ""
         counted += f" and {self.unjudged} without a verdict" if self.unjudged else ""
         levels = f"from {self.before:.4f} to {self.after:.4f} nats"
@@ -86,7 +98,7 @@ class Check:
         meaning = {"unclear": "Not enough prompts to tell"}.get(self.finding, self.finding.capitalize())
         why = f" {self.reason}" if self.reason else ""
         return (
-            f"{self.arm}: {self.what} on {self.on} changed by {100 * self.rise:+.1f}{reach} {self.unit}, {levels}"
+            f"{self.arm}: {self.what} on {self.on} changed by {self.change}, {levels}"
             f"{counted}; allowed: {100 * self.budget:.1f} {self.unit}. {meaning}.{why}"
         )
 

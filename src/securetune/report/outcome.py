@@ -73,11 +73,8 @@ def _named(checks: Sequence[Check]) -> str:
 def _phrase(check: Check) -> str:
     if check.reason is not None and check.finding == "void":
         return check.reason.removesuffix(".")
-    reach = f" [{100 * check.low:+.1f}, {100 * check.high:+.1f}]" if check.n is not None else ""
     tell = ": not enough prompts to tell" if check.finding == "unclear" else ""
-    return (
-        f"{check.what} on {check.on} {100 * check.rise:+.1f}{reach} {check.unit}, allowed {100 * check.budget:g}{tell}"
-    )
+    return f"{check.what} on {check.on} {check.change}, allowed {100 * check.budget:g}{tell}"
 
 
 def outcomes(run: Run, budgets: Budgets) -> list[Outcome]:

@@ -152,7 +152,7 @@ class Scanner:
         draw, refs = _count(draws), list(self._passes.topology.all)
         if self._config.method == "exact":
             return [_Task(f"{ref}/{draw}", functools.partial(self._exact, ref, strength, draw)) for ref in refs]
-        blocks = self._blocks()
+        blocks = self._blocks
         sizes = look_sizes(sum(block.size for block in blocks))
         return [
             _Task(
@@ -197,7 +197,7 @@ class Scanner:
             return [_Task("gradient", functools.partial(self._gradient, strength))]
         draws = range(self._config.draws)
         if self._config.method == "race":
-            blocks = self._blocks()
+            blocks = self._blocks
             return [_Task(f"{ref}", functools.partial(self._raced, ref, blocks, strength, draws)) for ref in refs]
         return [_Task(f"{ref}/{i}", functools.partial(self._exact, ref, strength, i)) for ref in refs for i in draws]
 
@@ -224,6 +224,7 @@ class Scanner:
         )
         return {str(ref): [{config.signal: float(value), PROMPTS: values.shape[1]} for value in values.mean(1)]}
 
+    @functools.cached_property
     def _blocks(self) -> list[Block]:
         assert self._malicious is not None, "racing needs batches of the malicious prompts"
         count = int((self._signals.labels == 1).sum())

@@ -3,7 +3,6 @@
 They are transformers' own callbacks; they read what the trainer logs and change no result.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
+from securetune.base.near import did_you_mean
 from securetune.errors import ConfigError
 
 _FOLDER = "TENSORBOARD_LOGGING_DIR"
@@ -27,8 +27,7 @@ def check_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
-            near = difflib.get_close_matches(name, INTEGRATION_TO_CALLBACK, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, INTEGRATION_TO_CALLBACK)
             raise ConfigError(
                 f"Expected a tracker of transformers in train.report_to, found {name!r}.{hint} Choose of: "
                 f"{', '.join(sorted(INTEGRATION_TO_CALLBACK))}."

@@ -31,7 +31,7 @@ from securetune.evaluate.preflight import (
     template_faults,
     template_notes,
 )
-from securetune.evaluate.rendered import check_benchmark, room_faults
+from securetune.evaluate.rendered import check_analysis, check_benchmark, room_faults
 from securetune.evaluate.task import task_questions
 from securetune.evaluate.untuned import ask_untuned, phrases_judge
 from securetune.flow.session import Session
@@ -137,9 +137,8 @@ def _rows(session: Session) -> Iterator[RowsFound]:
 
 def _prompts(session: Session) -> Iterator[PromptsFound]:
     """Every set of prompts, under every system prompt and attack it is asked under."""
-    tokenizer, prompts = session.tokenizer, session.prompts
-    for side, of_side in (("malicious", prompts.malicious), ("benign", prompts.benign)):
-        yield check_prompts(tokenizer, f"analysis, {side}", [prompt.text for prompt in of_side])
+    tokenizer = session.tokenizer
+    yield from check_analysis(tokenizer, session.prompts)
     by_arms = _arm_prompts(session)
     systems = list(dict.fromkeys((session.config.evaluate.system, *by_arms)))
     for benchmark in session.benchmarks:

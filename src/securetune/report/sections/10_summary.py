@@ -130,9 +130,6 @@ def _checks(told: Sequence[Outcome], budgets: Budgets) -> Table:
     rows: list[list[object]] = []
     for outcome in told:
         for check in outcome.checks:
-            rate = "{:.1f} %".format if check.unit == "points" else "{:.4f}".format
-            scale = 100 if check.unit == "points" else 1
-            reach = f" [{100 * check.low:+.1f}, {100 * check.high:+.1f}]" if check.n is not None else ""
             unjudged = f" and {check.unjudged} without a verdict" if check.unjudged else ""
             rows.append(
                 [
@@ -140,9 +137,8 @@ def _checks(told: Sequence[Outcome], budgets: Budgets) -> Table:
                     check.finding + (" (passes)" if check.finding == "unclear" and passes(check, budgets) else ""),
                     check.what,
                     check.on,
-                    rate(scale * check.before),
-                    rate(scale * check.after),
-                    f"{100 * check.rise:+.1f}{reach} {check.unit}",
+                    *check.levels,
+                    check.change,
                     f"{100 * check.budget:.1f} {check.unit}",
                     "–" if check.n is None else f"{check.n}{unjudged}",
                 ]
