@@ -15,9 +15,17 @@ from securetune.base.artifacts import RunFolder
 from securetune.base.typed import from_json
 from securetune.cli import app
 from securetune.config import parse_config
+from securetune.doors.tune import Request, tune_settings
 from securetune.errors import ConfigError, DataError, ModelError, SecuretuneError
 from securetune.evaluate.config import EvaluateConfig, PreflightConfig
-from securetune.evaluate.preflight import AnswersFound, Preflight, Untuned, answer_faults, stopping_error
+from securetune.evaluate.preflight import (
+    AnswersFound,
+    Preflight,
+    Untuned,
+    answer_faults,
+    over_refusal_notes,
+    stopping_error,
+)
 from securetune.evaluate.untuned import ask_untuned
 from securetune.flow.pipeline import run
 from securetune.flow.session import Session
@@ -150,6 +158,20 @@ def test_a_good_model_passes_and_the_shares_can_be_set():
     strict = PreflightConfig(refused=0.9, answered=0.9)
     assert len(answer_faults(half, strict)) == 4
     assert "found: x" in stopping_error(["x"], untuned(answers(0), answers(0)))
+
+
+def test_a_model_that_refuses_most_of_what_is_harmless_is_told_of():
+    assert over_refusal_notes(untuned(answers(16), answers(8))) == []
+    (note,) = over_refusal_notes(untuned(answers(16), answers(9)))
+    assert "refuses 9 of 16 harmless prompts" in note
+
+
+def test_tune_does_not_stop_at_a_model_that_refuses_what_is_harmless(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"instruction": f"Add {i}.", "output": str(i)} for i in range(40)])
+    request = Request(model="somewhere", rows=str(tmp_path / "rows.jsonl"), output=tmp_path / "out")
+    config = parse_config(tune_settings(request), "test").preflight
+    assert answer_faults(untuned(answers(15), answers(16, margin=10, agree=10)), config) == []
+    assert answer_faults(untuned(answers(7), answers(0)), config), "one with no refusals to keep is stopped at"
 
 
 def test_a_model_without_openings_has_no_margin_and_that_is_a_reason():

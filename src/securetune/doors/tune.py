@@ -37,6 +37,8 @@ SOURCE = "the run of `securetune tune`"
 """Where a configuration comes from, in messages."""
 _MOST = 10**9
 """Rows that training sees, one row as often as it comes; nobody waits for more."""
+_PREFLIGHT = {"answered": 0.0, "agreement": 0.5}
+"""A model that refuses too much can be tuned, too; that it does is told, and measured."""
 _SCAN = {"when": "needed", "method": "race", "draws": 2, "prompts": 40}
 
 
@@ -92,6 +94,7 @@ def tune_settings(request: Request) -> dict[str, Any]:
         "model": request.model,
         "output": str(request.output / RUN),
         "seed": request.seed,
+        "preflight": _PREFLIGHT,
         "scan": _SCAN,
         "arms": [request.arm],
         "task": {"name": Path(request.rows).stem, "train": {"path": request.rows}},

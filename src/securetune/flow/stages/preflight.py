@@ -24,6 +24,7 @@ from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.preflight import (
     Preflight,
     answer_faults,
+    over_refusal_notes,
     prompt_notes,
     row_faults,
     row_notes,
@@ -86,7 +87,7 @@ def compute(work: Work) -> Product:
     notes = template_notes(template)
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
-    notes += [*_seen_notes(session), *_unaligned_notes(config)]
+    notes += [*_seen_notes(session), *_unaligned_notes(config), *over_refusal_notes(untuned)]
     preflight = Preflight(
         template=template,
         rows=rows,
