@@ -52,11 +52,11 @@ def test_a_model_that_refuses_too_little_is_told_so(speaks):
 
 
 def test_a_run_makes_them_once_and_reads_them_as_any_rows(model_folder, data_folder, tmp_path, monkeypatch):
-    raw = settings(model_folder, data_folder, tmp_path / "run") | {"safety": "self"}
+    raw = settings(model_folder, data_folder, tmp_path / "run") | {"safety": "self", "arms": ["replay"]}
     config = parse_config(raw, "run")
     with RunFolder(config.output) as folder:
         session = Session(config, folder)
-        rows = session.sources.safety.rows
+        rows = session.safety.rows
         assert 32 <= len(rows) <= 120
         answers = [row["completion"][0]["content"] for row in rows]
         assert set(answers) == {"I'm sorry."}, "'Sure.' alone is no help"
@@ -64,8 +64,11 @@ def test_a_run_makes_them_once_and_reads_them_as_any_rows(model_folder, data_fol
         assert len(rows) == len([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
         monkeypatch.setattr("securetune.flow.session.own_answers", lambda *asked: pytest.fail("asked again"))
         again = Session(config, folder)
-        assert list(again.sources.safety.rows) == list(rows)
+        assert list(again.safety.rows) == list(rows)
         assert again.resources.safety_rows
         other = Session(config.model_copy(update={"seed": 1}), folder)
         with pytest.raises(pytest.fail.Exception, match="asked again"):
-            _ = other.sources
+            _ = other.safety
+        idle = Session(config.model_copy(update={"arms": ("ema",)}), folder)
+        assert idle.safety is None and not idle.resources.safety_rows, "no arm needs any"
+        other.check()

@@ -1,22 +1,24 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Journal, RunFolder, digest, write_atomic
 from securetune.base.fingerprint import fingerprint
 from securetune.config import RunConfig
-from securetune.data.config import DataConfig
+from securetune.data.config import OWN, DataConfig
 from securetune.data.examples import SourceRows, load_source, replaced
 from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import BASE, PLAIN, Arm
 from securetune.defences.base.combination import Combination
+from securetune.defences.base.needs import SAFETY_ROWS
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.judging import judges_of, try_judges
@@ -45,7 +47,28 @@ class Sources:
     test: SourceRows | None
     mixed: SourceRows | None
     """Take the place of a share of the training rows."""
-    safety: SourceRows | None
+
+
+class OwnRows(Sequence[Example]):
+    """The model's own safe answers, which it gives when somebody reads them; too few are an error then, not earlier."""
+
+    def __init__(self, ask: Callable[[], Sequence[Example]]) -> None:
+        self._ask = ask
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        return self._ask()[index]
+
+    def __len__(self) -> int:
+        return len(self._ask())
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Session(Asking):
@@ -101,7 +124,7 @@ class Session(Asking):
         """What defences may use beyond the task's rows."""
         unaligned = self.config.unaligned
         return Resources(
-            safety_rows=self.sources.safety.rows if self.sources.safety is not None else (),
+            safety_rows=self._safety_rows(),
             malicious=[prompt.text for prompt in self.prompts.malicious],
             benign=[prompt.text for prompt in self.prompts.benign],
             unaligned=LazyModel(unaligned) if unaligned is not None else None,
@@ -150,14 +173,29 @@ class Session(Asking):
             train=self._source(task.train, shuffled=task.test is None),
             test=None if task.test is None else self._source(task.test),
             mixed=None if task.mixed is None else self._source(task.mixed),
-            safety=None if (safety := self._safety()) is None else self._source(safety),
         )
 
-    def _safety(self) -> DataConfig | None:
-        """Rows with safe answers; the model's own are made once for the same model and prompts, and kept."""
+    @cached_property
+    def safety(self) -> SourceRows | None:
+        """Rows with safe answers; the model's own, which it is asked for, only where an arm needs any."""
+        safety = self.config.safety
+        if isinstance(safety, str):
+            return self._own_answers if self._needs_safety else None
+        return None if safety is None else self._source(safety)
+
+    @property
+    def _needs_safety(self) -> bool:
+        return any(SAFETY_ROWS in self.combination(arm).needs for arm in self.arms)
+
+    def _safety_rows(self) -> Sequence[Example]:
+        if self.config.safety == OWN and self._needs_safety:
+            return OwnRows(lambda: self._own_answers.rows)
+        return () if self.safety is None else self.safety.rows
+
+    @cached_property
+    def _own_answers(self) -> SourceRows:
+        """The model's own safe answers, made once for the same model and prompts, and kept."""
         config = self.config
-        if not isinstance(config.safety, str):
-            return config.safety
         made_of = [self.model_fingerprint, fingerprint(config.analysis), fingerprint(config.evaluate), str(config.seed)]
         file = self.folder.path / f"safety-{digest(made_of)[:8]}.jsonl"
         if not file.exists():
@@ -166,7 +204,7 @@ class Session(Asking):
             )
             rows = own_answers(self.base_model(), self.tokenizer, malicious, benign, config.evaluate)
             write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        return DataConfig(path=str(file))
+        return self._source(DataConfig(path=str(file)))
 
     def _source(self, source: DataConfig, *, shuffled: bool = False) -> SourceRows:
         return load_source(source, seed=self.config.seed, shuffled=shuffled, folder=self.folder.path)

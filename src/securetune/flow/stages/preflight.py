@@ -11,6 +11,7 @@ from securetune.base.artifacts import Artifact, Product
 from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig
+from securetune.data.config import OWN
 from securetune.data.prompts import Prompt
 from securetune.data.rendering import (
     PromptsFound,
@@ -84,6 +85,9 @@ def compute(work: Work) -> Product:
         config.evaluate,
     )
     answers = answer_faults(untuned, config.preflight)
+    is_stopped = config.preflight.stop and bool(answers)
+    if config.safety == OWN and not is_stopped:
+        rows += _safety_rows(session)
     notes = template_notes(template)
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
@@ -97,7 +101,7 @@ def compute(work: Work) -> Product:
         faults=[*faults, *answers],
         notes=notes,
     )
-    if config.preflight.stop and answers:
+    if is_stopped:
         print_preflight(replace(preflight, faults=[]))  # the error names them
         raise ModelError(stopping_error(answers, untuned))
     for fault in preflight.faults:
@@ -129,11 +133,17 @@ def _rows(session: Session) -> Iterator[RowsFound]:
     task, max_length = session.config.task, session.config.train.max_length
     yield check_rows(tokenizer, task.name, rows, max_length=max_length, loaded=sources.train)
     yield check_rows(tokenizer, f"{task.name}, held out", held_out, max_length=max_length, loaded=sources.test)
-    mixed, safety = sources.mixed, sources.safety
-    if mixed is not None:
+    if (mixed := sources.mixed) is not None:
         yield check_rows(tokenizer, f"{task.name}, mixed in", mixed.rows, max_length=max_length, loaded=mixed)
-    if safety is not None:
-        yield check_rows(tokenizer, "safety", safety.rows, max_length=max_length, loaded=safety)
+    if session.config.safety != OWN:
+        yield from _safety_rows(session)
+
+
+def _safety_rows(session: Session) -> Iterator[RowsFound]:
+    """Rows with safe answers; the model's own are asked for only after it is found to refuse."""
+    if (safety := session.safety) is not None:
+        max_length = session.config.train.max_length
+        yield check_rows(session.tokenizer, "safety", safety.rows, max_length=max_length, loaded=safety)
 
 
 def _prompts(session: Session) -> Iterator[PromptsFound]:
