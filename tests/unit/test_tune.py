@@ -9,7 +9,6 @@ import yaml
 
 from securetune.cli import entry
 from securetune.config import parse_config
-from securetune.doors.recommended import recommended
 from securetune.doors.tune import Request, check_request, keep_settings, tune_settings
 from securetune.errors import ConfigError, DataError
 
@@ -58,17 +57,10 @@ def test_what_a_dry_run_prints_is_what_run_reads(monkeypatch, capsys, rows, mode
     assert config.arms == ("ml_lr",) and config.train.steps == 4 and config.task.train.path == rows
 
 
-@pytest.mark.parametrize(
-    ("adapter", "has_safe_rows", "arm"),
-    [
-        ("lora", False, "ema@0.5"),
-        ("full", False, "ml_lr@0.5"),
-        ("lora", True, "safe_grad"),
-        ("full", True, "safe_grad"),
-    ],
-)
-def test_the_default_depends_on_what_there_is(adapter, has_safe_rows, arm):
-    assert recommended(adapter=adapter, has_safe_rows=has_safe_rows).arm == arm
+def test_the_default_brings_its_own_safe_answers(asked):
+    settings = tune_settings(asked())
+    assert settings["safety"] == "self" and settings["arms"] == ["replay"]
+    assert tune_settings(asked(safety="mine.jsonl"))["safety"] == {"path": "mine.jsonl"}
 
 
 def test_what_was_begun_goes_on(asked):

@@ -74,13 +74,13 @@ def repair(
     hold(repaired.checks, repaired.budgets)
 
 
-@app.command(epilog="Example: securetune tune my-model rows.jsonl --defence ema@0.5 --epochs 2")
+@app.command(epilog="Example: securetune tune my-model rows.jsonl --epochs 2 --budget 0.02")
 def tune(
     model: Annotated[str, typer.Argument(help="Chat model: a folder or a Hub id.")],
     rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
     output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/tune-ROWS by default.")] = None,
     defence: Defence = None,
-    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers; or self.")] = None,
+    safety: Annotated[str, typer.Option(help="File of prompts with safe answers; self: its own answers.")] = "self",
     budget: Annotated[
         float, typer.Option(min=0, max=1, help="How much more may be answered of harmful requests, as a share.")
     ] = 0.05,

@@ -39,7 +39,7 @@ def init(
     rows: Annotated[str, typer.Argument(help="Rows to tune on: a file, or a data set id on the Hub.")],
     file: Annotated[Path, typer.Argument(help="YAML file to write.")],
     defence: Defence = None,
-    safety: Annotated[str | None, typer.Option(help="File of prompts with safe answers, if you have one.")] = None,
+    safety: Annotated[str, typer.Option(help="File of prompts with safe answers; self: its own answers.")] = "self",
     full: Annotated[bool, typer.Option("--full", help="Tune all weights instead of LoRA adapters.")] = False,
     epochs: Annotated[float, typer.Option(callback=finite_above_0, help="Passes over the rows.")] = 1.0,
     overrides: Override = None,

@@ -20,7 +20,7 @@ from securetune.data.config import OWN
 from securetune.data.examples import load_source
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import PLAIN, Arm
-from securetune.doors.recommended import Recommendation, recommended
+from securetune.doors.recommended import RECOMMENDED
 from securetune.errors import ConfigError, DataError
 from securetune.flow.inputs import check_inputs
 from securetune.train.config import UNCOUNTED
@@ -53,8 +53,8 @@ class Request:
     output: Path
     defence: str | None = None
     """An arm; by default the recommended one."""
-    safety: str | None = None
-    """File of prompts with safe answers, or ``self`` for the model's own."""
+    safety: str = OWN
+    """File of prompts with safe answers, or ``self`` for the model's own, made only where the defence needs any."""
     full: bool = False
     """Tune all weights instead of LoRA adapters."""
     epochs: float = 1.0
@@ -69,18 +69,13 @@ class Request:
         return "full" if self.full else "lora"
 
     @property
-    def recommendation(self) -> Recommendation:
-        """What is tuned with where no defence is named."""
-        return recommended(adapter=self.adapter, has_safe_rows=self.safety is not None)
-
-    @property
     def arm(self) -> str:
         """The arm whose model is written.
 
         Raises:
             ConfigError: it is not written as an arm is.
         """
-        return str(Arm.parse(self.recommendation.arm if self.defence is None else self.defence))
+        return str(Arm.parse(RECOMMENDED.arm if self.defence is None else self.defence))
 
 
 def tune_settings(request: Request) -> dict[str, Any]:
@@ -95,13 +90,12 @@ def tune_settings(request: Request) -> dict[str, Any]:
         "output": str(request.output / RUN),
         "seed": request.seed,
         "preflight": _PREFLIGHT,
+        "safety": OWN if request.safety == OWN else {"path": request.safety},
         "scan": _SCAN,
         "arms": [request.arm],
         "task": {"name": Path(request.rows).stem, "train": {"path": request.rows}},
         "train": {"adapter": request.adapter, "learning_rate": 2e-5 if request.full else 2e-4},
     }
-    if request.safety is not None:
-        below["safety"] = OWN if request.safety == OWN else {"path": request.safety}
     own: dict[str, Any] = {}
     for name, value in request.settings.items():
         override(own, name, value)
@@ -214,8 +208,7 @@ def announcement(request: Request, config: RunConfig) -> str:
     if request.arm != PLAIN:
         lines.append(f"Defence: {request.arm}. Plain tuning runs first: it says which loss is to be reached.")
     if request.defence is None:
-        advice = request.recommendation
-        lines += [f"Why: {advice.why}.", f"Cost: {advice.cost}."]
+        lines += [f"Why: {RECOMMENDED.why}.", f"Cost: {RECOMMENDED.cost}."]
     lines.append(
         f"Asked before and after: {', '.join(set_.name or str(set_.benchmark) for set_ in config.benchmarks)}."
     )

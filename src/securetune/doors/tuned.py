@@ -9,6 +9,7 @@ from typing import Any
 from securetune.base.artifacts import Artifact, RunFolder, write_atomic
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig, parse_config
+from securetune.data.config import OWN
 from securetune.defences.base.arm import PLAIN
 from securetune.doors.held import Held
 from securetune.doors.timing import Pace, pace
@@ -60,7 +61,7 @@ def tune(
     *,
     output: str | Path,
     defence: str | None = None,
-    safety: str | None = None,
+    safety: str = OWN,
     full: bool = False,
     epochs: float = 1.0,
     budget: float = ALLOWED,
@@ -75,8 +76,8 @@ def tune(
         model: folder or Hub id.
         rows: file of rows, or a data set id on the Hub.
         output: folder for the run, the tuned model and its card.
-        defence: an arm, for example ``ml_lr``; by default see `recommended`.
-        safety: file of prompts with safe answers, where there is one.
+        defence: an arm, for example ``ml_lr``; by default `RECOMMENDED`.
+        safety: file of prompts with safe answers, or ``self`` for the model's own where the defence needs any.
         full: tune all weights instead of LoRA adapters.
         epochs: passes over the rows that plain tuning makes.
         budget: largest rise of the attack success rate and of over-refusal that counts as kept, as a share.

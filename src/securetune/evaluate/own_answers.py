@@ -58,7 +58,7 @@ def own_answers(
         raise DataError(
             f"Expected at least {FEWEST} refusals of the model's own for `safety: self`, found {refusals} among its "
             f"answers to {len(malicious)} malicious prompts of the analysis that ended within {LONGEST} tokens. Give "
-            "`analysis` more malicious prompts, or `safety` a file of prompts with safe answers, or take a defence that "
-            "needs none, such as lower_lr."
+            "`analysis` more malicious prompts, or `safety` a file of prompts with safe answers; or take a defence "
+            "that needs none, such as lower_lr."
         )
     return [row for _, row in rows]
