@@ -1,4 +1,4 @@
-# make demo: set up and run the whole flow on the embedded model; make test: set up and test; make check: everything CI checks, and audit;
+# make demo: set up and tune the embedded model; make test: set up and test; make check: everything CI checks, and audit;
 # make matrix: the oldest and newest libraries on every Python, e.g. MATRIX='--python 3.13 --versions newest'.
 PYTHON ?= python3
 VENV ?= .venv

@@ -1,6 +1,6 @@
 """Pairs: does a scan repeat itself better, at as many passes, where every change is measured with its negative?
 
-    python experiments/pairs.py runs/demo-messages --passes 8
+    python experiments/pairs.py runs/demo-scan --passes 8
 
 For each run folder: a scan of single changes and one of pairs, at the strength of the run's own scan and with as many
 passes for each module. Then Spearman's correlation between the halves of the draws, over all modules and without

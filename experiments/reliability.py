@@ -1,6 +1,6 @@
 """Reliability of the scan: do two independent halves of its draws rank the modules alike?
 
-    python experiments/reliability.py runs/demo-messages runs/english-alpaca
+    python experiments/reliability.py runs/demo-scan runs/english-alpaca
 
 Spearman correlation between the halves of a finished scan's draws, over all modules and without layer 0.
 """

@@ -359,7 +359,7 @@ def test_every_config_stands_in_one_of_the_folders():
 
 def test_the_demo_config_is_the_demo():
     written = parse_config(read_yaml(ROOT / "configs" / "run" / "demo.yaml"), "demo.yaml")
-    assert written == parse_config(demo_settings("messages", Path("runs/demo-messages"), 0), "the demo")
+    assert written == parse_config(demo_settings("messages", Path("runs/demo-scan"), 0), "the demo")
 
 
 def test_tokenizer_round_trip_keeps_the_chat_template(model_folder):

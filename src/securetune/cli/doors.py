@@ -1,13 +1,17 @@
 """Doors: the commands for the questions that people come with."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from securetune.cli.app import app
 from securetune.cli.options import Defence, Override, Private, Push, check_repository, finite_above_0
 from securetune.cli.output import announce, hold, say
+
+if TYPE_CHECKING:
+    from securetune.doors.tune import Request
+    from securetune.doors.tuned import Tuned
 
 
 @app.command(epilog="Example: securetune check my-model my-adapter --task rows.jsonl")
@@ -105,14 +109,7 @@ def tune(
         say(settings_text(settings), nl=False)
         return
     check_repository(push, private)
-    from securetune.doors.tuned import carry_out
-    from securetune.models.libraries import quiet_libraries
-    from securetune.report.terminal import print_summary
-
-    quiet_libraries()
-    tuned = carry_out(request, settings, budget, say=say, announce=announce)
-    print_summary(tuned.run)
-    say(f"Wrote {tuned.folder}")
+    tuned = _tuned(request, settings, budget)
     if push is not None:
         from securetune.report import push as hub
 
@@ -122,3 +119,34 @@ def tune(
             way = hub.by_hand(tuned.folder, push, private=private)
             say(f"Not uploaded, as a budget was not kept. All the same: {way}", err=True)
     hold(tuned.checks, tuned.budgets)
+
+
+@app.command(epilog="Example: securetune demo letters --output runs/letters")
+def demo(
+    task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
+    output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/demo-TASK by default.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the embedded model and of everything after it.")
+    ] = 0,
+) -> None:
+    """Do what `tune` does on the embedded model; nothing is downloaded."""
+    from securetune.doors.demo import demo_request
+    from securetune.doors.tune import check_request
+    from securetune.report.change import ALLOWED
+
+    request = demo_request(task, output or Path("runs") / f"demo-{task}", seed)
+    tuned = _tuned(request, check_request(request), ALLOWED)
+    hold(tuned.checks, tuned.budgets)
+
+
+def _tuned(request: "Request", settings: dict[str, object], budget: float) -> "Tuned":
+    """Tune, and print what that did."""
+    from securetune.doors.tuned import carry_out
+    from securetune.models.libraries import quiet_libraries
+    from securetune.report.terminal import print_summary
+
+    quiet_libraries()
+    tuned = carry_out(request, settings, budget, say=say, announce=announce)
+    print_summary(tuned.run)
+    say(f"Wrote {tuned.folder}")
+    return tuned

@@ -19,20 +19,6 @@ def run(config: ConfigPath, overrides: Override = None) -> None:
     _run(config, overrides, until="report")
 
 
-@app.command(epilog="Example: securetune demo letters --output runs/letters")
-def demo(
-    task: Annotated[str, typer.Argument(help="Tuning task: messages, stepwise, letters or arithmetic.")] = "messages",
-    output: Annotated[Path | None, typer.Option(help="Run folder; runs/demo-TASK by default.")] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the embedded model and of everything after it.")
-    ] = 0,
-) -> None:
-    """Run the whole flow on the embedded model; nothing is downloaded."""
-    from securetune.testbed.demo import demo_settings
-
-    _run_settings(demo_settings(task, output or Path("runs") / f"demo-{task}", seed), "the demo", until="report")
-
-
 @app.command(epilog="Example: securetune compare compare.yaml -s workers=2")
 def compare(config: ConfigPath, overrides: Override = None) -> None:
     """Compare defences over models, tasks and seeds, each with its own learning rate; finished cells are skipped."""

@@ -31,6 +31,7 @@ from securetune.report.publish import publish
 from securetune.report.reading import Model, Run, read_run
 from securetune.testbed.build import resolve
 
+Announce = Callable[[Artifact, bool], None]
 PACE = "pace.json"
 """In the output folder: what a few steps have shown of this machine."""
 
@@ -107,7 +108,7 @@ def carry_out(
     budget: float = ALLOWED,
     *,
     say: Callable[[str], None] = lambda text: None,
-    announce: Callable[[Artifact, bool], None] | None = None,
+    announce: Announce | None = None,
 ) -> Tuned:
     """Do what was asked, by the settings that `check_request` has given.
 
@@ -121,6 +122,7 @@ def carry_out(
     keep_settings(request, settings)
     if not (request.output / PACE).exists():
         run(config, until="preflight", announce=announce)  # what is wrong ends it before time is spent
+        announce = _without_preflight(announce)
     config = _fitted(config, request.output / PACE, say)
     budgets = Budgets(
         arms=(request.arm,),
@@ -132,6 +134,13 @@ def carry_out(
     finished = read_run(run(config, announce=announce), arms=config.arms)
     written = _written(finished, request.arm, request.output / TUNED)
     return Tuned(folder=written, arm=request.arm, run=finished, checks=check(finished, budgets), budgets=budgets)
+
+
+def _without_preflight(announce: Announce | None) -> Announce | None:
+    """Tell of every artifact but the preflight's, whose table has been shown."""
+    if announce is None:
+        return None
+    return lambda artifact, stored: None if artifact.stage == "preflight" else announce(artifact, stored)
 
 
 def _fitted(config: RunConfig, stored: Path, say: Callable[[str], None]) -> RunConfig:
