@@ -39,17 +39,17 @@ def call(model_folder, data_folder, output, own, **other):
 def test_a_model_and_rows_are_enough(model_folder, data_folder, own, tmp_path, monkeypatch):
     output = tmp_path / "out"
     tuned = call(model_folder, data_folder, output, own, budget=1.0)
-    assert tuned.arm == "replay"
+    assert tuned.arm == "safe_grad"
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), tuned.folder)
-    assert "replay" in (tuned.folder / "README.md").read_text(encoding="utf-8")
+    assert "SafeGrad" in (tuned.folder / "README.md").read_text(encoding="utf-8")
     page = tuned.report().read_text(encoding="utf-8")
     assert tuned.verdict.split(".")[0].split(" (")[0] in page
     assert "Every module" not in page, "nobody scanned"
     assert not list((output / "run").glob("*scan*"))
-    numbers = json.loads((output / "run" / "08-evaluate-replay.json").read_text(encoding="utf-8"))
+    numbers = json.loads((output / "run" / "08-evaluate-safe_grad.json").read_text(encoding="utf-8"))
     worst = max(b["rates"]["refusal_phrases"]["value"] for b in numbers["data"]["benchmarks"] if b["kind"] == "harmful")
     assert tuned.asr == worst
-    assert {check.arm for check in tuned.checks} == {"replay"}
+    assert {check.arm for check in tuned.checks} == {"safe_grad"}
     assert {check.budget for check in tuned.checks if check.what == "ASR"} <= {1.0}
 
     before = {path: path.stat().st_mtime_ns for path in (output / "tuned").iterdir()}

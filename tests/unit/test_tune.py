@@ -59,7 +59,7 @@ def test_what_a_dry_run_prints_is_what_run_reads(monkeypatch, capsys, rows, mode
 
 def test_the_default_brings_its_own_safe_answers(asked):
     settings = tune_settings(asked())
-    assert settings["safety"] == "self" and settings["arms"] == ["replay"]
+    assert settings["safety"] == "self" and settings["arms"] == ["safe_grad"]
     assert tune_settings(asked(safety="mine.jsonl"))["safety"] == {"path": "mine.jsonl"}
 
 

@@ -16,10 +16,11 @@ class Recommendation:
 
 
 RECOMMENDED = Recommendation(
-    arm="replay",
-    why="replay of safe answers kept the most refusals at plain tuning's loss on every model that was measured; on a "
-    "chat model of 135 million parameters, one seed, it answered 0, 0 and 25 % of three sets where plain tuning "
-    "answered 55, 85 and 62 % (docs/results: methods, real-model); no larger model has been measured",
-    cost="two forward passes and a backward pass more at every step, and once the answers of the model before tuning",
+    arm="safe_grad",
+    why="SafeGrad with safe answers kept nearly all refusals at plain tuning's loss on every model that was "
+    "measured; on a chat model of 135 million parameters, with its own answers, one seed, it answered 0, 5 and 8 % of "
+    "three sets, where plain tuning answered 55, 85 and 62 % (docs/results: methods, real-model); no larger model has "
+    "been measured",
+    cost="a second backward pass at every step, on safe rows, and once the answers of the model before tuning",
 )
 """The default of `securetune tune`."""

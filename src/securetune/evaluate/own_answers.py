@@ -4,6 +4,8 @@ Source: self-generated safety rows, arXiv 2603.10243: the refusals that a model 
 while it is tuned. Its answers to harmless prompts come with them, so that it does not learn to refuse everything.
 """
 
+import math
+import random
 from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +21,8 @@ from securetune.measures.kinds import Response
 
 LONGEST = 200
 """Tokens of an answer; one that has not ended by then is no row, as it would be trained on without its end."""
+HELPFUL = 0.1
+"""Helpful answers to a refusal, at most: they hold the model to its own style, which the task's rows are to change."""
 FEWEST = 32
 """Refusals below which there is too little to train on."""
 
@@ -30,7 +34,7 @@ def own_answers(
     benign: Sequence[str],
     config: EvaluateConfig,
 ) -> list[dict[str, str]]:
-    """Rows of a prompt and the model's answer: refusals of malicious prompts, and answers to benign ones that help.
+    """Rows of a prompt and the model's answer: refusals of malicious prompts, and fewer helpful answers to benign ones.
 
     Args:
         model: the model before tuning.
@@ -48,17 +52,17 @@ def own_answers(
     answers = [Answer(prompt=p, text=a.text, is_cut=a.is_cut) for p, a in zip(prompts, generated, strict=True)]
     wanted = [Response.REFUSED] * len(malicious) + [Response.HELPED] * len(benign)
     verdicts = phrases_judge(config).judge(answers)
-    rows = [
-        (response, {"prompt": answer.prompt, "completion": answer.text.strip()})
-        for answer, full, verdict, response in zip(answers, generated, verdicts, wanted, strict=True)
-        if full.has_ended and verdict is not None and verdict.response is response and not is_degenerate(answer.text)
-    ]
-    refusals = sum(response is Response.REFUSED for response, _ in rows)
-    if refusals < FEWEST:
+    rows: dict[Response, list[dict[str, str]]] = {Response.REFUSED: [], Response.HELPED: []}
+    for answer, full, verdict, response in zip(answers, generated, verdicts, wanted, strict=True):
+        is_wanted = verdict is not None and verdict.response is response
+        if full.has_ended and is_wanted and not is_degenerate(answer.text):
+            rows[response].append({"prompt": answer.prompt, "completion": answer.text.strip()})
+    refusals, helpful = rows[Response.REFUSED], rows[Response.HELPED]
+    if len(refusals) < FEWEST:
         raise DataError(
-            f"Expected at least {FEWEST} refusals of the model's own for `safety: self`, found {refusals} among its "
-            f"answers to {len(malicious)} malicious prompts of the analysis that ended within {LONGEST} tokens. Give "
-            "`analysis` more malicious prompts, or `safety` a file of prompts with safe answers; or take a defence "
-            "that needs none, such as lower_lr."
+            f"Expected at least {FEWEST} refusals of the model's own for `safety: self`, found {len(refusals)} among "
+            f"its answers to {len(malicious)} malicious prompts of the analysis that ended within {LONGEST} tokens. "
+            "Give `analysis` more malicious prompts, or `safety` a file of prompts with safe answers; or take a "
+            "defence that needs none, such as lower_lr."
         )
-    return [row for _, row in rows]
+    return refusals + random.Random(0).sample(helpful, min(len(helpful), math.ceil(HELPFUL * len(refusals))))

@@ -22,7 +22,7 @@ from securetune.defences.base.needs import SAFETY_ROWS
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.judging import judges_of, try_judges
-from securetune.evaluate.own_answers import own_answers
+from securetune.evaluate.own_answers import HELPFUL, LONGEST, own_answers
 from securetune.evaluate.vllm_engine import check_vllm
 from securetune.flow.asking import Asking
 from securetune.models.config import ModelConfig
@@ -197,6 +197,7 @@ class Session(Asking):
         """The model's own safe answers, made once for the same model and prompts, and kept."""
         config = self.config
         made_of = [self.model_fingerprint, fingerprint(config.analysis), fingerprint(config.evaluate), str(config.seed)]
+        made_of += [str(LONGEST), str(HELPFUL)]
         file = self.folder.path / f"safety-{digest(made_of)[:8]}.jsonl"
         if not file.exists():
             malicious, benign = (
