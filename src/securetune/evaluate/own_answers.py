@@ -23,6 +23,8 @@ LONGEST = 200
 """Tokens of an answer; one that has not ended by then is no row, as it would be trained on without its end."""
 HELPFUL = 0.1
 """Helpful answers to a refusal, at most: they hold the model to its own style, which the task's rows are to change."""
+_TRIED = 3
+"""Benign prompts to a helpful answer that is wanted: they take most of the time, and some answers are no rows."""
 FEWEST = 32
 """Refusals below which there is too little to train on."""
 
@@ -46,6 +48,8 @@ def own_answers(
     Raises:
         DataError: it refuses too few of the malicious prompts.
     """
+    most = math.ceil(HELPFUL * len(malicious))
+    benign = random.Random(0).sample(benign, min(len(benign), _TRIED * most))
     prompts = [*malicious, *benign]
     decoding = Decoding(max_new_tokens=LONGEST, batch_size=config.batch_size, description="its own safety rows")
     generated = generate(model, tokenizer, render(tokenizer, prompts, system=config.system), decoding)
@@ -65,4 +69,4 @@ def own_answers(
             "Give `analysis` more malicious prompts, or `safety` a file of prompts with safe answers; or take a "
             "defence that needs none, such as lower_lr."
         )
-    return refusals + random.Random(0).sample(helpful, min(len(helpful), math.ceil(HELPFUL * len(refusals))))
+    return refusals + helpful[: math.ceil(HELPFUL * len(refusals))]
