@@ -92,6 +92,11 @@ def test_prompts_may_be_grouped_in_one_object(whole, indent, tmp_path):
     assert [prompt.text for prompt in load_prompts(tmp_path / "p.json")] == ["a", "b", "c"]
 
 
+def test_rows_may_stand_beside_what_is_said_of_them(tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"version": 1, "about": "x", "data": ROWS}))
+    assert [prompt.text for prompt in load_prompts(tmp_path / "p.json")] == [row["goal"] for row in ROWS]
+
+
 def test_one_row_alone_is_a_row(tmp_path):
     (tmp_path / "p.json").write_text(json.dumps({"turns": ["a", "b"]}, indent=1))
     (tmp_path / "q.jsonl").write_text(json.dumps({"turns": ["a", "b"]}))

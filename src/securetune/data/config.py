@@ -1,12 +1,14 @@
 """Config: where prompts and rows come from."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from securetune.base.fingerprint import FilePath
 from securetune.base.strict import Strict
 
+TrainedTurns = Literal["all", "last"]
+"""Answers of a conversation that are trained."""
 OWN = "self"
 """What `safety` says where the model's own answers are its rows."""
 
@@ -24,3 +26,5 @@ class DataConfig(Strict):
     """Use at most this many rows, drawn with the run's seed."""
     skip: dict[str, Any] = {}
     """Leave out rows whose fields have these values, for example ``{safety_related: true}``."""
+    trained_turns: TrainedTurns = "all"
+    """Train every answer of a conversation, as TRL does under `assistant_only_loss`, or only the last one."""

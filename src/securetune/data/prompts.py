@@ -210,16 +210,21 @@ def render(
     Raises:
         DataError: the template refuses the messages (a system prompt it does not know, say).
     """
-    head = [*([{"role": "system", "content": system}] if system else []), *turns]
+    return [render_turns(tokenizer, [*turns, {"role": "user", "content": prompt}], system=system) for prompt in prompts]
+
+
+def render_turns(tokenizer: Any, turns: Sequence[Message], *, system: str | None = None) -> str:
+    """Put a conversation through the chat template, up to where the answer to its last turn begins.
+
+    Raises:
+        DataError: see `render`.
+    """
+    head = [{"role": "system", "content": system}] if system else []
     try:
-        return [
-            tokenizer.apply_chat_template(
-                [*head, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-            for prompt in prompts
-        ]
+        text: str = tokenizer.apply_chat_template([*head, *turns], tokenize=False, add_generation_prompt=True)
     except Exception as error:  # jinja raises its own and the template's errors
         raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)

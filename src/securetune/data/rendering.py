@@ -24,7 +24,7 @@ from securetune.errors import DataError, ModelError
 T = TypeVar("T")
 
 _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
-_SHOWN_WORD_FOR_WORD = ("system", "user")
+_SHOWN_WORD_FOR_WORD = ("system", "user", "tool")
 """Roles whose turns no template may change; it may take reasoning out of earlier answers."""
 _TOGETHER = 1000
 """Rows, or prompts, whose texts and tokens are held at once."""

@@ -207,7 +207,10 @@ class Checking(Asking):
         task = self.config.task
         if task is None:
             return []
-        return list(load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path).rows)
+        source = load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path)
+        for note in source.notes:
+            log.warning("%s", note)
+        return list(source.rows)
 
     def _openings(self) -> Artifact:
         inputs = {
