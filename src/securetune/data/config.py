@@ -17,9 +17,9 @@ class DataConfig(Strict):
     """Where tuning rows come from."""
 
     path: FilePath
-    """File of rows (JSONL, a JSON list, CSV or Parquet, also under gzip), or a data set id on the Hub."""
+    """File of rows (JSONL, a JSON list, CSV or Parquet, also under gzip), a folder of such, or a Hub data set."""
     split: str = "train"
-    """Split of a Hub data set."""
+    """Split of a Hub data set, or of a folder."""
     revision: str | None = None
     """Revision of a Hub data set."""
     limit: int | None = Field(default=None, ge=1)

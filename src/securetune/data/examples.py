@@ -9,6 +9,7 @@ trained are those of TRL's `assistant_only_loss`. A known field is used, or its 
 """
 
 import json
+import os
 import random
 import re
 from array import array
@@ -19,7 +20,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from securetune.base.places import is_here, looks_local
+from securetune.base.places import expanded, is_here, looks_local
 from securetune.data.config import DataConfig, TrainedTurns
 from securetune.data.conversations import (
     Message,
@@ -31,6 +32,7 @@ from securetune.data.conversations import (
 )
 from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary, unread
+from securetune.data.folders import folder_rows
 from securetune.data.prompts import Example, repeated
 from securetune.data.rows import FileRow, read_rows
 from securetune.data.stored import store
@@ -127,6 +129,8 @@ def source_rows(config: DataConfig) -> Iterator[FileRow]:
     Raises:
         DataError: unreadable source.
     """
+    if config.path and os.path.isdir(expanded(config.path)):
+        return folder_rows(config.path, config.split)
     if is_here(config.path) or looks_local(config.path):
         _check_file_is_whole(config)
         return read_rows(config.path)
