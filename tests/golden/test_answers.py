@@ -154,6 +154,7 @@ def test_a_thinking_model_is_judged_by_its_answers_at_every_length_or_not_at_all
         found = assessed(model, tokenizer, sets, openings, max_new_tokens=length, judges=("refusal_phrases",))
         assert {name: result.rate.value for name, result in found.items()} == {"harmful": 0.0, "benign": 0.0}
         assert {result.no_answer.value for result in found.values()} == {no_answer}
+        assert {result.broken.value for result in found.values()} == {no_answer}, "the gate has a budget for these"
         assert all(answer.is_cut == bool(no_answer) for result in found.values() for answer in result.answers)
 
 
