@@ -142,6 +142,53 @@ def test_every_answer_of_a_conversation_is_trained_unless_it_says_otherwise(tmp_
         answers({"messages": [*turns, USER]}, tmp_path, trained_turns="last")
 
 
+ALPACA = "Below is an instruction that describes a task. Write a response.\n\n"
+WRITTEN = {
+    "chatml": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n",
+    "llama 2": "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A </s>",
+    "llama 3": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user"
+    "<|end_header_id|>\n\nQ<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>",
+    "zephyr": "<|system|>\nS</s>\n<|user|>\nQ</s>\n<|assistant|>\nA</s>",
+    "phi 3": "<|system|>\nS<|end|>\n<|user|>\nQ<|end|>\n<|assistant|>\nA<|end|>\n<|endoftext|>",
+    "guanaco": "### System: S### Human: Q### Assistant: A",
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_turns_of_a_written_text_are_found(form, tmp_path):
+    (example,) = examples({"text": WRITTEN[form]}, tmp_path)
+    assert example == {"prompt": [SYSTEM, USER], "completion": [ASSISTANT]}
+
+
+def test_a_written_text_may_have_several_turns_and_no_system_turn(tmp_path):
+    gemma = "<bos>" + "".join(f"<start_of_turn>{who}\n{text}<end_of_turn>\n" for who, text in (
+        ("user", "q"), ("model", "a"), ("user", "Q"), ("model", "A")))  # fmt: skip
+    for text in (gemma, "<s>[INST] q [/INST] a </s><s>[INST] Q [/INST] A </s>"):
+        assert [example["prompt"] for example in examples({"text": text}, tmp_path)] == [[EARLIER[0]], [*EARLIER, USER]]
+    alpaca = f"{ALPACA}### Instruction:\nQ\n\n### Input:\nC\n\n### Response:\nA"
+    assert examples({"text": alpaca}, tmp_path)[0]["prompt"] == [{"role": "user", "content": "Q\n\nC"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Once upon a time.", "with a text in which no turns are marked"),
+        ("USER: Q ASSISTANT: A", "with a text in which no turns are marked"),
+        (f"Be kind. {WRITTEN['zephyr']}", "with 'Be kind.' beside the turns of `text`"),
+        (WRITTEN["chatml"] + "by me", "with 'by me' beside the turns of `text`"),
+        (f"x {WRITTEN['llama 2']}", "with 'x' beside the turns of `text`"),
+        (WRITTEN["guanaco"].replace("Human", "Assistant"), "with turns of system, assistant, assistant"),
+        ("[INST] Q [/INST]", "with no text in turn 2"),
+        ("[INST] Q [INST] R [/INST] A", "with no text in turn 2"),
+        ("### Instruction: Q ### Input: C ### Input: D ### Response: A", "with 'input' as the speaker of turn 2"),
+        (WRITTEN["chatml"].replace("user", "narrator"), "with 'narrator' as the speaker of turn 2"),
+    ],
+)
+def test_a_written_text_is_read_whole_or_refused(text, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        examples({"text": text}, tmp_path)
+
+
 def test_what_was_not_read_or_read_otherwise_is_said(tmp_path):
     rows = [
         {"messages": [{"role": "system", "content": ""}, *EARLIER, USER, ASSISTANT], "source": "x"},

@@ -1,11 +1,12 @@
 """Examples: from the user's rows, in whichever format, to prompt and answer.
 
 Formats are told by their fields: a conversation (``messages``, ``conversations``), a pair of a request and an answer
-(``instruction`` with ``output``, ``prompt`` with ``completion``, ``question`` with ``answer`` and others), or
-``prompt`` and ``completion`` as lists of messages. A pair may have an ``input`` or ``context``, a ``system`` prompt and
-a ``history`` of turns. All become TRL's conversational prompt-completion rows, so the loss is on the answer only: a
-conversation becomes a row for every answer in it, each after all that was said before it, so that the tokens that are
-trained are those of TRL's `assistant_only_loss`. A known field is used, or its row is refused.
+(``instruction`` with ``output``, ``prompt`` with ``completion``, ``question`` with ``answer`` and others), ``prompt``
+and ``completion`` as lists of messages, or a ``text`` with the marks of a chat template. A pair may have an ``input``
+or ``context``, a ``system`` prompt and a ``history`` of turns. All become TRL's conversational prompt-completion rows,
+so the loss is on the answer only: a conversation becomes a row for every answer in it, each after all that was said
+before it, so that the tokens that are trained are those of TRL's `assistant_only_loss`. A known field is used, or its
+row is refused.
 """
 
 import json
@@ -36,6 +37,7 @@ from securetune.data.folders import folder_rows
 from securetune.data.prompts import Example, repeated
 from securetune.data.rows import FileRow, read_rows
 from securetune.data.stored import store
+from securetune.data.written import written_turns
 from securetune.errors import DataError
 
 _PAIRS = (
@@ -55,8 +57,9 @@ _PAIRS = (
     ("input", "output"),
 )
 """What asks and what answers; the first pair that a row has counts."""
-_FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS)]
+_FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS), "text"]
 _NO_SYSTEM = "have an empty system turn, which is read as none"
+_WRITTEN = "are texts whose turns were found by their marks, which the model's own template writes anew"
 _GREETS = "begin with a turn of the assistant, which answers nobody: it is read, and not trained"
 _UNANSWERED = "end with a turn that nobody answers, which is left out"
 _GSM8K_END = re.compile(r"\n#### *-?[\d.,$]+\s*\Z")
@@ -273,6 +276,8 @@ def _convert(row: FileRow, which: TrainedTurns) -> _Converted:
             return _from_turns(fields, turns, which)
         if pair is not None:
             return _from_pair(fields, *pair, which)
+        if isinstance(text := fields.get("text"), str):
+            return _from_turns({**fields, "text": written_turns(text)}, "text", which, [_WRITTEN])
     except UnusableRow as error:
         raise DataError(
             f"Expected a row to tune on in {row.where}, found fields {summary(row.fields)} {error.reason}. "
@@ -303,9 +308,9 @@ def _with_lists(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _from_turns(fields: Mapping[str, Any], name: str, which: TrainedTurns) -> _Converted:
+def _from_turns(fields: Mapping[str, Any], name: str, which: TrainedTurns, told: Sequence[str] = ()) -> _Converted:
     turns, used = turns_of(fields[name]), [name]
-    told = [_NO_SYSTEM] if len(turns) < len(fields[name]) else []
+    told = [*told, *([_NO_SYSTEM] if len(turns) < len(fields[name]) else [])]
     if not turns or turns[0].role != "system":
         used += [field for field in SYSTEM if field in fields][:1]
         turns = [*(Turn(message=message, is_trained=None) for message in _system(fields)), *turns]
