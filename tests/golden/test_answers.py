@@ -205,6 +205,12 @@ def test_the_task_is_scored_by_the_answer_after_the_reasoning(tokenizer):
     assert not is_correct(cut, "", "exact_match") and not is_correct(cut, "", "pattern", ".*")
 
 
+def test_a_row_that_answers_a_tool_is_asked_with_what_the_tool_says_as_the_tools(tokenizer):
+    turns = [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]
+    (asked,) = task_questions(tokenizer, [{"prompt": turns, "completion": [{"role": "assistant", "content": "c"}]}])
+    assert asked.text == "<|user|>a<|end|><|tool|>b<|end|><|assistant|>" and asked.prompt == "b"
+
+
 def test_a_row_of_the_task_is_asked_with_its_own_system_prompt_and_earlier_turns(tokenizer):
     turns = [
         {"role": "system", "content": "Say it twice."},

@@ -212,6 +212,28 @@ def test_what_was_not_read_or_read_otherwise_is_said(tmp_path):
     assert not plain.notes
 
 
+def test_rows_that_cannot_be_used_are_left_out_where_that_is_asked_and_counted(tmp_path):
+    rows = [
+        {"prompt": "Q", "completion": "A"},
+        {"prompt": "Q"},
+        {"messages": [USER]},
+        {"prompt": "R", "completion": "B"},
+    ]
+    path = str(write_jsonl(tmp_path / "d.jsonl", rows))
+    with pytest.raises(
+        DataError, match=r"line 2, .*To leave such rows out, and have them counted, set `unusable: skip`"
+    ):
+        load_source(DataConfig(path=path), seed=0)
+    source = load_source(DataConfig(path=path, unusable="skip"), seed=0)
+    assert [row["completion"][0]["content"] for row in source.rows] == ["A", "B"]
+    assert (source.read, source.skipped) == (4, 2)
+    (note,) = source.notes
+    assert re.match(r"2 of 4 rows of .* are left out; the first: Expected one of the formats .* line 2", note)
+    path = str(write_jsonl(tmp_path / "d.jsonl", rows[1:3]))
+    with pytest.raises(DataError, match=r"Expected one of the formats .* line 1"):
+        load_source(DataConfig(path=path, unusable="skip"), seed=0)
+
+
 def test_answers_of_one_conversation_stay_together(tmp_path):
     rows = [
         {"messages": [{"role": role, "content": f"{number} {n}"} for n in range(3) for role in ("user", "assistant")]}
@@ -279,6 +301,8 @@ def test_examples_in_context_are_shown_with_all_their_turns(tmp_path):
     row = {"prompt": "Q", "completion": "A", "history": [["q", "a"]]}
     attack = ATTACKS.make("in_context", {"path": str(write_jsonl(tmp_path / "d.jsonl", [row]))}, "attack")
     assert attack.turns == [*EARLIER, USER, ASSISTANT]
+    path = write_jsonl(tmp_path / "d.jsonl", [{"messages": [*EARLIER, USER, ASSISTANT]}])
+    assert ATTACKS.make("in_context", {"path": str(path)}, "attack").turns == [*EARLIER, USER, ASSISTANT]
     path = write_jsonl(tmp_path / "d.jsonl", [row | {"system": "S"}])
     with pytest.raises(DataError, match="without a system prompt in .*found one with it.*Take it out"):
         ATTACKS.make("in_context", {"path": str(path)}, "attack")

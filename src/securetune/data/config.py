@@ -26,5 +26,7 @@ class DataConfig(Strict):
     """Use at most this many rows, drawn with the run's seed."""
     skip: dict[str, Any] = {}
     """Leave out rows whose fields have these values, for example ``{safety_related: true}``."""
+    unusable: Literal["refuse", "skip"] = "refuse"
+    """Refuse a source for a row that cannot be used, or leave out such rows and count them."""
     trained_turns: TrainedTurns = "all"
     """Train every answer of a conversation, as TRL does under `assistant_only_loss`, or only the last one."""

@@ -59,6 +59,7 @@ _PAIRS = (
 """What asks and what answers; the first pair that a row has counts."""
 _FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS), "text"]
 _NO_SYSTEM = "have an empty system turn, which is read as none"
+_SKIP = "set `unusable: skip` where their path stands (such as `-s task.train.unusable=skip`)"
 _WRITTEN = "are texts whose turns were found by their marks, which the model's own template writes anew"
 _GREETS = "begin with a turn of the assistant, which answers nobody: it is read, and not trained"
 _UNANSWERED = "end with a turn that nobody answers, which is left out"
@@ -75,7 +76,7 @@ class SourceRows:
     read: int
     """Rows that stand there."""
     skipped: int
-    """Left out by `skip`."""
+    """Left out by `skip`, or as they cannot be used."""
     notes: Sequence[str] = ()
     """What to know of how they were read."""
 
@@ -187,6 +188,8 @@ class _Reading:
         self.starts = array("q", [0])
         """At which example each row begins that is used, and at last where the last one ends."""
         self._several, self._told, self._unread = 0, Counter[str](), dict[str, None]()
+        self._unusable = 0
+        self._fault: DataError | None = None
         self._config, self._first_fields = config, list[str]()
         self._absent = dict.fromkeys(config.skip)
         """Fields of `skip` that no row has had so far."""
@@ -199,27 +202,37 @@ class _Reading:
                 continue
             try:
                 converted = _convert(row, self._config.trained_turns)
-            except DataError:
+            except DataError as error:
+                if self._config.unusable == "skip":
+                    self._unusable, self._fault = self._unusable + 1, self._fault or error
+                    continue
                 while self._absent and next(rows, None) is not None:  # a wrong name in `skip` may have let it in
                     pass
                 self._check_skip()
-                raise
+                raise DataError(f"{error} To leave such rows out, and have them counted, {_SKIP}.") from error
             self.starts.append(self.starts[-1] + len(converted.examples))
             self._several += len(converted.examples) > 1
             self._told.update(converted.told)
             self._unread |= dict.fromkeys(converted.unread)
             yield from converted.examples
         self._check_skip()
+        if self._fault is not None and not self.used:
+            raise self._fault
 
     @property
     def used(self) -> int:
-        """Rows that `skip` leaves."""
+        """Rows that `skip` leaves and that can be used."""
         return len(self.starts) - 1
 
     def notes(self) -> list[str]:
         """What to know of how the rows were read."""
         source, rows = self._config.path, self.used
         notes = [f"{times:,} of {rows:,} rows of {source} {what}." for what, times in self._told.items()]
+        if self._fault is not None:
+            notes.append(
+                f"{self._unusable:,} of {self.read:,} rows of {source} cannot be used and are left out; the first: "
+                f"{self._fault}"
+            )
         if self._several:
             notes.append(
                 f"{self._several:,} of {rows:,} rows of {source} have several answers, each of which is trained after "

@@ -64,7 +64,7 @@ class RowsFound:
     read: int | None
     """Rows in the file; None where they were taken out of another source."""
     skipped: int | None
-    """Left out by `skip`."""
+    """Left out by `skip`, or as they cannot be used."""
     used: int
     """Left by `skip`, `limit` and the split."""
     duplicated: int
