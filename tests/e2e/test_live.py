@@ -1,6 +1,7 @@
 """The doors take what somebody holds in Python: models, a data set, dictionaries."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,7 +85,17 @@ def test_what_cannot_be_a_model_before_tuning_is_refused(model_folder, small, tm
         securetune.check(tuned.base_model.model, tuned, tokenizer=tokenizer, output=tmp_path / "a", settings=small)
     with pytest.raises(ModelError, match="Expected a tokenizer with a live model"):
         securetune.repair(loaded(model_folder), tuned, output=tmp_path / "a", settings=small)
+    with pytest.raises(ModelError, match="Expected `tokenizer` with a live model only"):
+        securetune.check(model_folder, tuned, tokenizer=tokenizer, output=tmp_path / "a", settings=small)
     assert not (tmp_path / "a").exists()
+
+
+def test_modules_that_are_named_by_a_pattern_stay_a_pattern(model_folder, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("securetune.doors.repaired.carry_out", lambda config, budgets, **_: config)
+    tuned = get_peft_model(loaded(model_folder), LoraConfig(target_modules=r".*\.[qv]_proj", init_lora_weights=False))
+    config = securetune.repair(model_folder, tuned, output=tmp_path / "out", settings=small)
+    kept = json.loads((Path(config.tuned["tuned"].path) / "adapter_config.json").read_text())
+    assert kept["target_modules"] == r".*\.[qv]_proj"
 
 
 def test_a_live_adapter_gets_to_its_repair(model_folder, small, tmp_path, monkeypatch):

@@ -40,9 +40,14 @@ def path_of(model: str | Path | Model, tokenizer: PreTrainedTokenizerBase | None
     """Where the model before tuning lies; a live one is written there with its tokenizer.
 
     Raises:
-        ModelError: adapters are in a live one, or it has no tokenizer.
+        ModelError: adapters are in a live one, it has no tokenizer, or one that is not live has.
     """
     if not isinstance(model, Model):
+        if tokenizer is not None:
+            raise ModelError(
+                f"Expected `tokenizer` with a live model only, found it with {str(model)!r}, whose own is used. Leave "
+                "it out, or save it there."
+            )
         return model
     if isinstance(model, PeftModel) or any(isinstance(module, BaseTunerLayer) for module in model.modules()):
         raise ModelError(
@@ -98,9 +103,10 @@ def _lines(rows: Rows) -> Iterator[str]:
 
 def _saved(model: Model, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> str:
     """Write a model whole or not at all, in the place of one that was given before; the same one stays there."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
+    partial = folder.with_name(f".{folder.name}{PARTIAL}")
     with writing(folder):
-        partial.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         model.save_pretrained(str(partial))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(partial))
@@ -118,4 +124,5 @@ def _sort_modules(file: Path) -> None:
     if file.is_file():
         settings = json.loads(file.read_text(encoding="utf-8"))
         names = settings.get("target_modules")
-        write_atomic(file, json.dumps(settings | {"target_modules": sorted(names) if names else names}, indent=2))
+        if isinstance(names, list):  # a pattern is a text
+            write_atomic(file, json.dumps(settings | {"target_modules": sorted(names)}, indent=2))
