@@ -154,6 +154,7 @@ def test_a_thinking_model_is_judged_by_its_answers_at_every_length_or_not_at_all
         found = assessed(model, tokenizer, sets, openings, max_new_tokens=length, judges=("refusal_phrases",))
         assert {name: result.rate.value for name, result in found.items()} == {"harmful": 0.0, "benign": 0.0}
         assert {result.no_answer.value for result in found.values()} == {no_answer}
+        assert {result.broken.value for result in found.values()} == {no_answer}, "the gate has a budget for these"
         assert all(answer.is_cut == bool(no_answer) for result in found.values() for answer in result.answers)
 
 
@@ -202,6 +203,12 @@ def test_the_task_is_scored_by_the_answer_after_the_reasoning(tokenizer):
         assert (result.score.value, result.no_answer.value) == (score, no_answer)
     cut = Answer(prompt="6 x 7?", text="", is_cut=True)
     assert not is_correct(cut, "", "exact_match") and not is_correct(cut, "", "pattern", ".*")
+
+
+def test_a_row_that_answers_a_tool_is_asked_with_what_the_tool_says_as_the_tools(tokenizer):
+    turns = [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]
+    (asked,) = task_questions(tokenizer, [{"prompt": turns, "completion": [{"role": "assistant", "content": "c"}]}])
+    assert asked.text == "<|user|>a<|end|><|tool|>b<|end|><|assistant|>" and asked.prompt == "b"
 
 
 def test_a_row_of_the_task_is_asked_with_its_own_system_prompt_and_earlier_turns(tokenizer):

@@ -92,6 +92,11 @@ def test_prompts_may_be_grouped_in_one_object(whole, indent, tmp_path):
     assert [prompt.text for prompt in load_prompts(tmp_path / "p.json")] == ["a", "b", "c"]
 
 
+def test_rows_may_stand_beside_what_is_said_of_them(tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"version": 1, "about": "x", "data": ROWS}))
+    assert [prompt.text for prompt in load_prompts(tmp_path / "p.json")] == [row["goal"] for row in ROWS]
+
+
 def test_one_row_alone_is_a_row(tmp_path):
     (tmp_path / "p.json").write_text(json.dumps({"turns": ["a", "b"]}, indent=1))
     (tmp_path / "q.jsonl").write_text(json.dumps({"turns": ["a", "b"]}))
@@ -220,3 +225,52 @@ def test_rows_to_tune_on_come_from_tables_too_and_are_skipped_there(tmp_path):
     assert [example["prompt"][0]["content"] for example in examples] == ["Q\n\nx"]
     with pytest.raises(DataError, match=r"field 'bda' of `skip` in the rows of .*d\.csv, found fields \['bad'"):
         load_examples(config.model_copy(update={"skip": {"bda": True}}), seed=0)
+
+
+def example_texts(path, **settings):
+    return [row["prompt"][0]["content"] for row in load_examples(DataConfig(path=str(path), **settings), seed=0)]
+
+
+def test_a_folder_is_read_file_by_file(tmp_path):
+    for name, asked in (("b.jsonl", "2"), ("a.jsonl", "1"), ("more/c.jsonl", "3"), (".cache/d.jsonl", "4")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_jsonl(tmp_path / name, [{"prompt": asked, "completion": "A"}])
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    (tmp_path / "README.md").write_text("About it")
+    assert example_texts(tmp_path) == ["1", "2", "3"]
+
+
+def test_of_a_folder_with_splits_one_is_read(tmp_path):
+    for name, asked in (("data/train-00001-of-00002.jsonl", "2"), ("data/train-00000-of-00002.jsonl", "1")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_jsonl(tmp_path / name, [{"prompt": asked, "completion": "A"}])
+    (tmp_path / "dev").mkdir()
+    write_jsonl(tmp_path / "dev/x.jsonl", [{"prompt": "3", "completion": "A"}])
+    assert example_texts(tmp_path) == ["1", "2"]
+    assert example_texts(tmp_path, split="validation") == example_texts(tmp_path, split="dev") == ["3"]
+    write_jsonl(tmp_path / "more.jsonl", [{"prompt": "4", "completion": "A"}])
+    with pytest.raises(DataError, match=r"to name its split, as some do, found 'more.jsonl'"):
+        example_texts(tmp_path)
+    (tmp_path / "more.jsonl").unlink()
+    with pytest.raises(DataError, match=r"split 'test' in the folder .*found those of \['train', 'validation'\]"):
+        example_texts(tmp_path, split="test")
+
+
+def test_a_folder_without_rows_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("About it")
+    with pytest.raises(DataError, match=r"Expected files of rows in the folder .*found none that ends in \.jsonl"):
+        example_texts(tmp_path)
+
+
+def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    sets = {name: Dataset.from_list([{"prompt": name, "completion": "A"}]) for name in ("train", "test")}
+    sets["train"].save_to_disk(tmp_path / "one")
+    DatasetDict(sets).save_to_disk(tmp_path / "two")
+    assert example_texts(tmp_path / "one") == ["train"] and example_texts(tmp_path / "two", split="test") == ["test"]
+    with pytest.raises(DataError, match=r"Expected the split 'dev' in the folder .*found \['test', 'train'\]"):
+        example_texts(tmp_path / "two", split="dev")
+    (tmp_path / "one/state.json").write_text("{")
+    with pytest.raises(DataError, match="Expected a data set that `save_to_disk` has written"):
+        example_texts(tmp_path / "one")

@@ -7,7 +7,8 @@ from transformers import AutoTokenizer
 
 from securetune.base.fingerprint import fingerprint
 from securetune.data.prompts import render, tokenize_example
-from securetune.errors import ModelError
+from securetune.data.rendering import check_rows
+from securetune.errors import DataError, ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_tokenizer, tokenizer_hash
 from securetune.models.template import set_variables, written_reasoning
@@ -93,6 +94,39 @@ def test_a_template_that_opens_reasoning_is_trained_on_from_where_it_is_asked(to
     assert mine.apply_chat_template(ROW["prompt"], tokenize=False) == "<|user|>hi<|end|>"
     again = [*ROW["prompt"], *ROW["completion"], *ROW["prompt"]]
     assert mine.apply_chat_template(again, tokenize=False, add_generation_prompt=True).count("<think>") == 1
+
+
+THINKING_ROW = {**ROW, "completion": [{"role": "assistant", "content": "<think>\nGreet them.\n</think>\n\nHello."}]}
+SHORTENS = OPENS_THINK.replace("message['content'].split('</think>')[-1]", "message['content']").replace(
+    "{{ said }}",
+    "{% if message['role'] == 'assistant' and '<think>' not in said %}<think></think>{% endif %}{{ said }}",
+)
+
+
+@pytest.mark.parametrize("template", [OPENS_THINK, SHORTENS], ids=["leaves reasoning out", "shortens an empty one"])
+def test_reasoning_in_an_answer_goes_on_from_a_template_that_opens_it(template, tokenizer, tmp_path):
+    mine = loaded(tokenizer, template, tmp_path)
+    (prompt,) = render(mine, ["hi"])
+    assert prompt.endswith("<|assistant|><think>\n")
+    thinking, plain = (tokenize_example(mine, row, max_length=200) for row in (THINKING_ROW, ROW))
+    assert mine.decode(thinking.ids) == prompt + "Greet them.\n</think>\n\nHello.<|end|>"
+    assert mine.decode(plain.ids) == prompt + "\n</think>\n\nHello.<|end|>"
+    found = check_rows(mine, "r", [THINKING_ROW, ROW], max_length=200)
+    assert (found.endless, found.dropped) == (0, 0)
+
+
+def test_marks_that_an_answer_speaks_of_are_no_reasoning(tokenizer, tmp_path):
+    mine = loaded(tokenizer, SHORTENS.replace("'<think>' not in said", "'<think>' not in said[:7]"), tmp_path)
+    said = "Put it between <think> and </think>."
+    row = {**ROW, "completion": [{"role": "assistant", "content": said}]}
+    assert said in mine.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=False)
+
+
+def test_reasoning_where_the_template_asks_for_none_is_told(tokenizer, tmp_path):
+    closes = MAY_THINK.replace("enable_thinking is defined and enable_thinking is false", "true")
+    mine = loaded(tokenizer, closes, tmp_path)
+    with pytest.raises(DataError, match=r"found one with reasoning where a prompt ends with .*enable_thinking"):
+        tokenize_example(mine, THINKING_ROW, max_length=200)
 
 
 def test_other_templates_stay_as_they_are(tokenizer, tmp_path):

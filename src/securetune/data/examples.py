@@ -1,28 +1,43 @@
 """Examples: from the user's rows, in whichever format, to prompt and answer.
 
 Formats are told by their fields: a conversation (``messages``, ``conversations``), a pair of a request and an answer
-(``instruction`` with ``output``, ``prompt`` with ``completion``, ``question`` with ``answer`` and others), or
-``prompt`` and ``completion`` as lists of messages. A pair may have an ``input`` or ``context``, a ``system`` prompt and
-a ``history`` of turns. All become TRL's conversational prompt-completion rows, so the loss is on the answer only: of a
-conversation the last turn is trained, the turns before it are read. A known field is used, or its row is refused.
+(``instruction`` with ``output``, ``prompt`` with ``completion``, ``question`` with ``answer`` and others), ``prompt``
+and ``completion`` as lists of messages, or a ``text`` with the marks of a chat template. A pair may have an ``input``
+or ``context``, a ``system`` prompt and a ``history`` of turns. All become TRL's conversational prompt-completion rows,
+so the loss is on the answer only: a conversation becomes a row for every answer in it, each after all that was said
+before it, so that the tokens that are trained are those of TRL's `assistant_only_loss`. A known field is used, or its
+row is refused.
 """
 
+import json
+import os
 import random
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from securetune.base.places import is_here, looks_local
-from securetune.data.config import DataConfig
-from securetune.data.conversations import Message, UnusableRow, messages_of, says_something
+from securetune.base.places import expanded, is_here, looks_local
+from securetune.data.config import DataConfig, TrainedTurns
+from securetune.data.conversations import (
+    Message,
+    Turn,
+    UnusableRow,
+    says_something,
+    trained_turns,
+    turns_of,
+)
 from securetune.data.drawn import Drawn
-from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary
+from securetune.data.fields import CONVERSATIONS, EXTRAS, SYSTEM, asked, check_used, filled, summary, unread
+from securetune.data.folders import folder_rows
 from securetune.data.prompts import Example, repeated
 from securetune.data.rows import FileRow, read_rows
 from securetune.data.stored import store
+from securetune.data.written import written_turns
 from securetune.errors import DataError
 
 _PAIRS = (
@@ -42,7 +57,12 @@ _PAIRS = (
     ("input", "output"),
 )
 """What asks and what answers; the first pair that a row has counts."""
-_FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS)]
+_FORMATS = [*CONVERSATIONS, *(" + ".join(pair) for pair in _PAIRS), "text"]
+_NO_SYSTEM = "have an empty system turn, which is read as none"
+_SKIP = "set `unusable: skip` where their path stands (such as `-s task.train.unusable=skip`)"
+_WRITTEN = "are texts whose turns were found by their marks, which the model's own template writes anew"
+_GREETS = "begin with a turn of the assistant, which answers nobody: it is read, and not trained"
+_UNANSWERED = "end with a turn that nobody answers, which is left out"
 _GSM8K_END = re.compile(r"\n#### *-?[\d.,$]+\s*\Z")
 _GSM8K_MARK = re.compile(r"<<[^<>=]*=[^<>]*>>")
 
@@ -56,7 +76,9 @@ class SourceRows:
     read: int
     """Rows that stand there."""
     skipped: int
-    """Left out by `skip`."""
+    """Left out by `skip`, or as they cannot be used."""
+    notes: Sequence[str] = ()
+    """What to know of how they were read."""
 
 
 def load_examples(
@@ -86,8 +108,23 @@ def load_source(config: DataConfig, *, seed: int, shuffled: bool = False, folder
     rows: Sequence[Example] = examples
     count = min(config.limit or len(examples), len(examples))
     if shuffled or count < len(examples):
-        rows = Drawn([examples], random.Random(seed).sample(range(len(examples)), count))
-    return SourceRows(rows=rows, read=reading.read, skipped=reading.read - len(examples))
+        used, starts = reading.used, reading.starts
+        drawn = random.Random(seed).sample(range(used), min(count, used))
+        places = chain.from_iterable(range(*starts[number : number + 2]) for number in drawn)
+        rows = Drawn([examples], islice(places, count))
+    return SourceRows(rows=rows, read=reading.read, skipped=reading.read - reading.used, notes=reading.notes())
+
+
+def parted(rows: Sequence[Example], count: int) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The first rows and the others; all answers of one conversation lie on one side, so there may be some more."""
+    while 0 < count < len(rows) and _goes_on(rows[count - 1], rows[count]):
+        count += 1
+    return rows[:count], rows[count:]
+
+
+def _goes_on(row: Example, following: Example) -> bool:
+    turns = [*row["prompt"], *row["completion"]]
+    return following["prompt"][: len(turns)] == turns
 
 
 def source_rows(config: DataConfig) -> Iterator[FileRow]:
@@ -96,6 +133,8 @@ def source_rows(config: DataConfig) -> Iterator[FileRow]:
     Raises:
         DataError: unreadable source.
     """
+    if config.path and os.path.isdir(expanded(config.path)):
+        return folder_rows(config.path, config.split)
     if is_here(config.path) or looks_local(config.path):
         _check_file_is_whole(config)
         return read_rows(config.path)
@@ -146,6 +185,11 @@ class _Reading:
 
     def __init__(self, config: DataConfig) -> None:
         self.read = 0
+        self.starts = array("q", [0])
+        """At which example each row begins that is used, and at last where the last one ends."""
+        self._several, self._told, self._unread = 0, Counter[str](), dict[str, None]()
+        self._unusable = 0
+        self._fault: DataError | None = None
         self._config, self._first_fields = config, list[str]()
         self._absent = dict.fromkeys(config.skip)
         """Fields of `skip` that no row has had so far."""
@@ -157,14 +201,48 @@ class _Reading:
             if is_skipped(self._config, row.fields):
                 continue
             try:
-                example = _convert(row)
-            except DataError:
+                converted = _convert(row, self._config.trained_turns)
+            except DataError as error:
+                if self._config.unusable == "skip":
+                    self._unusable, self._fault = self._unusable + 1, self._fault or error
+                    continue
                 while self._absent and next(rows, None) is not None:  # a wrong name in `skip` may have let it in
                     pass
                 self._check_skip()
-                raise
-            yield example
+                raise DataError(f"{error} To leave such rows out, and have them counted, {_SKIP}.") from error
+            self.starts.append(self.starts[-1] + len(converted.examples))
+            self._several += len(converted.examples) > 1
+            self._told.update(converted.told)
+            self._unread |= dict.fromkeys(converted.unread)
+            yield from converted.examples
         self._check_skip()
+        if self._fault is not None and not self.used:
+            raise self._fault
+
+    @property
+    def used(self) -> int:
+        """Rows that `skip` leaves and that can be used."""
+        return len(self.starts) - 1
+
+    def notes(self) -> list[str]:
+        """What to know of how the rows were read."""
+        source, rows = self._config.path, self.used
+        notes = [f"{times:,} of {rows:,} rows of {source} {what}." for what, times in self._told.items()]
+        if self._fault is not None:
+            notes.append(
+                f"{self._unusable:,} of {self.read:,} rows of {source} cannot be used and are left out; the first: "
+                f"{self._fault}"
+            )
+        if self._several:
+            notes.append(
+                f"{self._several:,} of {rows:,} rows of {source} have several answers, each of which is trained after "
+                f"what was said before it: {self.starts[-1]:,} answers in all (`trained_turns: last` trains the last "
+                "ones only)."
+            )
+        if self._unread:
+            names = ", ".join(f"`{name}`" for name in sorted(self._unread))
+            notes.append(f"Not read of the rows of {source}: {names}.")
+        return notes
 
     def _seen(self, rows: Iterator[FileRow]) -> Iterator[FileRow]:
         for row in rows:
@@ -190,15 +268,29 @@ def _has(row: Mapping[str, Any], name: str, value: object) -> bool:
     return bool(stored == value)
 
 
-def _convert(row: FileRow) -> Example:
+@dataclass(frozen=True, kw_only=True)
+class _Converted:
+    """What became of a row."""
+
+    examples: list[Example]
+    """One for each answer that is trained."""
+    unread: Sequence[str]
+    """Its fields that no format has."""
+    told: Sequence[str] = ()
+    """What a count of such rows says of them."""
+
+
+def _convert(row: FileRow, which: TrainedTurns) -> _Converted:
     try:
-        fields = filled(row.fields)
+        fields = _with_lists(filled(row.fields))
         turns = next((name for name in CONVERSATIONS if isinstance(fields.get(name), list)), None)
         pair = next((pair for pair in _PAIRS if all(name in fields for name in pair)), None)
         if turns is not None:
-            return _from_turns(fields, turns)
+            return _from_turns(fields, turns, which)
         if pair is not None:
-            return _from_pair(fields, *pair)
+            return _from_pair(fields, *pair, which)
+        if isinstance(text := fields.get("text"), str):
+            return _from_turns({**fields, "text": written_turns(text)}, "text", which, [_WRITTEN])
     except UnusableRow as error:
         raise DataError(
             f"Expected a row to tune on in {row.where}, found fields {summary(row.fields)} {error.reason}. "
@@ -210,25 +302,57 @@ def _convert(row: FileRow) -> Example:
     )
 
 
-def _from_turns(fields: Mapping[str, Any], name: str) -> Example:
-    messages = messages_of(fields[name])
-    used = [name]
-    if messages[0]["role"] != "system":
+def _with_lists(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, with a conversation that a table holds as JSON text read as such.
+
+    Raises:
+        UnusableRow: it is no JSON list.
+    """
+    for name in CONVERSATIONS:
+        text = fields.get(name)
+        if isinstance(text, str) and text.lstrip().startswith("["):
+            try:
+                fields[name] = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise UnusableRow(
+                    f"with a text in `{name}` that is no JSON list",
+                    "Write the turns as JSON (`json.dumps`), not as Python shows a list",
+                ) from error
+    return fields
+
+
+def _from_turns(fields: Mapping[str, Any], name: str, which: TrainedTurns, told: Sequence[str] = ()) -> _Converted:
+    turns, used = turns_of(fields[name]), [name]
+    told = [*told, *([_NO_SYSTEM] if len(turns) < len(fields[name]) else [])]
+    if not turns or turns[0].role != "system":
         used += [field for field in SYSTEM if field in fields][:1]
-        messages = [*_system(fields), *messages]
-    return _checked(fields, used, messages[:-1], messages[-1:])
+        turns = [*(Turn(message=message, is_trained=None) for message in _system(fields)), *turns]
+    return _of_turns(fields, used, turns, which, told)
 
 
-def _from_pair(fields: Mapping[str, Any], asks: str, answers: str) -> Example:
+def _of_turns(
+    fields: Mapping[str, Any], used: Sequence[str], turns: list[Turn], which: TrainedTurns, told: list[str]
+) -> _Converted:
+    """An example for every answer that is trained."""
+    places = trained_turns(turns, which)
+    messages = [turn.message for turn in turns]
+    _check_all_used(fields, used, messages)
+    speakers = [turn.role for turn in turns if turn.role != "system"]
+    told += [_GREETS] * (speakers[0] == "assistant") + [_UNANSWERED] * (speakers[-1] != "assistant")
+    examples: list[Example] = [{"prompt": messages[:place], "completion": [messages[place]]} for place in places]
+    return _Converted(examples=examples, unread=unread(fields, used), told=told)
+
+
+def _from_pair(fields: Mapping[str, Any], asks: str, answers: str, which: TrainedTurns) -> _Converted:
     request, answer = fields[asks], fields[answers]
     used = [asks, answers, *[field for field in SYSTEM if field in fields][:1]]
     if isinstance(request, list) and isinstance(answer, list):
-        prompt, completion = messages_of(request), messages_of(answer)
-        if prompt[0]["role"] == "system":
+        prompt, completion = turns_of(request), turns_of(answer)
+        if prompt and prompt[0].role == "system":
             used = used[:2]
         else:
-            prompt = [*_system(fields), *prompt]
-        return _checked(fields, used, prompt, completion)
+            prompt = [*(Turn(message=message, is_trained=None) for message in _system(fields)), *prompt]
+        return _of_lists(fields, used, prompt, completion)
     for field in (asks, answers):
         if not (isinstance(fields[field], str) and says_something(fields[field])):
             raise UnusableRow(f"without text in `{field}`", "Give it a text, or leave out that row")
@@ -237,24 +361,28 @@ def _from_pair(fields: Mapping[str, Any], asks: str, answers: str) -> Example:
     extras = [field for field in EXTRAS if field in fields and field != asks]
     text = asked(fields, asks)
     text = text.strip() if asks == "instruction" else text
-    prompt = [*_system(fields), *_history(fields), {"role": "user", "content": text}]
-    used += [*extras, "history"]
-    return _checked(fields, used, prompt, [{"role": "assistant", "content": answer}])
+    messages = [
+        *_system(fields),
+        *_history(fields),
+        {"role": "user", "content": text},
+        {"role": "assistant", "content": answer},
+    ]
+    turns = [Turn(message=message, is_trained=None) for message in messages]
+    return _of_turns(fields, [*used, *extras, "history"], turns, which, [])
 
 
-def _checked(
-    fields: Mapping[str, Any], used: Sequence[str], prompt: list[Message], completion: list[Message]
-) -> Example:
-    """The row, where it is an answer to a user and nothing is left out."""
-    roles = [message["role"] for message in (*prompt, *completion)]
-    if roles[-2:] != ["user", "assistant"] or len(completion) != 1:
-        raise UnusableRow(
-            f"with turns of {', '.join(roles)}", "End the row with one turn of the user and one of the assistant"
-        )
-    read = [message["content"] for message in (*prompt, *completion)]
+def _of_lists(fields: Mapping[str, Any], used: Sequence[str], prompt: list[Turn], completion: list[Turn]) -> _Converted:
+    """TRL's form: what is trained is the completion, whoever speaks in the prompt."""
+    roles = [turn.role for turn in (*prompt, *completion)]
+    if len(completion) != 1:
+        raise UnusableRow(f"with turns of {', '.join(roles)}", "Give one turn of the assistant as the completion")
+    return _of_turns(fields, used, [*prompt, *completion], "last", [])
+
+
+def _check_all_used(fields: Mapping[str, Any], used: Sequence[str], messages: Sequence[Message]) -> None:
+    """Make sure that nothing is left out."""
     as_written = [fields[name] for name in used if isinstance(fields.get(name), str)]
-    check_used(fields, used, [*read, *as_written])
-    return {"prompt": prompt, "completion": completion}
+    check_used(fields, used, [*(message["content"] for message in messages), *as_written])
 
 
 def _system(fields: Mapping[str, Any]) -> list[Message]:

@@ -7,7 +7,7 @@ from securetune.data.conversations import AROUND_ANSWERS, AROUND_PROMPTS, Unusab
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Fields that hold a list of turns."""
-SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "system_message", "system_instruction", "systeminstruction")
 """Fields that hold the row's own system prompt."""
 EXTRAS = ("input", "context", "contextstring")
 """Fields that hold what a prompt is about."""
@@ -15,8 +15,10 @@ ANSWERS = ("output", "completion", "response", "answer")
 """Fields that hold an answer."""
 _REQUESTS = ("instruction", "prompt", "question", "query")
 _PREFERENCES = ("chosen", "rejected")
+_OFFERED = ("options", "choices")
+"""Fields that hold what a question lets one choose from."""
 _READ = (*CONVERSATIONS, *SYSTEM, *EXTRAS, *ANSWERS, *_REQUESTS, "history")
-_KNOWN = {*_READ, *_PREFERENCES, *AROUND_PROMPTS, *AROUND_ANSWERS}
+_KNOWN = {*_READ, *_PREFERENCES, *_OFFERED, *AROUND_PROMPTS, *AROUND_ANSWERS}
 _AS_TRAINED = {"weight": 1, "loss_weight": 1, "train": True, "loss": True, "label": True, "kto_tag": True}
 """Fields that say how much a row counts, or whether its answer is a good one -> what is done here."""
 _SHOWN = 20
@@ -71,6 +73,12 @@ def check_used(fields: Mapping[str, Any], used: Collection[str], texts: Collecti
                 f"where `{name}` would be left out next to {read}",
                 f"Put what `{name}` says into these, or rename it where it is no part of the row's text",
             )
+
+
+def unread(fields: Mapping[str, Any], used: Collection[str]) -> list[str]:
+    """Fields with texts or lists that no format knows, and that nobody reads."""
+    others = fields.keys() - set(used) - _KNOWN - _AS_TRAINED.keys()
+    return [name[:_LONGEST] for name in sorted(others) if isinstance(fields[name], _DATA)][:_SHOWN]
 
 
 def asked(fields: Mapping[str, Any], name: str) -> str:

@@ -13,6 +13,7 @@ from securetune.data.conversations import AROUND_PROMPTS, UnusableRow, messages_
 from securetune.data.conversations import Message as Message
 from securetune.data.drawn import Drawn
 from securetune.data.fields import CONVERSATIONS, SYSTEM, asked, filled, summary
+from securetune.data.reasoning import split_reasoning
 from securetune.data.rows import FileRow, read_rows
 from securetune.errors import DataError
 
@@ -30,6 +31,8 @@ PROMPT_FIELDS = (
 )
 """Fields that hold a prompt, in the order in which they are looked for; capitals do not matter."""
 
+_SHOWN = 40
+"""Letters of a prompt's end that a message shows."""
 Row = TypeVar("Row")
 Example = dict[str, list[Message]]
 """A row to tune on: ``prompt`` and ``completion``, lists of messages."""
@@ -210,16 +213,21 @@ def render(
     Raises:
         DataError: the template refuses the messages (a system prompt it does not know, say).
     """
-    head = [*([{"role": "system", "content": system}] if system else []), *turns]
+    return [render_turns(tokenizer, [*turns, {"role": "user", "content": prompt}], system=system) for prompt in prompts]
+
+
+def render_turns(tokenizer: Any, turns: Sequence[Message], *, system: str | None = None) -> str:
+    """Put a conversation through the chat template, up to where the answer to its last turn begins.
+
+    Raises:
+        DataError: see `render`.
+    """
+    head = [{"role": "system", "content": system}] if system else []
     try:
-        return [
-            tokenizer.apply_chat_template(
-                [*head, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-            for prompt in prompts
-        ]
+        text: str = tokenizer.apply_chat_template([*head, *turns], tokenize=False, add_generation_prompt=True)
     except Exception as error:  # jinja raises its own and the template's errors
         raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,11 +251,21 @@ def tokenize_example(tokenizer: Any, example: Example, *, max_length: int) -> To
     prompt = tokenizer.apply_chat_template(example["prompt"], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*example["prompt"], *example["completion"]], tokenize=False)
     if not whole.startswith(prompt):
-        raise DataError(
-            "Expected a chat template whose prompt is the start of the whole conversation, found another one. Give the "
-            "tokenizer a template that only appends."
-        )
+        raise _not_appended(prompt, example["completion"][-1]["content"])
     return tokenize_answer(tokenizer, prompt, whole, max_length=max_length)
+
+
+def _not_appended(prompt: str, answer: str) -> DataError:
+    if split_reasoning(answer).reasoning:
+        return DataError(
+            "Expected answers that go on from what the chat template writes before them, found one with reasoning "
+            f"where a prompt ends with {prompt[-_SHOWN:]!r}. Let the template ask for reasoning (its variable, often "
+            "`enable_thinking`, in model.chat_template_kwargs), or take the reasoning out of the answers."
+        )
+    return DataError(
+        "Expected a chat template whose prompt is the start of the whole conversation, found another one. Give the "
+        "tokenizer a template that only appends."
+    )
 
 
 def repeated(rows: Sequence[Row], count: int, rng: random.Random) -> Sequence[Row]:

@@ -24,7 +24,7 @@ from securetune.errors import DataError, ModelError
 T = TypeVar("T")
 
 _SYSTEM, _USER, _MORE, _ANSWER = "Speak of gardens.", "Which flower opens first?", "And last?", "The snowdrop does."
-_SHOWN_WORD_FOR_WORD = ("system", "user")
+_SHOWN_WORD_FOR_WORD = ("system", "user", "tool")
 """Roles whose turns no template may change; it may take reasoning out of earlier answers."""
 _TOGETHER = 1000
 """Rows, or prompts, whose texts and tokens are held at once."""
@@ -64,7 +64,7 @@ class RowsFound:
     read: int | None
     """Rows in the file; None where they were taken out of another source."""
     skipped: int | None
-    """Left out by `skip`."""
+    """Left out by `skip`, or as they cannot be used."""
     used: int
     """Left by `skip`, `limit` and the split."""
     duplicated: int

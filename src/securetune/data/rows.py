@@ -39,6 +39,8 @@ _OPENING = 32
 _SHOWN = 60
 """Letters of a line, and names of a table, that a message shows."""
 _CONVERSATIONS = {"messages", "conversations", "conversation", "turns"}
+_HOLDS_ROWS = ("data", "rows", "train", "examples")
+"""What an object calls its rows beside which it says something of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,14 @@ def _json(path: Path, text: str) -> Iterator[FileRow]:
 
 
 def _rows_of_object(whole: dict[str, Any], path: Path) -> Sequence[Any]:
-    """The rows of one object: the only list of objects in it, or all texts in its lists, however they are grouped."""
+    """The rows of one object: the only list of objects in it, or all texts in its lists, however they are grouped.
+
+    Beside a list of rows under one of the usual names there may be values that say something of them.
+    """
+    named: list[Any] | None = next((whole[name] for name in _HOLDS_ROWS if isinstance(whole.get(name), list)), None)
+    rest = [value for value in whole.values() if value is not named]
+    if named and isinstance(named[0], dict) and rest and not any(isinstance(value, dict | list) for value in rest):
+        return named
     if _CONVERSATIONS & whole.keys() or any(not isinstance(value, dict | list) for value in whole.values()):
         return [whole]
     filled = [value for value in whole.values() if value]

@@ -109,7 +109,7 @@ def check_settings(
 
 def raw_settings(model: str | Path, tuned: Tuned, *, task: str | Path | None) -> dict[str, Any]:
     """The models and the task of a check, as a YAML file would hold them; see `check_settings`."""
-    paths = tuned if isinstance(tuned, Mapping) else _named([tuned] if isinstance(tuned, str | Path) else tuned)
+    paths = tuned if isinstance(tuned, Mapping) else free_names(tuned)
     raw: dict[str, Any] = {
         "model": {"path": str(model)},
         "tuned": {name: {"path": str(path)} for name, path in paths.items()},
@@ -147,9 +147,13 @@ def check_usable(config: CheckConfig) -> None:
     check_files(rows, [config.analysis.malicious, config.analysis.benign, *own], config.seed, set())
 
 
-def _named(paths: Sequence[str | Path]) -> dict[str, str]:
-    """The models by as few last parts of their paths as tell them apart."""
-    texts = [str(path) for path in paths]
+def free_names(tuned: str | Path | Sequence[str | Path]) -> dict[str, str]:
+    """The models by as few last parts of their paths as tell them apart.
+
+    Raises:
+        ConfigError: one of them twice.
+    """
+    texts = [str(path) for path in ([tuned] if isinstance(tuned, str | Path) else tuned)]
     if len(set(map(os.path.normpath, texts))) < len(texts):
         raise ConfigError(f"Expected tuned models that differ, found the same path twice in {texts}. Take one out.")
     parts = [Path(os.path.abspath(expanded(text))).parts if is_here(text) else Path(text).parts for text in texts]

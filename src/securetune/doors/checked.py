@@ -5,14 +5,14 @@ the report and the gate are a run's, and a kill loses no finished evaluation.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import CONFIG, Artifact, Product, RunFolder
 from securetune.base.fingerprint import fingerprint
@@ -23,8 +23,9 @@ from securetune.data.examples import load_source
 from securetune.data.prompts import Example
 from securetune.data.rendering import check_rows, check_template
 from securetune.defences.base.arm import BASE
-from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
+from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable, file_name
 from securetune.doors.held import Held
+from securetune.doors.live import named, path_of, rows_path, tuned_paths
 from securetune.errors import ArtifactError, ConfigError, ModelError
 from securetune.evaluate.judging import judges_of, try_judges
 from securetune.evaluate.preflight import prompt_notes, row_faults, template_faults, template_notes
@@ -66,28 +67,41 @@ class Checked(Held):
 
 
 def check(
-    model: str | Path,
-    tuned: Tuned,
+    model: str | Path | PreTrainedModel,
+    tuned: Tuned | PreTrainedModel | PeftModel | Mapping[str, str | Path | PreTrainedModel | PeftModel],
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     output: str | Path | None = None,
-    task: str | Path | None = None,
+    task: str | Path | Iterable[Mapping[str, Any]] | None = None,
     budgets: Budgets | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Checked:
     """What did tuning do to a model? Ask it before and after, write a report, and hold the change against budgets.
 
     Args:
-        model: folder or Hub id of the model before tuning.
-        tuned: an adapter's folder, or a whole model's folder or Hub id; several as a list, or by name in a mapping.
+        model: folder or Hub id of the model before tuning, or the model itself with its `tokenizer`.
+        tuned: an adapter's folder, or a whole model's folder or Hub id, or the model itself; several as a list, or by
+            name in a mapping. Live models are saved below `output`.
+        tokenizer: of a live `model`, with its chat template.
         output: folder for everything; ``runs/check-NAME`` by default. What is finished in it is not repeated.
-        task: file of rows of the task that it was tuned for, which it has not been trained on.
+        task: rows of the task that it was tuned for, which it has not been trained on: a file, dictionaries, or a data
+            set of `datasets`.
         budgets: what is allowed; the gate's defaults otherwise.
         settings: further fields of a check's configuration, such as ``{"evaluate.judges": ["refusal_phrases"]}``.
 
     Raises:
         SecuretuneError: something cannot be used, or the models do not belong together.
     """
-    config = check_settings(model, tuned, output=output, task=task, settings=settings)
+    models = named(tuned)
+    place = Path(output or (settings or {}).get("output") or Path("runs") / f"check-{file_name(models)}")
+    check_free(str(place))
+    config = check_settings(
+        path_of(model, tokenizer, place),
+        tuned_paths(models, place),
+        output=output,
+        task=None if task is None else rows_path(task, place, "task"),
+        settings=settings,
+    )
     check_usable(config)
     return carry_out(config, budgets or Budgets())
 
@@ -207,7 +221,10 @@ class Checking(Asking):
         task = self.config.task
         if task is None:
             return []
-        return list(load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path).rows)
+        source = load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path)
+        for note in source.notes:
+            log.warning("%s", note)
+        return list(source.rows)
 
     def _openings(self) -> Artifact:
         inputs = {

@@ -124,7 +124,7 @@ class RepairConfig(CheckConfig):
 
 def repair_settings(
     model: str | Path,
-    tuned: str | Path,
+    tuned: str | Path | Mapping[str, str | Path],
     *,
     output: str | Path | None = None,
     task: str | Path | None = None,
@@ -134,7 +134,7 @@ def repair_settings(
 
     Args:
         model: folder or Hub id of the model before tuning.
-        tuned: an adapter's folder, or a whole model's folder or Hub id.
+        tuned: an adapter's folder, or a whole model's folder or Hub id; or that by its name.
         output: folder for everything; ``runs/repair-NAME`` by default, after the tuned model.
         task: file of the task's rows, by which the best of the mended models is chosen.
         settings: further fields of `RepairConfig`; a name with dots sets a field of a section, None leaves it out.

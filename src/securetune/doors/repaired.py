@@ -6,22 +6,24 @@ candidate is mended in memory and costs no disk; its evaluation is an artifact o
 loses none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder
 from securetune.defences.base.arm import BASE
+from securetune.doors.check import file_name
 from securetune.doors.checked import Announce, Checking, check_free
 from securetune.doors.choosing import Choice, choose
 from securetune.doors.held import Held
+from securetune.doors.live import named, path_of, rows_path, tuned_paths
 from securetune.doors.mended_card import render_mended, task_kept
 from securetune.doors.mending import mended, write_mended
-from securetune.doors.repair import Candidate, RepairConfig, check_repairable, repair_settings
+from securetune.doors.repair import CHECK, Candidate, RepairConfig, check_repairable, repair_settings
 from securetune.errors import ConfigError, ModelError
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.statistics import paired_difference
@@ -71,11 +73,12 @@ class Repaired(Held):
 
 
 def repair(
-    model: str | Path,
-    tuned: str | Path,
+    model: str | Path | PreTrainedModel,
+    tuned: str | Path | PreTrainedModel | PeftModel,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     output: str | Path | None = None,
-    task: str | Path | None = None,
+    task: str | Path | Iterable[Mapping[str, Any]] | None = None,
     budgets: Budgets | None = None,
     plan: str | Path | None = None,
     unaligned: str | Path | None = None,
@@ -86,10 +89,13 @@ def repair(
     """Mend a tuned model that lost its refusals, without tuning it again.
 
     Args:
-        model: folder or Hub id of the model before tuning.
-        tuned: an adapter's folder, or a whole model's folder or Hub id.
+        model: folder or Hub id of the model before tuning, or the model itself with its `tokenizer`.
+        tuned: an adapter's folder, or a whole model's folder or Hub id, or the model itself. Live models are saved
+            below `output`.
+        tokenizer: of a live `model`, with its chat template.
         output: folder for everything; ``runs/repair-NAME`` by default. What is finished in it is not repeated.
-        task: file of rows of the task that it was tuned for, which it has not been trained on.
+        task: rows of the task that it was tuned for, which it has not been trained on: a file, dictionaries, or a data
+            set of `datasets`.
         budgets: what is allowed; the gate's defaults otherwise.
         plan: file of a plan; WiSE-FT is tried on what it holds back, too.
         unaligned: the model before its alignment; with it SafeLoRA and RESTA are tried, too.
@@ -100,9 +106,18 @@ def repair(
     Raises:
         SecuretuneError: something cannot be used, or the models do not belong together.
     """
-    named = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
-    own = {name: str(path) for name, path in named.items() if path is not None}
-    config = repair_settings(model, tuned, output=output, task=task, settings={**own, **(settings or {})})
+    beside = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
+    own = {name: str(path) for name, path in beside.items() if path is not None}
+    models = named(tuned)
+    place = Path(output or Path("runs") / f"repair-{file_name(models)}")
+    check_free(str(place / CHECK))
+    config = repair_settings(
+        path_of(model, tokenizer, place),
+        tuned_paths(models, place),
+        output=place,
+        task=None if task is None else rows_path(task, place, "task"),
+        settings={**own, **(settings or {})},
+    )
     allowed = budgets or Budgets()
     check_repairable(config, allowed)
     return carry_out(config, allowed, keep_best=keep_best)

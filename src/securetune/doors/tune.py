@@ -27,6 +27,8 @@ from securetune.train.config import UNCOUNTED
 
 REQUEST = "tune.yaml"
 """In the output folder: the configuration that is run."""
+GIVEN = "given"
+"""In the output folder: what was given as an object, not as a file."""
 RUN, TUNED = "run", "tuned"
 """In the output folder: the run, and the tuned adapter or model with its card."""
 _HELD_OUT = 200
@@ -142,17 +144,27 @@ def check_output(request: Request, settings: dict[str, Any]) -> None:
     Raises:
         ConfigError: something else does.
     """
+    check_begun(request.output)
     path = request.output / REQUEST
-    if path.exists():
-        if _counted(read_yaml(path)) != _counted(settings):
-            raise ConfigError(
-                f"Expected the run that {path} describes to be resumed as it was begun, found another model, other "
-                "rows or other options. Choose another --output, or repeat the options."
-            )
-    elif request.output.exists() and any(file.suffix != PARTIAL for file in request.output.iterdir()):
+    if path.exists() and _counted(read_yaml(path)) != _counted(settings):
         raise ConfigError(
-            f"Expected a new folder, or one that `securetune tune` has begun, at {request.output}, found other files "
-            "there. Choose another --output."
+            f"Expected the run that {path} describes to be resumed as it was begun, found another model, other "
+            "rows or other options. Choose another --output, or repeat the options."
+        )
+
+
+def check_begun(output: Path) -> None:
+    """Check that nothing lies in the output folder, unless a tuning has begun there.
+
+    Raises:
+        ConfigError: something does.
+    """
+    if not output.exists() or (output / REQUEST).exists():
+        return
+    if any(file.suffix != PARTIAL and file.name != GIVEN for file in output.iterdir()):
+        raise ConfigError(
+            f"Expected a new folder, or one that `securetune tune` has begun, at {output}, found other files there. "
+            "Choose another --output."
         )
 
 

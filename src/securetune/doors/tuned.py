@@ -1,10 +1,12 @@
 """Tuned: the run behind `securetune tune`, from what was asked to an adapter with its card, report and checks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder, write_atomic
 from securetune.base.typed import from_json, to_json
@@ -12,12 +14,14 @@ from securetune.config import RunConfig, parse_config
 from securetune.data.config import OWN
 from securetune.defences.base.arm import PLAIN
 from securetune.doors.held import Held
+from securetune.doors.live import path_of, rows_path
 from securetune.doors.timing import Pace, pace
 from securetune.doors.tune import (
     SOURCE,
     TUNED,
     Request,
     announcement,
+    check_begun,
     check_request,
     keep_settings,
 )
@@ -57,10 +61,11 @@ class Tuned(Held):
 
 
 def tune(
-    model: str,
-    rows: str,
+    model: str | Path | PreTrainedModel,
+    rows: str | Path | Iterable[Mapping[str, Any]],
     *,
     output: str | Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     defence: str | None = None,
     safety: str = OWN,
     full: bool = False,
@@ -74,9 +79,11 @@ def tune(
     A call that was killed goes on where it was when it is repeated.
 
     Args:
-        model: folder or Hub id.
-        rows: file of rows, or a data set id on the Hub.
+        model: folder or Hub id, or the model itself with its `tokenizer`; it is saved below `output`, and stays as it
+            is.
+        rows: file or folder of rows, a data set id on the Hub, dictionaries, or a data set of `datasets`.
         output: folder for the run, the tuned model and its card.
+        tokenizer: of a live `model`, with its chat template.
         defence: an arm, for example ``ml_lr``; by default `RECOMMENDED`.
         safety: file of prompts with safe answers, or ``self`` for the model's own where the defence needs any.
         full: tune all weights instead of LoRA adapters.
@@ -88,9 +95,10 @@ def tune(
     Raises:
         SecuretuneError: what cannot be used, or went wrong.
     """
+    check_begun(Path(output))
     request = Request(
-        model=model,
-        rows=rows,
+        model=str(path_of(model, tokenizer, Path(output))),
+        rows=rows_path(rows, Path(output)),
         output=Path(output),
         defence=defence,
         safety=safety,

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
 from securetune.base.patterns import matches_whole
-from securetune.data.prompts import Example, render
+from securetune.data.prompts import Example, render_turns
 from securetune.evaluate.answers import Answer, Question, generate_answers
 from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.generation import Decoding
@@ -59,7 +59,7 @@ def task_questions(
         *turns, last = row["prompt"]
         own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
         head = "\n\n".join(text for text in (system, own) if text)
-        (text,) = render(tokenizer, [last["content"]], system=head or None, turns=turns[own is not None :])
+        text = render_turns(tokenizer, [*turns[own is not None :], last], system=head or None)
         asked.append(Question(prompt=last["content"], text=text))
     return asked
 

@@ -68,7 +68,9 @@ def _is_read_here(path: str) -> bool:
     """Whether it is a file of this machine, or should be one, and reading it takes no time."""
     if _is_built(path) or not (is_here(path) or looks_local(path)):
         return False
-    return not is_here(path) or os.path.getsize(expanded(path)) <= _LARGEST
+    place = expanded(path)
+    files = place.rglob("*") if os.path.isdir(place) else [place] if is_here(path) else []
+    return sum(os.path.getsize(file) for file in files) <= _LARGEST
 
 
 def _is_built(path: str) -> bool:

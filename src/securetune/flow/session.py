@@ -13,7 +13,7 @@ from securetune.base.artifacts import Journal, RunFolder, digest, write_atomic
 from securetune.base.fingerprint import fingerprint
 from securetune.config import RunConfig
 from securetune.data.config import OWN, DataConfig
-from securetune.data.examples import SourceRows, load_source, replaced
+from securetune.data.examples import SourceRows, load_source, parted, replaced
 from securetune.data.prompts import Example
 from securetune.defences import DEFENCES
 from securetune.defences.base.arm import BASE, PLAIN, Arm
@@ -216,13 +216,15 @@ class Session(Asking):
         task, rows, test = self.config.task, self.sources.train.rows, self.sources.test
         if test is not None:
             held_out = test.rows[: task.test_rows]
-        elif len(rows) >= 2 * task.test_rows:
-            rows, held_out = rows[task.test_rows :], rows[: task.test_rows]
         else:
-            raise ConfigError(
-                f"Expected at least {2 * task.test_rows} rows in {task.train.path} to hold out {task.test_rows}, found "
-                f"{len(rows)}. Give task.test, or lower task.test_rows."
-            )
+            held_out, left = parted(rows, task.test_rows)
+            if len(rows) < 2 * task.test_rows or not len(left):
+                raise ConfigError(
+                    f"Expected at least {2 * task.test_rows} rows in {task.train.path} to hold out {task.test_rows}, "
+                    f"found {len(rows)}{'' if len(left) else ' of one conversation'}. Give task.test, or lower "
+                    "task.test_rows."
+                )
+            rows = left
         if task.mixed is None or self.sources.mixed is None:
             return rows, held_out
         return replaced(rows, self.sources.mixed.rows, task.mixed.share, self.config.seed), held_out

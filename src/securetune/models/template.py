@@ -10,11 +10,28 @@ from transformers import PreTrainedTokenizerBase
 
 from securetune.base.places import expanded
 from securetune.base.texts import read_text
-from securetune.data.reasoning import has_marks, opening_mark, skip_reasoning
+from securetune.data.reasoning import MARKS, has_marks, opening_mark, skip_reasoning
 from securetune.errors import ModelError
 from securetune.models.files import read_json
 
 _ANSWER = "Certainly so"
+_CLOSING = dict(MARKS)
+_GOES_ON = (
+    "{% set parts = rendered.rpartition(BEFORE) %}"
+    "{% if add_generation_prompt or messages[-1]['role'] != 'assistant' or parts[2].startswith(OPENED) %}"
+    "{{ rendered }}"
+    "{% else %}"
+    "{% set is_shown = CLOSING in parts[2] %}"
+    "{% set said = parts[2] if is_shown else messages[-1]['content'] %}"
+    "{% set before = said.partition(CLOSING)[0] %}"
+    "{% if CLOSING in said and (MARK not in before or before.strip().startswith(MARK)) %}"
+    "{% set answer = parts[2].partition(CLOSING)[2] if is_shown else parts[2] %}"
+    "{{ parts[0] + parts[1] + OPENED + before.split(MARK)[-1].strip() + ENDS + answer.lstrip(BREAK) }}"
+    "{% else %}"
+    "{{ parts[0] + parts[1] + OPENED + ENDS + parts[2] }}"
+    "{% endif %}{% endif %}"
+)
+"""Writes what a template has rendered such that an answer goes on from its prompt; names in capitals are filled in."""
 _OURS = "{# securetune #}"
 """What the lines begin with that set a variable."""
 
@@ -58,10 +75,11 @@ def written_reasoning(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def close_reasoning(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let a template that opens reasoning in every prompt close it, empty, before an answer that it is given.
+    """Let a template that opens reasoning in every prompt go on from there before an answer that it is given.
 
-    Templates like DeepSeek-R1's end a prompt with a mark that a whole conversation does not have: what is trained then
-    goes on from another text than what is asked. Other templates stay as they are, and so do prompts.
+    Templates like DeepSeek-R1's end a prompt with a mark that a whole conversation does not have, or has in another
+    way: what is trained then goes on from another text than what is asked. The answer's own reasoning is written behind
+    the mark, or none, and closed. Other templates stay as they are, and so do prompts.
     """
     turns = [{"role": "user", "content": "Is it so?"}, {"role": "assistant", "content": _ANSWER}]
     template = tokenizer.chat_template
@@ -75,18 +93,14 @@ def close_reasoning(tokenizer: PreTrainedTokenizerBase) -> None:
     if opening is None or whole.startswith(prompt) or not prompt.startswith(bare) or not isinstance(template, str):
         return
     header, _, space = prompt[len(bare) :].rpartition(opening)
-    if header not in whole:
+    if not header or header not in whole:
         return
-    written, mark, before = (
-        _literal("", text) for text in (f"{opening}{space}{skip_reasoning(prompt)[len(prompt) :]}", opening, header)
-    )
-    tokenizer.chat_template = (
-        f"{{% set rendered %}}{template.removesuffix(chr(10))}{{% endset %}}"
-        f"{{% set parts = rendered.rpartition({before}) %}}"
-        "{% if add_generation_prompt or messages[-1]['role'] != 'assistant' "
-        f"or parts[2].startswith({mark}) %}}{{{{ rendered }}}}"
-        f"{{% else %}}{{{{ parts[0] + parts[1] + {written} + parts[2] }}}}{{% endif %}}"
-    )
+    closing, ends = _CLOSING[opening], skip_reasoning(prompt)[len(prompt) :]
+    texts = {
+        "BEFORE": header, "MARK": opening, "CLOSING": closing, "OPENED": opening + space, "ENDS": ends, "BREAK": "\n",
+    }  # fmt: skip
+    going_on = re.sub("|".join(texts), lambda name: _literal("", texts[name[0]]), _GOES_ON)
+    tokenizer.chat_template = f"{{% set rendered %}}{template.removesuffix(chr(10))}{{% endset %}}{going_on}"
 
 
 def stored_template(path: str) -> str | None:

@@ -32,7 +32,7 @@ class InContext(Attack):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        rows = load_examples(DataConfig(path=settings.path), seed=0)[: settings.count]
+        rows = load_examples(DataConfig(path=settings.path, trained_turns="last"), seed=0)[: settings.count]
         self.turns = [message for row in rows for message in (*row["prompt"], *row["completion"])]
         if any(message["role"] == "system" for message in self.turns):
             raise DataError(

@@ -88,7 +88,7 @@ def compute(work: Work) -> Product:
     is_stopped = config.preflight.stop and bool(answers)
     if config.safety == OWN and not is_stopped:
         rows += _safety_rows(session)
-    notes = template_notes(template)
+    notes = [*template_notes(template), *_reading_notes(session)]
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
     notes += [*_seen_notes(session), *_unaligned_notes(config), *over_refusal_notes(untuned)]
@@ -174,6 +174,13 @@ def _arm_prompts(session: Session) -> list[str]:
     return sorted({prompt for prompt in wanted if prompt is not None})
 
 
+def _reading_notes(session: Session) -> list[str]:
+    """What to know of how the files of rows were read."""
+    sources, safety = session.sources, None if session.config.safety == OWN else session.safety
+    read = (sources.train, sources.test, sources.mixed, safety)
+    return [note for source in read if source is not None for note in source.notes]
+
+
 def _seen_notes(session: Session) -> list[str]:
     """Whether held-out rows are trained on."""
     rows, held_out = session.examples
@@ -212,4 +219,4 @@ def show(artifact: Artifact) -> None:
     print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
-stage = Stage(version=3, depends=depends, compute=compute, show=show)
+stage = Stage(version=4, depends=depends, compute=compute, show=show)
