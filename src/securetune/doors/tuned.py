@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.base.artifacts import Artifact, RunFolder, write_atomic
+from securetune.base.names import output_folder
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig, parse_config
 from securetune.data.config import OWN
@@ -90,7 +91,7 @@ def tune(
     request = Request(
         model=model,
         rows=rows,
-        output=Path(output),
+        output=output_folder(output),
         defence=defence,
         safety=safety,
         full=full,
