@@ -35,6 +35,14 @@ Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_CHAIN = 20
 """Files that build on one another."""
 
+SET_BY_COMPARISONS: Mapping[tuple[str, ...], str] = {
+    ("output",): "output",
+    ("seed",): "seeds",
+    ("arms",): "arms",
+    ("task", "name"): "the names under tasks",
+}
+"""What a comparison says for all of its runs, by the field of a run that it takes the place of."""
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed as numpy and torch take it."""
 
@@ -192,7 +200,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping, put over the files that its `base` names, if there are any.
 
     `base` is a path or a list of paths, each relative to the file that names it. Besides the top of a file it can stand
-    in what a comparison makes its runs of: in `run`, in every model and in every task.
+    in what a comparison makes its runs of: in `run`, in every model and in every task; what such a base says of
+    `SET_BY_COMPARISONS` is left out, so that the file of a run can serve.
 
     Raises:
         ConfigError: no such file, not a YAML mapping, or a base that builds on itself.
@@ -213,6 +222,18 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return whole
 
 
+def without_set_by_comparisons(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's fields but those that a comparison says for all of its runs."""
+    left = copy.deepcopy(dict(run))
+    for *way, last in SET_BY_COMPARISONS:
+        section: Any = left
+        for name in way:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    return left
+
+
 def _load(path: Path, source: str) -> dict[str, Any]:
     """The mapping in one file, as it is written."""
     text = read_text(path, "a YAML file", ConfigError, source=source, largest=LARGEST_YAML)
@@ -230,11 +251,20 @@ class _Bases:
     def __init__(self) -> None:
         self._known: dict[Path, dict[str, Any]] = {}
 
-    def over(self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-        """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+    def over(
+        self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...], *, is_part: bool = False
+    ) -> dict[str, Any]:
+        """A mapping of `file` put over its bases.
+
+        Args:
+            raw: the mapping.
+            file: where it stands.
+            chain: the files on the way to it, itself the last.
+            is_part: whether a comparison makes its runs of it.
+        """
 
         def built(part: Any) -> Any:
-            return self.over(part, file, chain) if isinstance(part, dict) else part
+            return self.over(part, file, chain, is_part=True) if isinstance(part, dict) else part
 
         above = {key: value for key, value in raw.items() if key != "base"}
         if "run" in above:
@@ -245,7 +275,7 @@ class _Bases:
         below: dict[str, Any] = {}
         for name in _base_names(raw, file):
             below = merged(below, self._read(name, file, chain))
-        return merged(below, above)
+        return merged(without_set_by_comparisons(below) if is_part else below, above)
 
     def _read(self, name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         path = _base_path(name, file)
