@@ -6,13 +6,13 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.names import Name, OutputFolder
@@ -35,6 +35,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_CHAIN = 20
 """Files that build on one another."""
 
+_MODELS = ("model", "unaligned")
+"""Fields of a run that name a model: a plain string is its path."""
 SET_BY_COMPARISONS: Mapping[tuple[str, ...], str] = {
     ("output",): "output",
     ("seed",): "seeds",
@@ -210,8 +212,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's fields with others put over them, mapping by mapping; a list takes the place of a list."""
-    return _merged(_with_our_names(below), _with_our_names(above))
+    """A run's fields with others put over them, mapping by mapping; a list takes the place of a list.
+
+    Fields of a model are put over one that is written as its path alone.
+    """
+    below, above = _with_our_names(below), _with_our_names(above)
+    refined = [name for name in _MODELS if isinstance(above.get(name), Mapping)]
+    return _merged(_with_model_paths(below, refined), above)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,7 +358,9 @@ def _has_problems(source: str, problems: Sequence[str]) -> ConfigError:
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
-    """Set a dotted field, such as ``train.steps``, in place; a section that is not there is made.
+    """Set a dotted field, such as ``train.steps``, in place.
+
+    A section that is not there is made, of what stands there by default; a model's path alone becomes a section.
 
     Raises:
         ConfigError: a part of the way is no section with fields of its own.
@@ -360,17 +369,33 @@ def override(raw: dict[str, Any], field: str, value: object) -> None:
     section: Any = raw
     for depth, parent in enumerate(parents, 1):
         if section.get(parent) is None:
-            section[parent] = {}
+            section[parent] = _default_section(parents[:depth])
+        if parent in _MODELS and isinstance(section[parent], str):
+            section[parent] = {"path": section[parent]}
         section = section[parent]
         if not isinstance(section, dict):
-            way, rest = ".".join(parents[:depth]), ".".join([*parents[depth:], last])
+            way = ".".join(parents[:depth])
+            is_list = isinstance(section, list | tuple)
+            found, whole = ("a list, of which it sets no part", "[...]") if is_list else (repr(section), "...")
             raise ConfigError(
-                f"Expected `{way}` to have fields, of which --set {field} sets one, found {section!r}. Set it as a "
-                f"whole, for example -s '{way}={{{rest}: ...}}', or change the file."
+                f"Expected `{way}` to have fields, of which --set {field} sets one, found {found}. Set it as a whole "
+                f"(-s '{way}={whole}'), or change the file."
             )
     is_train, is_of_task = parents[-1:] == ["train"], parents[-2:-1] == ["task"]
     name = OTHER_NAMES.get(last, last) if is_train and not is_of_task else last
     section[name] = _with_our_names({"train": value})["train"] if last == "train" else value
+
+
+def _default_section(way: Sequence[str]) -> Any:
+    """What stands by default at a way into a run's fields, or a comparison's `run`, but what its class says itself."""
+    fields = way[1:] if way[0] == "run" else way
+    field = RunConfig.model_fields.get(fields[0]) if fields else None
+    value: Any = None if field is None else field.get_default()
+    for name in fields[1:]:
+        value = getattr(value, name, None)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    return {} if value in (None, PydanticUndefined) else copy.copy(value)
 
 
 def parsed_override(text: str) -> tuple[str, object]:
@@ -433,8 +458,8 @@ def starting_copy(name: str, file: Path) -> str:
     return f"{comment}\n{text}"
 
 
-def _with_model_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {**raw, **{name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}}
+def _with_model_paths(raw: Mapping[str, Any], names: Iterable[str] = _MODELS) -> dict[str, Any]:
+    return {**raw, **{name: {"path": raw[name]} for name in names if isinstance(raw.get(name), str)}}
 
 
 def _with_our_names(run: Mapping[str, Any]) -> Mapping[str, Any]:
