@@ -6,13 +6,13 @@ Every field's docstring is its documentation; unknown fields are errors, so a ty
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from securetune.base.fingerprint import FilePath, PluginSettings
 from securetune.base.names import Name, OutputFolder
@@ -34,6 +34,16 @@ from securetune.train.config import OTHER_NAMES, TrainConfig, our_names
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_CHAIN = 20
 """Files that build on one another."""
+
+_MODELS = ("model", "unaligned")
+"""Fields of a run that name a model: a plain string is its path."""
+SET_BY_COMPARISONS: Mapping[tuple[str, ...], str] = {
+    ("output",): "output",
+    ("seed",): "seeds",
+    ("arms",): "arms",
+    ("task", "name"): "the names under tasks",
+}
+"""What a comparison says for all of its runs, by the field of a run that it takes the place of."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed as numpy and torch take it."""
@@ -192,7 +202,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping, put over the files that its `base` names, if there are any.
 
     `base` is a path or a list of paths, each relative to the file that names it. Besides the top of a file it can stand
-    in what a comparison makes its runs of: in `run`, in every model and in every task.
+    in what a comparison makes its runs of: in `run`, in every model and in every task; what such a base says of
+    `SET_BY_COMPARISONS` is left out, so that the file of a run can serve.
 
     Raises:
         ConfigError: no such file, not a YAML mapping, or a base that builds on itself.
@@ -201,8 +212,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's fields with others put over them, mapping by mapping; a list takes the place of a list."""
-    return _merged(_with_our_names(below), _with_our_names(above))
+    """A run's fields with others put over them, mapping by mapping; a list takes the place of a list.
+
+    Fields of a model are put over one that is written as its path alone.
+    """
+    below, above = _with_our_names(below), _with_our_names(above)
+    refined = [name for name in _MODELS if isinstance(above.get(name), Mapping)]
+    return _merged(_with_model_paths(below, refined), above)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +227,18 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         is_nested = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
         whole[key] = _merged(whole[key], value) if is_nested else copy.deepcopy(value)
     return whole
+
+
+def without_set_by_comparisons(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's fields but those that a comparison says for all of its runs."""
+    left = copy.deepcopy(dict(run))
+    for *way, last in SET_BY_COMPARISONS:
+        section: Any = left
+        for name in way:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    return left
 
 
 def _load(path: Path, source: str) -> dict[str, Any]:
@@ -230,11 +258,20 @@ class _Bases:
     def __init__(self) -> None:
         self._known: dict[Path, dict[str, Any]] = {}
 
-    def over(self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-        """A mapping of `file` put over its bases; `chain` holds the files on the way to it, itself the last."""
+    def over(
+        self, raw: Mapping[str, Any], file: Path, chain: tuple[Path, ...], *, is_part: bool = False
+    ) -> dict[str, Any]:
+        """A mapping of `file` put over its bases.
+
+        Args:
+            raw: the mapping.
+            file: where it stands.
+            chain: the files on the way to it, itself the last.
+            is_part: whether a comparison makes its runs of it.
+        """
 
         def built(part: Any) -> Any:
-            return self.over(part, file, chain) if isinstance(part, dict) else part
+            return self.over(part, file, chain, is_part=True) if isinstance(part, dict) else part
 
         above = {key: value for key, value in raw.items() if key != "base"}
         if "run" in above:
@@ -245,7 +282,7 @@ class _Bases:
         below: dict[str, Any] = {}
         for name in _base_names(raw, file):
             below = merged(below, self._read(name, file, chain))
-        return merged(below, above)
+        return merged(without_set_by_comparisons(below) if is_part else below, above)
 
     def _read(self, name: str, file: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         path = _base_path(name, file)
@@ -321,7 +358,9 @@ def _has_problems(source: str, problems: Sequence[str]) -> ConfigError:
 
 
 def override(raw: dict[str, Any], field: str, value: object) -> None:
-    """Set a dotted field, such as ``train.steps``, in place; a section that is not there is made.
+    """Set a dotted field, such as ``train.steps``, in place.
+
+    A section that is not there is made, of what stands there by default; a model's path alone becomes a section.
 
     Raises:
         ConfigError: a part of the way is no section with fields of its own.
@@ -330,17 +369,33 @@ def override(raw: dict[str, Any], field: str, value: object) -> None:
     section: Any = raw
     for depth, parent in enumerate(parents, 1):
         if section.get(parent) is None:
-            section[parent] = {}
+            section[parent] = _default_section(parents[:depth])
+        if parent in _MODELS and isinstance(section[parent], str):
+            section[parent] = {"path": section[parent]}
         section = section[parent]
         if not isinstance(section, dict):
-            way, rest = ".".join(parents[:depth]), ".".join([*parents[depth:], last])
+            way = ".".join(parents[:depth])
+            is_list = isinstance(section, list | tuple)
+            found, whole = ("a list, of which it sets no part", "[...]") if is_list else (repr(section), "...")
             raise ConfigError(
-                f"Expected `{way}` to have fields, of which --set {field} sets one, found {section!r}. Set it as a "
-                f"whole, for example -s '{way}={{{rest}: ...}}', or change the file."
+                f"Expected `{way}` to have fields, of which --set {field} sets one, found {found}. Set it as a whole "
+                f"(-s '{way}={whole}'), or change the file."
             )
     is_train, is_of_task = parents[-1:] == ["train"], parents[-2:-1] == ["task"]
     name = OTHER_NAMES.get(last, last) if is_train and not is_of_task else last
     section[name] = _with_our_names({"train": value})["train"] if last == "train" else value
+
+
+def _default_section(way: Sequence[str]) -> Any:
+    """What stands by default at a way into a run's fields, or a comparison's `run`, but what its class says itself."""
+    fields = way[1:] if way[0] == "run" else way
+    field = RunConfig.model_fields.get(fields[0]) if fields else None
+    value: Any = None if field is None else field.get_default()
+    for name in fields[1:]:
+        value = getattr(value, name, None)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    return {} if value in (None, PydanticUndefined) else copy.copy(value)
 
 
 def parsed_override(text: str) -> tuple[str, object]:
@@ -403,8 +458,8 @@ def starting_copy(name: str, file: Path) -> str:
     return f"{comment}\n{text}"
 
 
-def _with_model_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {**raw, **{name: {"path": raw[name]} for name in ("model", "unaligned") if isinstance(raw.get(name), str)}}
+def _with_model_paths(raw: Mapping[str, Any], names: Iterable[str] = _MODELS) -> dict[str, Any]:
+    return {**raw, **{name: {"path": raw[name]} for name in names if isinstance(raw.get(name), str)}}
 
 
 def _with_our_names(run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,8 @@ from securetune.models.config import ModelConfig
 from securetune.report.gate import Budgets, checks_of, passes
 from tests.conftest import settings as run_settings
 from tests.conftest import write_jsonl
+from tests.e2e.test_faults import struck_in_turn
+from tests.faults import Killed, draw_nothing, full, results, watch_native_writers
 
 WEIGHTS = "adapter_model.safetensors"
 LENIENT = {"asr_rise": 0.2, "over_refusal_rise": 0.3, "broken_rise": 0.3, "task_loss_rise": None, "unclear": "pass"}
@@ -125,12 +127,16 @@ def test_a_whole_model_is_mended_as_its_adapter_is(repaired, model_folder, broke
         torch.testing.assert_close(weight, torch.lerp(before[name], after[name], share))
 
 
-@pytest.fixture
-def asked(model_folder, broken, small, tmp_path):
-    """The words of a repair in a shell."""
+def words(model_folder, tuned, small, output) -> list:
+    """A repair as it is asked for in a shell."""
     fields = {name: yaml.safe_dump(value, default_flow_style=True, width=10**6) for name, value in small.items()}
     overrides = [word for name, value in fields.items() for word in ("-s", f"{name}={value.strip()}")]
-    return ["repair", model_folder, broken, "--output", tmp_path / "out", *overrides, "-s", "shares=[0.9, 0.2]"]
+    return ["repair", model_folder, tuned, "--output", output, *overrides, "-s", "shares=[0.9, 0.2]"]
+
+
+@pytest.fixture
+def asked(model_folder, broken, small, tmp_path):
+    return words(model_folder, broken, small, tmp_path / "out")
 
 
 def test_the_exit_code_says_whether_one_keeps_the_budgets_and_a_second_call_computes_nothing(asked, command, tmp_path):
@@ -225,6 +231,80 @@ def test_a_repair_that_is_killed_while_it_writes_leaves_no_half_model(
     assert not (tmp_path / "out" / "repaired").exists()
     assert asked_again().folder == tmp_path / "out" / "repaired"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["check", "repaired"]
+
+
+@pytest.fixture(scope="module")
+def whole(model_folder, broken, tmp_path_factory):
+    """The broken model as a whole one."""
+    folder = shutil.copytree(model_folder, tmp_path_factory.mktemp("merged") / "whole")
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), broken)
+    model.merge_and_unload().save_pretrained(folder)
+    return folder
+
+
+def of_the_mending(point: str) -> bool:
+    """The renames of what is measured of mended models, and moments of writing one; the rest is exhaustive."""
+    what, path = point.split()
+    is_measured = what == "rename" and "/08-evaluate-WiSE-FT" in path
+    return is_measured or (not path.startswith("out/check") and what in ("mkdir", "half", "sync", "rename", "rmdir"))
+
+
+SOME = pytest.param(of_the_mending, id="cheap")
+EVERY = pytest.param(lambda point: True, id="all", marks=pytest.mark.exhaustive)
+
+
+@pytest.fixture(params=["broken", "whole"], ids=["adapter", "model"])
+def tuned(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def start(tuned, model_folder, small, monkeypatch):
+    """Begins the same repair in any folder."""
+    watch_native_writers(monkeypatch)
+    draw_nothing(monkeypatch)
+    settings, budgets = {**small, "shares": [0.9, 0.2]}, Budgets(**LENIENT)
+    return lambda output: securetune.repair(model_folder, tuned, output=output, settings=settings, budgets=budgets)
+
+
+def left(output) -> dict[str, object]:
+    """What a repair has found, and every file that it has written, but for the card, which tells the time."""
+    written = {path.name: path.read_bytes() for path in (output / "repaired").iterdir() if path.name != "README.md"}
+    assert sorted(path.name for path in output.iterdir()) == ["check", "repaired"]
+    return results(output) | written
+
+
+MENDED = {"rename out/repaired", "rename out/check/08-evaluate-WiSE-FT-0.2.json"}
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_repair_that_is_killed_at_each_of_its_writes_in_turn_leaves_the_same(among, start, tmp_path):
+    root = tmp_path / "killed"
+    root.mkdir()
+    points = struck_in_turn(lambda: start(root / "out"), root, Killed, among=among)
+    print(f"{len(points)} kills")
+    start(tmp_path / "undisturbed")
+    assert left(root / "out") == left(tmp_path / "undisturbed")
+    assert set(points) >= MENDED and {"half", "rmdir"} <= {point.split()[0] for point in points}
+
+
+@pytest.mark.parametrize("among", [SOME, EVERY])
+def test_a_disk_that_is_full_at_each_write_of_a_repair_in_turn_is_one_clear_line_and_costs_nothing(
+    among, start, model_folder, tuned, small, command, tmp_path
+):
+    root, budgets, ends = tmp_path / "full", tmp_path / "gate.yaml", []
+    root.mkdir()
+    budgets.write_text(yaml.safe_dump(LENIENT))
+    asked = [*words(model_folder, tuned, small, root / "out"), "--budgets", budgets]
+    points = struck_in_turn(lambda: ends.append(command(*asked)), root, full, among=among)
+    print(f"{len(points)} times full")
+    for point, (code, text) in zip(points, ends, strict=False):
+        lines = [line for line in text.splitlines() if line.startswith("Error")]
+        assert code == 2 and len(lines) == 1 and "Traceback" not in text, (point, text)
+        assert "Expected room on the disk for" in lines[0], (point, text)
+    assert len(ends) == len(points) + 1 and ends[-1][0] == 0, ends[-1]
+    start(tmp_path / "undisturbed")
+    assert left(root / "out") == left(tmp_path / "undisturbed") and set(points) >= MENDED
 
 
 @pytest.fixture(scope="module")

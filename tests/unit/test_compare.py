@@ -176,7 +176,7 @@ def grid(model_folder, data_folder, tmp_path_factory):
     raw = settings(model_folder, data_folder, tmp_path_factory.mktemp("unused"))
     folder = tmp_path_factory.mktemp("grid")
     del raw["output"]
-    raw["task"]["mixed"] = {"path": str(data_folder / "task.jsonl"), "share": 0}
+    raw["task"]["mixed"] = {"path": str(data_folder / "task.jsonl")}
     config = CompareConfig(
         output=str(folder), run=raw, tasks={"letters": {}}, arms=("early_stop", "ema + early_stop"), seeds=(0,),
         learning_rates=(1, 0.5), sweep_seeds=(1,), mixed_shares=(0, 0.5),
@@ -245,7 +245,10 @@ def test_killing_a_grid_ends_its_workers(grid, tmp_path):
 
 def test_a_rate_that_diverges_costs_its_own_result_only(grid, tmp_path):
     config, _ = grid
-    changes = {"output": str(tmp_path), "arms": ("early_stop",), "learning_rates": (1e30, 1.0), "mixed_shares": ()}
+    changes = {
+        "output": str(tmp_path), "arms": ("early_stop",), "learning_rates": (1e30, 1.0), "mixed_shares": (),
+        "tasks": {"letters": {"task": {"mixed": {"share": 0}}}},
+    }  # fmt: skip
     folder = compare_runs(config.model_copy(update=changes))
     rows = json.loads((folder / "compare.json").read_text())
     assert [(row["arm"], row["rate"]) for row in rows] == [("none", 1.0), ("early_stop", 1.0)]

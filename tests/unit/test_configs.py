@@ -75,12 +75,24 @@ def test_two_bases_may_build_on_the_same_file(tmp_path):
 
 
 def test_the_runs_models_and_tasks_of_a_comparison_can_have_bases(tmp_path):
-    write(tmp_path, mine={"seed": 1, "task": {"test_rows": 20}})
-    part = {"base": "mine.yaml", "seed": 2}
+    write(tmp_path, mine={"monitor_every": 1, "task": {"test_rows": 20}})
+    part = {"base": "mine.yaml", "monitor_every": 2}
     write(tmp_path, compare={"run": part, "models": {"m": part}, "tasks": {"t": part, "plain": {}}})
-    whole = {"seed": 2, "task": {"test_rows": 20}}
+    whole = {"monitor_every": 2, "task": {"test_rows": 20}}
     expected = {"run": whole, "models": {"m": whole}, "tasks": {"t": whole, "plain": {}}}
     assert read_yaml(tmp_path / "compare.yaml") == expected
+
+
+def test_a_runs_file_serves_as_a_base_of_a_comparison_which_has_seeds_arms_output_and_names_of_its_own(tmp_path):
+    run = minimal_run(seed=5, arms=["swat"])
+    run["task"] |= {"name": "mine"}
+    write(tmp_path, run=run, top={"base": "run.yaml"})
+    raw = {"output": "out", "arms": ["ema"], "seeds": [7], "run": {"base": "top.yaml"}, "tasks": {"t": {}}}
+    [cell] = run_configs(validated(CompareConfig, read_yaml(write(tmp_path, compare=raw) / "compare.yaml"), "it"))
+    assert (cell.seed, cell.output, cell.task.name) == (7, "out", "t") and cell.task.train.path == "t.jsonl"
+    raw["run"]["seed"] = 5
+    with pytest.raises(ConfigError, match=r"run\.seed would not count, as seeds of the comparison says it"):
+        validated(CompareConfig, read_yaml(write(tmp_path, compare=raw) / "compare.yaml"), "it")
 
 
 def test_a_field_of_the_users_rows_may_be_called_base(tmp_path):

@@ -81,6 +81,13 @@ def test_rows_of_a_task_that_have_no_room_end_a_check(checking, tmp_path):
         checking(task=task)
 
 
+def test_rows_of_a_task_that_are_too_long_name_the_checks_own_field(checking, tmp_path):
+    rows = [{"prompt": "Write a letter " * 9, "completion": "Dear Anna"} for _ in range(20)]
+    task = {"rows": {"path": str(write_jsonl(tmp_path / "long.jsonl", rows))}, "max_length": 8}
+    with pytest.raises(DataError, match=r"within 8 tokens in task, found none of 20: .* Raise task\.max_length\."):
+        checking(task=task)
+
+
 def test_a_tuned_model_with_a_template_of_its_own_is_told_of(checking, caplog):
     caplog.set_level(logging.WARNING)
     checking(own="{# the same #}" + PLAIN)

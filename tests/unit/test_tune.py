@@ -47,6 +47,13 @@ def test_a_setting_of_ones_own_is_kept(asked):
     assert (config.train.steps, config.train.learning_rate, config.task.test_rows) == (3, 1e-5, 15)
 
 
+def test_a_setting_refines_the_model_and_the_prompts_that_are_there_by_default(asked):
+    settings = tune_settings(asked(settings={"model.dtype": "float32", "analysis.malicious.limit": 48}))
+    config = parse_config(settings, "tune")
+    assert (config.model.path, config.model.dtype) == (asked().model, "float32")
+    assert (config.analysis.malicious.half, config.analysis.malicious.limit) == ("even", 48)
+
+
 def test_what_a_dry_run_prints_is_what_run_reads(monkeypatch, capsys, rows, model_folder):
     words = ["tune", str(model_folder), rows, "--dry-run", "--defence", "ml_lr", "-s", "train.steps=4"]
     monkeypatch.setattr(sys, "argv", ["securetune", *words])

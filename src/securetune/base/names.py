@@ -1,9 +1,12 @@
 """Names: which names that a user gives may become folders?"""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from securetune.errors import ConfigError
 
 _FIT = re.compile(r"\w[\w .+@%=,()-]*")
 _LONGEST = 100
@@ -47,6 +50,17 @@ def leads_somewhere(path: str) -> str:
     if not path.strip():
         raise ValueError("an empty path: name a folder")
     return path
+
+
+def output_folder(path: str | Path) -> Path:
+    """The folder that a caller names for results.
+
+    Raises:
+        ConfigError: the path is empty, which would be the folder where one stands.
+    """
+    if not str(path).strip():
+        raise ConfigError(f"Expected a folder for the output, found the empty path {str(path)!r}. Name one.")
+    return Path(path)
 
 
 Name = Annotated[str, AfterValidator(names_thing)]

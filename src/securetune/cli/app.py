@@ -1,7 +1,9 @@
 """App: what holds all commands together, and how does a failure of any of them end?"""
 
 import errno
+import itertools
 import logging
+import re
 import sys
 import traceback
 from io import TextIOWrapper
@@ -19,10 +21,22 @@ NOT_DONE = 2
 """Exit code of whatever could not be done as it was asked for; typer's own for a wrong usage."""
 UNFORESEEN = 70
 """Exit code of a fault of ours, as ``EX_SOFTWARE`` of sysexits.h."""
+_NAMED_NOTHING = re.compile(r"--[^=]+=\s*")
+"""An option and no value for it, in one word."""
 
 
 class _Commands(TyperGroup):
     """The commands, whose failures are all told as ours where a caller or the machine is the cause."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, and refuse empty words for it: an empty path would mean the folder where one stands.
+
+        Raises:
+            ConfigError: a word is empty.
+        """
+        if not ctx.resilient_parsing:  # completion looks at words that are not written out yet
+            _check_words(args)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command.
@@ -67,6 +81,17 @@ def main(
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+
+
+def _check_words(words: list[str]) -> None:
+    """Make sure that every word of a command line says something."""
+    empty = [before for before, word in itertools.pairwise(words) if not word.strip()]
+    empty += [word.rstrip(" =") for word in words if _NAMED_NOTHING.fullmatch(word)]
+    if empty:
+        raise ConfigError(
+            f"Expected a value after {empty[0]}, found an empty one. Write it out; where a variable of the shell "
+            "stands there, set it."
+        )
 
 
 def entry() -> None:

@@ -14,7 +14,15 @@ from pydantic import Field, model_validator
 
 from securetune.base.names import FolderName, OutputFolder
 from securetune.base.strict import Strict
-from securetune.config import RunConfig, Seed, merged, parse_config, run_defaults
+from securetune.config import (
+    SET_BY_COMPARISONS,
+    RunConfig,
+    Seed,
+    merged,
+    parse_config,
+    run_defaults,
+    without_set_by_comparisons,
+)
 from securetune.defences.base.arm import Arm
 from securetune.errors import ConfigError
 
@@ -54,6 +62,20 @@ class CompareConfig(Strict):
         return [(model, task) for model in self.models for task in self.tasks]
 
     @model_validator(mode="after")
+    def _says_nothing_twice(self) -> "CompareConfig":
+        groups = {"models": self.models, "tasks": self.tasks}
+        parts = {f"{group}.{name}": part for group, named in groups.items() for name, part in named.items()}
+        fields = dict(SET_BY_COMPARISONS)
+        if self.mixed_shares:
+            fields["task", "mixed", "share"] = "mixed_shares"
+        for place, part in {"run": self.run, **parts}.items():
+            for way, own in fields.items():
+                if _says(part, way):
+                    field = f"{place}.{'.'.join(way)}"
+                    raise ValueError(f"{field} would not count, as {own} of the comparison says it: take it out")
+        return self
+
+    @model_validator(mode="after")
     def _keeps_seeds_apart(self) -> "CompareConfig":
         if len(self.learning_rates) > 1 and set(self.seeds) & set(self.sweep_seeds):
             raise ValueError("sweep_seeds and seeds must have none in common: a rate is not chosen where it is judged")
@@ -66,6 +88,15 @@ class CompareConfig(Strict):
         if any("@" in arm for arm in self.arms):
             raise ValueError("factors on the learning rate are the same for all arms: write them under learning_rates")
         return self
+
+
+def _says(part: Any, way: Sequence[str]) -> bool:
+    """Whether a field stands in a mapping of mappings."""
+    for name in way:
+        if not isinstance(part, Mapping) or name not in part:
+            return False
+        part = part[name]
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +192,6 @@ def run_configs(config: CompareConfig) -> list[RunConfig]:
 
 def dump_comparison(config: CompareConfig) -> str:
     """The comparison as YAML with every default filled in, its own and those of the runs' shared fields."""
-    set_by_cells = {"output", "seed", "arms"} - config.run.keys()
-    shared = {name: value for name, value in run_defaults(config.run).items() if name not in set_by_cells}
+    shared = without_set_by_comparisons(run_defaults(config.run))
     whole = {**json.loads(config.model_dump_json()), "run": shared}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)

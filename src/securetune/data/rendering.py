@@ -138,7 +138,13 @@ def end_mark(tokenizer: Any, behind: str) -> int | None:
 
 
 def check_rows(
-    tokenizer: Any, source: str, rows: Sequence[Example], *, max_length: int, loaded: SourceRows | None = None
+    tokenizer: Any,
+    source: str,
+    rows: Sequence[Example],
+    *,
+    max_length: int,
+    loaded: SourceRows | None = None,
+    field: str = "train.max_length",
 ) -> RowsFound:
     """Render and tokenize every row of a source.
 
@@ -148,6 +154,7 @@ def check_rows(
         rows: those that are used.
         max_length: longest row in tokens.
         loaded: what was read of the source; None where they were taken out of another one.
+        field: where `max_length` is set, for the error.
 
     Raises:
         DataError: the template refuses a row or leaves out what a row says, its prompt is not how the whole begins, or
@@ -172,7 +179,7 @@ def check_rows(
     if dropped == len(rows):
         raise DataError(
             f"Expected rows with some of their answer within {max_length} tokens in {source}, found none of "
-            f"{len(rows)}: the shortest prompt has {shortest_prompt} tokens. Raise train.max_length."
+            f"{len(rows)}: the shortest prompt has {shortest_prompt} tokens. Raise {field}."
         )
     return RowsFound(
         source=source,

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from securetune.base.names import OutputFolder
+from securetune.base.names import OutputFolder, output_folder
 from securetune.base.places import expanded, is_here
 from securetune.base.strict import Strict
 from securetune.config import AnalysisConfig, BenchmarkConfig, RunConfig, Seed, override, read_yaml, validated
@@ -99,11 +99,8 @@ def check_settings(
         ConfigError: a field is unknown, missing or out of range.
     """
     raw = raw_settings(model, tuned, task=task)
-    raw["output"] = str(output or Path("runs") / f"check-{file_name(raw['tuned'])}")
-    for field, value in (settings or {}).items():
-        if {"output": output, "task": task}.get(field) is not None:
-            raise ConfigError(f"Expected `{field}` once, found it as an option and under --set. Take one of them out.")
-        override(raw, field, value)
+    raw["output"] = str(output_of(output, "check", raw["tuned"]))
+    set_fields(raw, settings or {}, output=output, task=task)
     return validated(CheckConfig, raw, "what is to be checked")
 
 
@@ -119,9 +116,27 @@ def raw_settings(model: str | Path, tuned: Tuned, *, task: str | Path | None) ->
     return raw
 
 
-def file_name(names: Iterable[str]) -> str:
-    """What a folder is called after the first of several tuned models."""
-    return next(iter(names), "").replace("/", "-")
+def output_of(output: str | Path | None, door: str, tuned: Iterable[str]) -> Path:
+    """The folder of a door; by default one that is called after the first of several tuned models.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if output is not None:
+        return output_folder(output)
+    return Path("runs") / f"{door}-{next(iter(tuned), '').replace('/', '-')}"
+
+
+def set_fields(raw: dict[str, Any], settings: Mapping[str, Any], **options: object) -> None:
+    """Set further fields in place, none of which may be given as an option too; see `override`.
+
+    Raises:
+        ConfigError: one is, or cannot be set.
+    """
+    for field, value in settings.items():
+        if options.get(field) is not None:
+            raise ConfigError(f"Expected `{field}` once, found it as an option and under --set. Take one of them out.")
+        override(raw, field, value)
 
 
 def read_budgets(path: str | Path | None) -> Budgets:

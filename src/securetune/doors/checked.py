@@ -169,7 +169,7 @@ class Checking(Asking):
         notes = [*template_notes(template), *(note for found in prompts for note in prompt_notes(found))]
         faults, longest = template_faults(template), {}
         if (task := self.config.task) is not None:
-            rows = check_rows(tokenizer, "task", self.rows, max_length=task.max_length)
+            rows = check_rows(tokenizer, "task", self.rows, max_length=task.max_length, field="task.max_length")
             faults += row_faults([rows])
             longest[rows.source] = min(rows.longest, task.max_length)
             if beyond := rows.dropped + rows.cut:

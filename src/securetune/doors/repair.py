@@ -12,8 +12,8 @@ from pydantic import Field
 from securetune.base.fingerprint import FilePath
 from securetune.base.places import expanded
 from securetune.base.strict import Strict
-from securetune.config import override, validated
-from securetune.doors.check import CheckConfig, check_usable, file_name, raw_settings
+from securetune.config import validated
+from securetune.doors.check import CheckConfig, check_usable, output_of, raw_settings, set_fields
 from securetune.errors import ConfigError, ModelError
 from securetune.models.config import ModelConfig, ModelPath
 from securetune.models.files import check_model, read_json
@@ -140,13 +140,17 @@ def repair_settings(
         settings: further fields of `RepairConfig`; a name with dots sets a field of a section, None leaves it out.
 
     Raises:
-        ConfigError: a field is unknown, missing or out of range.
+        ConfigError: a field is unknown, missing, out of range or given twice, or `output` is empty.
     """
     raw = raw_settings(model, tuned, task=task)
-    raw["output"] = str(Path(output or Path("runs") / f"repair-{file_name(raw['tuned'])}") / CHECK)
-    for field, value in (settings or {}).items():
-        if value is not None:
-            override(raw, field, value)
+    raw["output"] = str(output_of(output, "repair", raw["tuned"]) / CHECK)
+    given = {field: value for field, value in (settings or {}).items() if value is not None}
+    if "output" in given:
+        raise ConfigError(
+            f"Expected the folder of a repair as --output, found {given['output']!r} under --set: the check and the "
+            "mended model lie in it side by side. Give it as --output."
+        )
+    set_fields(raw, given, task=task)
     return validated(RepairConfig, raw, "what is to be repaired")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder, write_atomic
+from securetune.base.names import output_folder
 from securetune.base.typed import from_json, to_json
 from securetune.config import RunConfig, parse_config
 from securetune.data.config import OWN
@@ -95,11 +96,12 @@ def tune(
     Raises:
         SecuretuneError: what cannot be used, or went wrong.
     """
-    check_begun(Path(output))
+    folder = output_folder(output)
+    check_begun(folder)
     request = Request(
-        model=str(path_of(model, tokenizer, Path(output))),
-        rows=rows_path(rows, Path(output)),
-        output=Path(output),
+        model=str(path_of(model, tokenizer, folder)),
+        rows=rows_path(rows, folder),
+        output=folder,
         defence=defence,
         safety=safety,
         full=full,

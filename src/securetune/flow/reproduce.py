@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.base.artifacts import CONFIG, STAGES, Artifact, RunFolder, digest_path
+from securetune.base.names import output_folder
 from securetune.config import RunConfig, parse_config, read_yaml
 from securetune.errors import ArtifactError
 from securetune.report.intact import check_config
@@ -66,8 +67,9 @@ def reproduce(
 
     Raises:
         ArtifactError: `original` is no run's folder, its configuration was changed, or `output` is the same one.
+        ConfigError: `output` is empty.
     """
-    original, output = Path(original), Path(output)
+    original, output = Path(original), output_folder(output)
     config, before = check_run(original, output), _stored(original)
     from securetune.flow.pipeline import run  # here, so that a mistake is told without loading torch
 

@@ -86,7 +86,7 @@ PLACES = [
     (["init", "m/odel", "rows.jsonl", "a.yaml"], {"a.yaml": ""}, "Expected a new file, found a.yaml there already"),
     (["check", "./absent", "adapter"], {}, "absent"),
     (["check", "./absent", "adapter", "--budgets", "absent.yaml"], {}, "absent.yaml, found none"),
-    (["tune", "m/odel", "rows.jsonl", "--defence", ""], {"rows.jsonl": "x"}, "the names of defences joined"),
+    (["tune", "m/odel", "rows.jsonl", "--defence", ""], {"rows.jsonl": "x"}, "Expected a value after --defence, found"),
     (["tune", "m/odel", "rows.jsonl", "--epochs", "1e308"], {"rows.jsonl": ROWS}, "one row to 1,000,000,000, found"),
     (["tune", "m/odel", "rows.jsonl", "--epochs", "1e-300"], {"rows.jsonl": ROWS}, "found --epochs 1e-300"),
     *((["tune", "m/odel", "rows.jsonl", "-s", f"{name}={value}"], {"rows.jsonl": ROWS}, f"Expected {option} of `sec")
@@ -98,7 +98,7 @@ PLACES = [
     (["reproduce", "absent"], {}, "Expected the folder of a run at absent"),
     (["reproduce", "."], {}, "Expected the folder of a run at ."),
     (["reproduce", "/"], {}, "Expected the folder of a run at /"),
-    (["reproduce", ""], {}, "Expected the folder of a run at ."),
+    (["reproduce", ""], {}, "Expected a value after reproduce, found an empty one"),
     (["reproduce", "x" * 300], {}, "Expected the folder of a run at xxx"),
     (["new", "no-such-thing"], {}, "Expected a file to write, found none"),
     (["new", "no-such-thing", "run.yaml"], {}, "Expected a configuration that ships with securetune"),
