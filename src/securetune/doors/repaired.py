@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from securetune.base.artifacts import Artifact, RunFolder
 from securetune.defences.base.arm import BASE
-from securetune.doors.checked import Announce, Checking, check_free
+from securetune.doors.checked import Announce, check_free
+from securetune.doors.checking import Checking
 from securetune.doors.choosing import Choice, choose
 from securetune.doors.held import Held
 from securetune.doors.mended_card import render_mended, task_kept
