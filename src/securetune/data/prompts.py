@@ -210,16 +210,21 @@ def render(
     Raises:
         DataError: the template refuses the messages (a system prompt it does not know, say).
     """
-    head = [*([{"role": "system", "content": system}] if system else []), *turns]
     try:
         return [
-            tokenizer.apply_chat_template(
-                [*head, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-            for prompt in prompts
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            for messages in conversations(prompts, system=system, turns=turns)
         ]
     except Exception as error:  # jinja raises its own and the template's errors
         raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error
+
+
+def conversations(
+    prompts: Sequence[str], *, system: str | None = None, turns: Sequence[Message] = ()
+) -> list[list[Message]]:
+    """Each prompt as messages: the system prompt, the turns before it, and the prompt as the user's turn."""
+    head: list[Message] = [*([{"role": "system", "content": system}] if system else []), *turns]
+    return [[*head, {"role": "user", "content": prompt}] for prompt in prompts]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Checked: what did tuning do to a model? Before and after on the same prompts, a report, and the gate's answer.
 
-Nothing is trained and nothing scanned. `securetune.doors.checking` does the work in the check's folder.
+Nothing is trained and nothing scanned. `securetune.doors.checking` does the work in the check's folder, or
+`securetune.doors.checking_texts` where a model is behind an endpoint.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from typing import Any
 from securetune.base.artifacts import CONFIG, Artifact, RunFolder
 from securetune.base.places import expanded
 from securetune.config import read_yaml
-from securetune.doors.check import CheckConfig, Tuned, check_settings, check_usable
+from securetune.doors.check import CheckConfig, Tuned, asks_endpoints, check_settings, check_usable
 from securetune.doors.checking import Checking
+from securetune.doors.checking_texts import TextChecking
 from securetune.doors.held import Held
 from securetune.errors import ArtifactError, ConfigError
 from securetune.report import gate
@@ -49,8 +51,9 @@ def check(
     """What did tuning do to a model? Ask it before and after, write a report, and hold the change against budgets.
 
     Args:
-        model: folder or Hub id of the model before tuning.
-        tuned: an adapter's folder, or a whole model's folder or Hub id; several as a list, or by name in a mapping.
+        model: folder or Hub id of the model before tuning, or the endpoint that serves it (``http://host/v1#name``).
+        tuned: an adapter's folder, or a whole model's folder, Hub id or endpoint; several as a list, or by name in a
+            mapping. Where one is behind an endpoint, texts alone are compared.
         output: folder for everything; ``runs/check-NAME`` by default. What is finished in it is not repeated.
         task: file of rows of the task that it was tuned for, which it has not been trained on.
         budgets: what is allowed; the gate's defaults otherwise.
@@ -76,7 +79,7 @@ def carry_out(config: CheckConfig, budgets: Budgets, announce: Announce | None =
         )
     check_free(config.output)
     with RunFolder(config.output, announce) as folder:
-        checking = Checking(config, folder)
+        checking = (TextChecking if asks_endpoints(config) else Checking)(config, folder)
         checking.check()
         checking.measure()
         checking.report(budgets)

@@ -5,18 +5,18 @@ kill loses no finished evaluation.
 """
 
 import logging
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.base.artifacts import Artifact, Product
+from securetune.base.artifacts import Artifact, Journal, Product
 from securetune.base.fingerprint import fingerprint
 from securetune.base.typed import from_json, to_json
 from securetune.config import dump_config
 from securetune.data.examples import load_source
-from securetune.data.prompts import Example
+from securetune.data.prompts import Example, PromptSet
 from securetune.data.rendering import check_rows, check_template
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import CheckConfig
@@ -24,10 +24,11 @@ from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.judging import judges_of, try_judges
 from securetune.evaluate.preflight import prompt_notes, row_faults, template_faults, template_notes
 from securetune.evaluate.rendered import check_analysis, check_benchmark, room_faults
-from securetune.evaluate.result import Evaluation
+from securetune.evaluate.result import Assessment, Evaluation
 from securetune.evaluate.task import Task
 from securetune.flow.asking import Asking
 from securetune.flow.stages.evaluate import product, stage
+from securetune.models.config import ModelConfig
 from securetune.models.counterpart import differences
 from securetune.models.given import GivenConfig, is_adapter
 from securetune.models.loading import load_given, load_skeleton
@@ -41,6 +42,7 @@ from securetune.report.reading import read_run
 from securetune.report.sections import sections_digest
 
 log = logging.getLogger(__name__)
+Evaluate = Callable[[GivenConfig | None, Assessment | None], Evaluation]
 
 
 class Checking(Asking):
@@ -55,20 +57,37 @@ class Checking(Asking):
         Raises:
             SecuretuneError: the first thing that cannot be used.
         """
+        self.check_names()
+        try_judges(self.config.evaluate)
+        self.check_rendering(self.config.model, self.tokenizer, self.prompts)
+        self.check_tuned(self.config.tuned.values())
+
+    def check_names(self) -> None:
+        """Make sure that every model's evaluation has a file of its own.
+
+        Raises:
+            ConfigError: two of them share one.
+        """
         names = [BASE, *self.config.tuned]
         files = {self.folder.file("evaluate", name): name for name in names}
         if len(files) < len(names):
             raise ConfigError(f"Expected names that make distinct files, found {names}. Rename one of the models.")
-        try_judges(self.config.evaluate)
-        self._check_rendering()
-        for given in self.config.tuned.values():
-            self._check_counterpart(given)
 
-    def _check_rendering(self) -> None:
-        """Make sure that the template shows what is asked, and that the model has room for it."""
-        config, tokenizer = self.config.evaluate, self.tokenizer
-        template = check_template(tokenizer)
-        prompts = check_analysis(tokenizer, self.prompts)
+    def check_rendering(
+        self, model: ModelConfig, tokenizer: PreTrainedTokenizerBase, analysis: PromptSet | None = None
+    ) -> None:
+        """Make sure that a model's template shows what is asked, and that it has room for it.
+
+        Args:
+            model: the model.
+            tokenizer: its tokenizer.
+            analysis: prompts that its openings are read off; none where they are not.
+
+        Raises:
+            SecuretuneError: a prompt, or a row of the task, cannot be put to it.
+        """
+        config, template = self.config.evaluate, check_template(tokenizer)
+        prompts = [] if analysis is None else check_analysis(tokenizer, analysis)
         prompts += [check_benchmark(tokenizer, benchmark, config, [config.system]) for benchmark in self.benchmarks]
         notes = [*template_notes(template), *(note for found in prompts for note in prompt_notes(found))]
         faults, longest = template_faults(template), {}
@@ -81,15 +100,25 @@ class Checking(Asking):
                     f"{beyond:,} of {rows.used:,} rows of the task are longer than {task.max_length} tokens "
                     "(task.max_length): the loss is of what is left of them."
                 )
-        faults += room_faults(load_skeleton(self.config.model).config, longest, prompts, config.max_new_tokens)
+        faults += room_faults(load_skeleton(model).config, longest, prompts, config.max_new_tokens)
         if faults:
             raise ConfigError(
-                f"Expected prompts that can be put to {self.config.model.path!r}, found: {'; '.join(faults)}. Correct "
-                "that, or its template."
+                f"Expected prompts that can be put to {model.path!r}, found: {'; '.join(faults)}. Correct that, or its "
+                "template."
             )
-        notes += [note for given in self.config.tuned.values() for note in self._template_notes(given)]
         for note in notes:
             log.warning("%s", note)
+
+    def check_tuned(self, tuned: Iterable[GivenConfig]) -> None:
+        """Make sure that models are tuned from the one before tuning, and tell of templates of their own.
+
+        Raises:
+            ModelError: one has another vocabulary, or weights of another shape.
+        """
+        for given in tuned:
+            for note in self._template_notes(given):
+                log.warning("%s", note)
+            self._check_counterpart(given)
 
     def _template_notes(self, given: GivenConfig) -> list[str]:
         """Whether a tuned model brings a template that puts a prompt otherwise."""
@@ -113,11 +142,21 @@ class Checking(Asking):
     def measure(self) -> None:
         """Every artifact that is not there yet, but the report."""
         self.folder.configure(dump_config(self.config))
-        openings = self._openings()
-        made = [openings]
+        features = self._features()
+        openings = from_json(Openings, features.data["openings"], features.title)
+        self._made = [features, *self.evaluations(openings, partial(self._evaluation, openings=openings))]
+
+    def evaluations(self, openings: Openings | None, evaluate: Evaluate) -> list[Artifact]:
+        """The evaluation of every model, the one before tuning first.
+
+        Args:
+            openings: first tokens of refusals and compliance; None where no model is looked into.
+            evaluate: asks a tuned model, or for None the model before tuning, and compares it with what that one said.
+        """
+        made: list[Artifact] = []
         for name in (BASE, *self.config.tuned):
-            made.append(self._evaluated(name, made, from_json(Openings, openings.data["openings"], "features")))
-        self._made = made
+            made.append(self._evaluated(name, made, openings, evaluate))
+        return made
 
     @cached_property
     def rows(self) -> list[Example]:
@@ -127,7 +166,7 @@ class Checking(Asking):
             return []
         return list(load_source(task.rows, seed=self.config.seed, shuffled=False, folder=self.folder.path).rows)
 
-    def _openings(self) -> Artifact:
+    def _features(self) -> Artifact:
         inputs = {
             "model": self.model_fingerprint,
             "prompts": fingerprint(self.config.analysis),
@@ -143,7 +182,9 @@ class Checking(Asking):
 
         return self.folder.produce("features", inputs, compute, seed=self.config.seed)
 
-    def _evaluated(self, name: str, made: list[Artifact], openings: Openings) -> Artifact:
+    def _evaluated(
+        self, name: str, made: Sequence[Artifact], openings: Openings | None, evaluate: Evaluate
+    ) -> Artifact:
         settings, given = self.config.evaluate, self.config.tuned.get(name)
         inputs = {
             "model": self.model_fingerprint,
@@ -154,30 +195,33 @@ class Checking(Asking):
             "judges": fingerprint(list(judges_of(settings).values())),
             "seed": str(self.config.seed),
         }
-        before = None if given is None else next(artifact for artifact in made if artifact.variant == BASE)
-        if given is not None and before is not None:
-            inputs |= {GIVEN: fingerprint(given), "base": before.digest}
+        if given is not None:
+            inputs |= {GIVEN: fingerprint(given), "base": made[0].digest}
+
+        def compute() -> Product:
+            before = None
+            if given is not None:
+                before = self.assessed_before(from_json(Evaluation, made[0].data, made[0].title))
+            return product(evaluate(given, before), self.folder.file("evaluate", name, ".answers.json"))
+
         return self.folder.produce(
-            "evaluate",
-            inputs,
-            lambda: product(
-                self._evaluation(given, before, openings), self.folder.file("evaluate", name, ".answers.json")
-            ),
-            version=stage.version,
-            variant=name,
-            seed=self.config.seed,
+            "evaluate", inputs, compute, version=stage.version, variant=name, seed=self.config.seed
         )
 
-    def _evaluation(self, given: GivenConfig | None, before: Artifact | None, openings: Openings) -> Evaluation:
+    def _evaluation(self, given: GivenConfig | None, before: Assessment | None, *, openings: Openings) -> Evaluation:
         task = self.config.task
         return self.evaluation(
             lambda: self.base_model() if given is None else self.tuned_model(given),
             None if task is None else Task(rows=self.rows, metric=task.metric, max_length=task.max_length),
             self.config.evaluate,
             openings=openings,
-            before=None if before is None else self.assessed_before(from_json(Evaluation, before.data, before.title)),
-            known=self.known_answers(BASE if given is None else fingerprint(given)),
+            before=before,
+            known=self.known_of(given),
         )
+
+    def known_of(self, given: GivenConfig | None) -> Journal:
+        """Answers of a tuned model that are there already, or for None of the one before tuning."""
+        return self.known_answers(BASE if given is None else fingerprint(given))
 
     def tuned_model(self, given: GivenConfig) -> PreTrainedModel | PeftModel:
         """A tuned model, in the place of the one before tuning."""
