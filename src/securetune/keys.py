@@ -16,14 +16,14 @@ _LOOKS = re.compile(
     re.IGNORECASE,
 )
 _HOLDERS = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
-_SHORTEST = 8
+SHORTEST = 8
 """Letters of the shortest value of a variable that counts: a shorter one may be any word."""
 
 
 def without_keys(text: str) -> str:
     """The text with every secret in it taken out."""
     for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and _HOLDERS.search(name):
+        if len(value) >= SHORTEST and _HOLDERS.search(name):
             text = text.replace(value, MASK)
     return _LOOKS.sub(MASK, text)
 

@@ -126,7 +126,7 @@ def test_a_killed_check_goes_on_where_it_was(model_folder, adapter, small, tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("securetune.doors.checked.load_given", killed)
+        patch.setattr("securetune.doors.checking.load_given", killed)
         with pytest.raises(KeyboardInterrupt):
             securetune.check(model_folder, adapter, output=tmp_path / "out", settings=small)
     base = tmp_path / "out" / "08-evaluate-base.json"

@@ -6,7 +6,7 @@ import pytest
 
 from securetune.base.artifacts import RunFolder
 from securetune.doors.check import check_settings
-from securetune.doors.checked import Checking
+from securetune.doors.checking import Checking
 from securetune.errors import ConfigError, DataError
 from tests.conftest import settings as run_settings
 from tests.conftest import tiny_llama, write_jsonl

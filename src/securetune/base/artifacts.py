@@ -217,10 +217,8 @@ class RunFolder:
         self._lock.release()
 
     def file(self, stage: str, variant: str | None = None, suffix: str = ".json") -> Path:
-        """Path of an artifact or of its companion: ``00-preflight.json``, ``04-scan.json``, ``07-train-swat``."""
-        number = STAGES.index(stage)
-        part = f"-{_UNFIT.sub('-', variant)}" if variant else ""
-        return self.path / f"{number:02d}-{stage}{part}{suffix}"
+        """Path of an artifact or of its companion, see `artifact_name`."""
+        return self.path / artifact_name(stage, variant, suffix)
 
     def configure(self, text: str) -> None:
         """Write the run's configuration; what was made for another one counts again once it was found current."""
@@ -389,6 +387,13 @@ class RunFolder:
         self.ledger.note(path.name, artifact.seal)
         self._announce(artifact, False)
         return artifact
+
+
+def artifact_name(stage: str, variant: str | None = None, suffix: str = ".json") -> str:
+    """File of an artifact or of its companion: ``00-preflight.json``, ``04-scan.json``, ``07-train-swat``."""
+    number = STAGES.index(stage)
+    part = f"-{_UNFIT.sub('-', variant)}" if variant else ""
+    return f"{number:02d}-{stage}{part}{suffix}"
 
 
 def installed_versions() -> dict[str, str]:

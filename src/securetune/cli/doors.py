@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: securetune check my-model my-adapter --task rows.jsonl")
 def check(
-    model: Annotated[str, typer.Argument(help="The model before tuning: a folder or a Hub id.")],
+    model: Annotated[str, typer.Argument(help="The model before tuning: a folder, a Hub id or an endpoint.")],
     tuned: Annotated[
-        list[str], typer.Argument(help="The model after tuning, or several: folders of adapters or whole models.")
+        list[str], typer.Argument(help="The model after tuning, or several: adapters, whole models or endpoints.")
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for everything; runs/check-TUNED by default.")] = None,
     task: Annotated[Path | None, typer.Option(help="File of the task's rows that it was not trained on.")] = None,
     budgets: Annotated[Path | None, typer.Option(help="YAML file of budgets; without one the defaults hold.")] = None,
     overrides: Override = None,
 ) -> None:
-    """Say what tuning did to a model: a report, and exit code 1 where a budget is not kept."""
+    """Say what tuning did to a model: a report, and exit code 1 where a budget is not kept.
+
+    A model that vLLM, Ollama or llama.cpp serves is named by its endpoint, http://localhost:8000/v1#model-name; texts
+    alone are then compared.
+    """
     from securetune.config import parsed_override
     from securetune.doors.check import check_settings, check_usable, read_budgets
 

@@ -97,6 +97,8 @@ def gate(
     for path, text in ((junit, gates.to_junit(checks, allowed)), (output, json.dumps(gates.to_dict(checks, allowed)))):
         if path is not None:
             write_atomic(path, text)
+    for note in finished.notes:
+        say(f"Note: {note}")
     hold(checks, allowed)
 
 

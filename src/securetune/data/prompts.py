@@ -213,7 +213,8 @@ def render(
     Raises:
         DataError: the template refuses the messages (a system prompt it does not know, say).
     """
-    return [render_turns(tokenizer, [*turns, {"role": "user", "content": prompt}], system=system) for prompt in prompts]
+    asked = conversations(prompts, system=system, turns=turns)
+    return [render_turns(tokenizer, messages) for messages in asked]
 
 
 def render_turns(tokenizer: Any, turns: Sequence[Message], *, system: str | None = None) -> str:
@@ -228,6 +229,14 @@ def render_turns(tokenizer: Any, turns: Sequence[Message], *, system: str | None
     except Exception as error:  # jinja raises its own and the template's errors
         raise DataError(f"Expected a chat template for a user message, found: {error}. Remove `system`?") from error
     return text
+
+
+def conversations(
+    prompts: Sequence[str], *, system: str | None = None, turns: Sequence[Message] = ()
+) -> list[list[Message]]:
+    """Each prompt as messages: the system prompt, the turns before it, and the prompt as the user's turn."""
+    head: list[Message] = [*([{"role": "system", "content": system}] if system else []), *turns]
+    return [[*head, {"role": "user", "content": prompt}] for prompt in prompts]
 
 
 @dataclass(frozen=True, kw_only=True)

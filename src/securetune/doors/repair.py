@@ -18,6 +18,7 @@ from securetune.errors import ConfigError, ModelError
 from securetune.models.config import ModelConfig, ModelPath
 from securetune.models.files import check_model, read_json
 from securetune.models.given import GivenConfig, GivenContent, check_given, is_adapter, is_same_model
+from securetune.models.served import check_not_served
 from securetune.plans.plan import Plan
 from securetune.report.gate import Budgets
 
@@ -160,8 +161,10 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
     Raises:
         SecuretuneError: the first that cannot be used.
     """
-    check_usable(config)
     given = config.tuned[config.name]
+    for path in (config.model.path, given.path):
+        check_not_served(path)
+    check_usable(config)
     if given.mend is not None or config.name in config.candidates:
         raise ConfigError(
             f"Expected a tuned model as it was tuned, under another name than a mended one's, found {config.name!r}. "

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder
 from securetune.defences.base.arm import BASE
-from securetune.doors.check import file_name
-from securetune.doors.checked import Announce, Checking, check_free
+from securetune.doors.check import output_of
+from securetune.doors.checked import Announce, check_free
+from securetune.doors.checking import Checking
 from securetune.doors.choosing import Choice, choose
 from securetune.doors.held import Held
 from securetune.doors.live import named, path_of, rows_path, tuned_paths
@@ -109,7 +110,7 @@ def repair(
     beside = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
     own = {name: str(path) for name, path in beside.items() if path is not None}
     models = named(tuned)
-    place = Path(output or Path("runs") / f"repair-{file_name(models)}")
+    place = output_of(output, "repair", models)
     check_free(str(place / CHECK))
     config = repair_settings(
         path_of(model, tokenizer, place),

@@ -55,18 +55,7 @@ def generate_answers(
     One that was begun for the model has no margin: its first token is not where the model decides.
     """
     generated = generate(model, tokenizer, [question.text for question in questions], decoding)
-    cut = sum(answer.is_cut for answer in generated)
-    if cut:
-        _log.warning(
-            "%d of %d answers%s ended within their reasoning, after at most %d tokens: they count as no answer. Raise "
-            "evaluate.max_new_tokens and evaluate.task_max_new_tokens, or have the model not think, see "
-            "model.chat_template_kwargs.",
-            cut,
-            len(generated),
-            f" to {decoding.description}" if decoding.description else "",
-            decoding.max_new_tokens,
-        )
-    return [
+    answers = [
         Answer(
             prompt=question.prompt,
             text=f"{question.prefill} {answer.text}" if question.prefill else answer.text,
@@ -76,6 +65,23 @@ def generate_answers(
         )
         for question, answer in zip(questions, generated, strict=True)
     ]
+    tell_of_cut(answers, decoding.description, decoding.max_new_tokens)
+    return answers
+
+
+def tell_of_cut(answers: Sequence[Answer], benchmark: str | None, max_new_tokens: int) -> None:
+    """Log how many answers are none because their reasoning was cut."""
+    cut = sum(answer.is_cut for answer in answers)
+    if cut:
+        _log.warning(
+            "%d of %d answers%s ended within their reasoning, after at most %d tokens: they count as no answer. Raise "
+            "evaluate.max_new_tokens and evaluate.task_max_new_tokens, or have the model not think, see "
+            "model.chat_template_kwargs.",
+            cut,
+            len(answers),
+            f" to {benchmark}" if benchmark else "",
+            max_new_tokens,
+        )
 
 
 def reference(example: Example) -> Answer:

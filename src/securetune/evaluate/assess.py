@@ -99,6 +99,39 @@ def assess(
     return Assessment(results=results, surprise_limit=before.surprise_limit)
 
 
+def assess_texts(
+    benchmarks: Sequence[Benchmark],
+    answers: Sequence[Sequence[Answer]],
+    config: EvaluateConfig,
+    *,
+    before: Assessment | None,
+    kept: Journal | None = None,
+    folder: Path | None = None,
+) -> Assessment:
+    """One model on every benchmark, by its answers alone: no model reads them, and none has a margin.
+
+    Args:
+        benchmarks: what it was asked.
+        answers: to each of them.
+        config: how they are judged.
+        before: the same of the model before tuning; None where it is that very model.
+        kept: see `assess`.
+        folder: see `assess`.
+
+    Raises:
+        SecuretuneError: see `assess`.
+    """
+    judges = judges_of(config)
+    base = {result.benchmark: result for result in before.results} if before is not None else {}
+    results = [
+        judge_benchmark(
+            b, given, judges, surprises=[None] * len(given), limit=None, base=base.get(b.name), kept=kept, folder=folder
+        )
+        for b, given in zip(benchmarks, answers, strict=True)
+    ]
+    return Assessment(results=results, surprise_limit=None)
+
+
 def _decoding(
     benchmark: Benchmark,
     config: EvaluateConfig,

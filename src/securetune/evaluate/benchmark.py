@@ -6,7 +6,7 @@ from functools import cached_property
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.fingerprint import fingerprint
-from securetune.data.prompts import Prompt, render
+from securetune.data.prompts import Message, Prompt, conversations, render
 from securetune.errors import DataError
 from securetune.evaluate.answers import Question
 from securetune.evaluate.attacks.base.interface import Attack
@@ -57,6 +57,12 @@ class Benchmark:
     def max_new_tokens(self, config: EvaluateConfig) -> int:
         """Longest answer."""
         return config.task_max_new_tokens if self.kind.has_right_answers else config.max_new_tokens
+
+    def conversations(self, config: EvaluateConfig) -> list[list[Message]]:
+        """What a model is asked that takes messages; an attack may then neither search nor begin the answer."""
+        attack = self.attack or Attack(settings=None)
+        asked = attack.prompts([prompt.text for prompt in self.prompts])
+        return conversations(asked, system=config.system, turns=attack.turns)
 
     def questions(
         self, tokenizer: PreTrainedTokenizerBase, config: EvaluateConfig, model: PreTrainedModel | None

@@ -46,6 +46,19 @@ class EvaluateConfig(Strict):
         return self
 
 
+class EndpointConfig(Strict):
+    """How models behind OpenAI-compatible endpoints are asked."""
+
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, which goes to every endpoint that is asked; may be unset."""
+    parallel: int = Field(default=8, ge=1)
+    """Requests under way at an endpoint at once."""
+    retries: int = Field(default=4, ge=0)
+    """Further tries where an endpoint is busy or does not answer."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds to wait for a whole answer."""
+
+
 class PreflightConfig(Strict):
     """What the model has to do before tuning, for a run to be worth its hours."""
 

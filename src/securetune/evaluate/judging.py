@@ -66,8 +66,8 @@ def judge_benchmark(
     answers: Sequence[Answer],
     judges: Mapping[str, Judge],
     *,
-    surprises: Sequence[float],
-    limit: float,
+    surprises: Sequence[float | None],
+    limit: float | None,
     base: EvalResult | None = None,
     kept: Journal | None = None,
     folder: Path | None = None,
@@ -78,8 +78,8 @@ def judge_benchmark(
         benchmark: what was asked.
         answers: one per prompt.
         judges: by name, the first one first; a judge that asks a model loads it once.
-        surprises: how surprising the model before tuning finds every answer, in nats per token.
-        limit: the most that counts as text.
+        surprises: how surprising the model before tuning finds every answer, in nats per token; None for unread ones.
+        limit: the most that counts as text; None asks for no more than the form, see `is_coherent`.
         base: that model's own result on the same prompts, to compare with.
         kept: verdicts that are there already; new ones are added as they come.
         folder: where there is room for all answers; by default where the system keeps temporary files.
@@ -220,8 +220,8 @@ def _judged(
     answers: Sequence[Answer],
     judges: Mapping[str, Judge],
     *,
-    surprises: Sequence[float],
-    limit: float,
+    surprises: Sequence[float | None],
+    limit: float | None,
     kept: Journal | None,
 ) -> Iterator[JudgedAnswer]:
     """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""

@@ -143,8 +143,10 @@ class Assessment:
     """One model on every benchmark."""
 
     results: list[EvalResult]
-    surprise_limit: float
-    """The most surprise, in nats per token, that counts as text; told by the model before tuning, for all models."""
+    surprise_limit: float | None
+    """The most surprise, in nats per token, that counts as text; told by the model before tuning, for all models.
+
+    None where no model has read the answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +178,14 @@ class Evaluation:
     """One model on everything; what the stage `evaluate` leaves, without the answers."""
 
     benchmarks: list[EvalResult]
-    surprise_limit: float
-    """The most surprise, in nats per token, that counts as text."""
+    surprise_limit: float | None
+    """The most surprise, in nats per token, that counts as text; None where no model has read the answers."""
     system: str | None
     """System prompt that the model was asked under, where a defence wants one."""
     task: TaskResult | None
     """None where there was no task to look at."""
+    notes: list[str] = field(default_factory=list)
+    """What to know of how it was asked, in sentences: what could not be measured, or how it was loaded."""
 
 
 def store_results(path: Path, evaluation: Evaluation) -> None:

@@ -1,7 +1,7 @@
 """Given: which tuned model does somebody want checked, and is it one of the model before tuning? No torch.
 
 A folder with adapter_config.json is an adapter of PEFT over the model before tuning, any other folder and any id on the
-Hub a whole model.
+Hub a whole model. An address is an endpoint's, of which nothing is here, see `served`.
 """
 
 import filecmp
@@ -38,7 +38,8 @@ class GivenConfig(Strict):
     """A model that was tuned elsewhere."""
 
     path: Annotated[str, GivenContent()]
-    """Folder of an adapter as PEFT writes it, or folder or Hub id of a whole model."""
+    """Folder of an adapter as PEFT writes it, folder or Hub id of a whole model, or in a check an endpoint, written
+    ``http://host/v1#name``."""
     revision: str | None = None
     """Branch, tag or commit of a whole model on the Hub."""
 

@@ -9,6 +9,7 @@ from securetune.base.artifacts import digest
 from securetune.base.fingerprint import Content
 from securetune.base.places import expanded, looks_local
 from securetune.errors import ModelError
+from securetune.models.served import address_and_name, check_not_served, is_served
 
 
 class ModelContent(Content):
@@ -22,9 +23,13 @@ class ModelContent(Content):
 def model_identity(path: str, revision: str | None) -> dict[str, str]:
     """What is hashed for a model: of a folder the name, size and time of every file, of the Hub the commit.
 
+    Of an endpoint it is the address and the model's name: what is served there, nobody can tell.
+
     Raises:
         ModelError: no such folder or Hub model.
     """
+    if is_served(path):
+        return dict(zip(("endpoint", "model"), address_and_name(path), strict=True))
     check_folder(path)
     folder = expanded(path)
     if not folder.is_dir():
@@ -47,8 +52,9 @@ def check_folder(path: str) -> None:
     """Make sure that a path that looks like a folder is one that holds a model.
 
     Raises:
-        ModelError: nothing there, a file, or a folder without a model.
+        ModelError: nothing there, a file, a folder without a model, or an endpoint.
     """
+    check_not_served(path)
     folder = expanded(path)
     if looks_local(path) and not os.path.exists(folder):
         first, *rest = Path(path).parts

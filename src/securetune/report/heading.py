@@ -37,6 +37,7 @@ def heading(run: Run) -> list[Fact]:
         Fact(what="Compared with it", value=", ".join(tuned)),
         *of_rows,
         Fact(what="Asked", value=f"{sum(one.coherent.n for one in sets)} prompts of {_sets(len(sets))}"),
+        *([Fact(what="To know", value=" ".join(run.notes))] if run.notes else []),
         Fact(what="Measured", value=max(dates, default="unknown").replace("T", " ").removesuffix("Z") + " UTC"),
     ]
 

@@ -186,6 +186,11 @@ class Run:
         """Whether its models were tuned elsewhere, so that there is no plain tuning and no defence."""
         return any(model.is_given for model in self.models)
 
+    @property
+    def notes(self) -> list[str]:
+        """What to know of how its models were asked, in sentences; each once."""
+        return list(dict.fromkeys(note for model in self.models for note in model.evaluation.notes))
+
     def find(self, arm: str) -> Model | None:
         """The model of an arm, or None where there is none."""
         return next((model for model in self.models if model.arm == arm), None)

@@ -48,6 +48,8 @@ def print_models(run: Run) -> None:
             *(() if run.is_check else (versus_plain(model),)),
         )
     console.print(table)
+    for note in run.notes:
+        console.print(_plain(f"Note: {note}"))
 
 
 def _console() -> Console:

@@ -17,7 +17,8 @@ class Judged:
     models: int
     sets: int
     verdicts: Table
-    surprise_limit: float
+    surprise_limit: float | None
+    """None where no model has read the answers."""
     power: Table
 
 
@@ -57,8 +58,13 @@ def _verdicts(model: Model) -> Iterable[list[object]]:
                 percent(benchmark.coherent),
                 percent(benchmark.broken),
                 "–" if benchmark.no_answer is None else percent(benchmark.no_answer),
-                "–" if margin is None else f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
+                _no_margin(model) if margin is None else f"{margin.value:.2f} [{margin.low:.2f}, {margin.high:.2f}]",
             ]
+
+
+def _no_margin(model: Model) -> str:
+    """What stands in place of a margin: where no model could be looked into, that it was not measured."""
+    return "not measured" if model.evaluation.surprise_limit is None else "–"
 
 
 def _adjusted(model: Model) -> dict[tuple[str, str], float]:

@@ -11,17 +11,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from securetune.data.prompts import Message
 from securetune.errors import ConfigError, ModelError
-from securetune.keys import MASK
+from securetune.keys import MASK, SHORTEST
 
 T = TypeVar("T")
 Conversation = Sequence[Message]
@@ -51,6 +51,12 @@ class Endpoint:
     parallel: int
     retries: int
     timeout: float
+    who: str = "judge"
+    """What is asked there, for messages."""
+    may_be_empty: bool = False
+    """Whether a reply without text is one: a model that is measured may say nothing."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of every request."""
 
     @property
     def url(self) -> str:
@@ -80,7 +86,7 @@ class Endpoint:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def ask(self, conversation: Conversation) -> str:
-        """The reply to one conversation, never empty.
+        """The reply to one conversation, empty only where it may be; reasoning that came apart is put before it.
 
         Raises:
             NoReply: it has none to this one.
@@ -91,12 +97,14 @@ class Endpoint:
             "messages": list(conversation),
             "max_tokens": self.max_new_tokens,
             "temperature": 0,
+            **self.extra,
         }
         request = self._request(json.dumps(body).encode())
         for attempt in range(self.retries + 1):
             wait = _WAIT * 2**attempt
             try:
-                return _text(within(self.timeout, lambda: self._read(request)))
+                reply = within(self.timeout, lambda: self._read(request))
+                return self._without_key(_text(reply, may_be_empty=self.may_be_empty))
             except NoReply as error:
                 raise NoReply(self._masked(str(error))) from None
             except urllib.error.HTTPError as error:
@@ -111,7 +119,7 @@ class Endpoint:
             if attempt < self.retries:
                 time.sleep(min(wait, _LONGEST_WAIT))
         raise ModelError(
-            f"Expected an answer from the judge at {self.url}, found: {reason}. Check the address, the "
+            f"Expected an answer from the {self.who} at {self.url}, found: {reason}. Check the address, the "
             f"model's name and the key in {self.key_variable}."
         )
 
@@ -149,6 +157,10 @@ class Endpoint:
             content = ""
         message = _message(content)
         return f"HTTP {error.code} {error.reason}" + (f": {message}" if message else "")
+
+    def _without_key(self, text: str) -> str:
+        """A reply in which the service does not repeat the key; a short key may be any word."""
+        return self._masked(text) if len(self._key()) >= SHORTEST else text
 
     def _masked(self, reason: str) -> str:
         key = self._key()
@@ -215,15 +227,21 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Refuse: the error of the status is raised instead."""
 
 
-def _text(reply: Any) -> str:
-    """The message in a reply."""
+def _text(reply: Any, *, may_be_empty: bool) -> str:
+    """The message in a reply; where it may be empty, reasoning that stands beside it is put before it, in marks."""
     try:
         message = reply["choices"][0]["message"]
-        content = message["content"]
-    except (KeyError, IndexError, TypeError) as error:
+        content = message.get("content") if may_be_empty else message["content"]
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
         raise NoReply(f"a reply without a message: {_message(json.dumps(reply))}") from error
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    if may_be_empty and isinstance(content, str | None):
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        answer = content or ""
+        if not isinstance(thought, str) or not thought.strip():
+            return answer
+        return f"<think>{thought}" + (f"</think>{answer}" if answer.strip() else "")
     if not isinstance(content, str) or not content.strip():
         raise NoReply(f"an empty message: {_message(json.dumps(message))}")
     return content
