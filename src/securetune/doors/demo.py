@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from securetune.doors.tune import Request
-from securetune.testbed.build import resolve
 from securetune.testbed.demo import demo_settings
 
 _PARTS = ("analysis", "benchmarks", "evaluate", "task", "train")
@@ -16,7 +15,10 @@ def demo_request(task: str, output: Path, seed: int) -> Request:
     Raises:
         ConfigError: no such task.
     """
-    settings = resolve(demo_settings(task, output, seed), seed)
+    unresolved = demo_settings(task, output, seed)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.testbed.build import resolve
+
+    settings = resolve(unresolved, seed)
     return Request(
         model=settings["model"],
         rows=settings["task"]["train"]["path"],
