@@ -1,7 +1,11 @@
 """Generation and attacks against plain references."""
 
+import json
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import WatermarkingConfig
 
 from securetune.base.artifacts import Journal
 from securetune.data.prompts import render
@@ -9,6 +13,8 @@ from securetune.errors import ModelError
 from securetune.evaluate import generation
 from securetune.evaluate.attacks.gcg import Frame, Search, losses, step, suffix_gradient
 from securetune.evaluate.generation import Decoding, generate
+from securetune.models.config import ModelConfig
+from securetune.models.loading import load_model
 from securetune.models.openings import Openings
 
 PROMPTS = [f"how do i {verb} the {thing}" for verb in ("open", "break", "paint") for thing in ("box", "old red lamp")]
@@ -74,6 +80,72 @@ def test_a_model_with_settings_of_its_own_generates_by_them(talkative, tokenizer
     found = generate(talkative, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4, openings=OPENINGS))
     assert [g.text for g in found] != plain
     assert all(g.margin is not None for g in found)
+
+
+OTHER_SEARCHES = [
+    {"max_time": 1e-9},
+    {"num_beams": 3, "length_penalty": 3.0, "early_stopping": True},
+    {"num_beams": 2, "num_return_sequences": 2},
+    {"stop_strings": ["a", "e", "o"]},
+    {"do_sample": True, "temperature": 5.0, "top_k": 50, "top_p": 0.9},
+    {"temperature": 0.6, "top_p": 0.95},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"prompt_lookup_num_tokens": 3},
+    {"forced_eos_token_id": 1},
+    {"max_length": 3, "of_ones_own": 1},
+]
+
+
+@pytest.mark.parametrize("own", [{}, {"repetition_penalty": 1.3}], ids=["plain", "penalty"])
+def test_settings_of_other_searches_in_a_models_folder_leave_its_greedy_answers(
+    own, talkative, tokenizer, texts, tmp_path
+):
+    talkative.config.tie_word_embeddings = False
+    talkative.save_pretrained(tmp_path)
+    file = tmp_path / "generation_config.json"
+    stored = json.loads(file.read_text())
+
+    def answers(**settings):
+        file.write_text(json.dumps(stored | own | settings))
+        model = load_model(ModelConfig(path=str(tmp_path)))
+        before = model.generation_config, model.generation_config.to_dict()
+        found = generate(model, tokenizer, texts, Decoding(max_new_tokens=12, batch_size=4, openings=OPENINGS))
+        assert before == (model.generation_config, model.generation_config.to_dict())
+        return found
+
+    wanted = answers()
+    for settings in OTHER_SEARCHES:
+        assert answers(**settings) == wanted, settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"no_repeat_ngram_size": 1}, {"min_new_tokens": 1}, {"watermarking_config": WatermarkingConfig(bias=9.0)}],
+)
+def test_a_setting_that_changes_the_greedy_token_is_followed_whatever_its_value(settings, talkative, tokenizer, texts):
+    decoding = Decoding(max_new_tokens=12, batch_size=4, openings=OPENINGS)
+    plain = generate(talkative, tokenizer, texts, decoding)
+    if "min_new_tokens" in settings:  # what is said first is what ends it
+        talkative.generation_config.eos_token_id = ids_one_by_one(talkative, tokenizer, texts[:1], 1)[0][0]
+        assert not generate(talkative, tokenizer, texts[:1], decoding)[0].text
+    talkative.generation_config.update(**settings)
+    found = generate(talkative, tokenizer, texts, decoding)
+    assert all(answer.text for answer in found) and found != plain
+
+
+def test_a_models_settings_come_back_where_its_own_generate_fails(talkative, tokenizer, texts, monkeypatch):
+    tuned = get_peft_model(talkative, LoraConfig(r=2, target_modules=["q_proj"]))
+    tuned.generation_config.repetition_penalty = 2.0
+    own, names = tuned.generation_config, vars(tuned).keys() | vars(talkative).keys()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(talkative), "forward", killed)
+    with pytest.raises(KeyboardInterrupt):
+        generate(tuned, tokenizer, texts, Decoding(max_new_tokens=2, batch_size=4))
+    assert tuned.generation_config is own is talkative.generation_config
+    assert vars(tuned).keys() | vars(talkative).keys() == names and "generation_config" not in vars(tuned)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(model, tokenizer, texts, monkeypatch):

@@ -14,7 +14,7 @@ from securetune.base.artifacts import Journal
 from securetune.data.prompts import render
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.generation import Decoding, generate
-from securetune.evaluate.vllm_engine import Request, answer_by_vllm
+from securetune.evaluate.vllm_engine import Request, answer_by_vllm, check_vllm
 from securetune.models.config import ModelConfig
 from securetune.models.loading import load_model, load_tokenizer
 from securetune.models.openings import Openings
@@ -134,6 +134,17 @@ def test_answers_of_both_engines_end_where_the_template_ends_a_turn(vllm, asked,
     model.generation_config.eos_token_id = 1
     (right,) = generate(model, tokenizer, [request.text], decoding)
     assert [answer.text for answer in answers] == [right.text] * 2
+
+
+def test_settings_that_vllm_does_not_follow_are_refused_before_it_is_asked(asked, model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    for own in ({"no_repeat_ngram_size": 3}, {"repetition_penalty": 1.2, "min_new_tokens": 2}):
+        (folder / "generation_config.json").write_text(json.dumps(settings | own))
+        with pytest.raises(
+            ConfigError, match=rf"that vLLM follows, found {list(own)[-1]}: its answers would be others"
+        ):
+            check_vllm(ModelConfig(path=str(folder)))
 
 
 def test_what_is_known_is_not_asked_again(asked, model_folder, tmp_path):

@@ -21,6 +21,7 @@ from securetune.data.reasoning import answer_start, may_become_reasoning, opens_
 from securetune.errors import ModelError
 from securetune.models.ends import end_tokens
 from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token
+from securetune.models.greedy import followed, greedy_settings
 from securetune.models.openings import Openings
 from securetune.models.tensors import plain
 
@@ -28,12 +29,6 @@ _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
 _OPENING = 16
 """The mark at the end of a prompt that opens reasoning is shorter than this many tokens."""
-_PROCESSORS = (
-    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "suppress_tokens",
-    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "encoder_repetition_penalty",
-    "sequence_bias", "exponential_decay_length_penalty", "guidance_scale",
-)  # fmt: skip
-"""Settings of a model that change which token is the greedy one; such a model generates by its own `generate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +119,7 @@ def _halved(batch_size: int, error: Exception) -> int:
 
 def _is_greedy_plain(model: PreTrainedModel) -> bool:
     """Whether the greedy token is simply the most likely one, and the cache one whose rows can leave."""
-    settings = model.generation_config
-    is_set = (getattr(settings, name, None) not in (None, 0, 1, 1.0, [], {}) for name in _PROCESSORS)
-    return not any(is_set) and not getattr(model, "_is_stateful", False)
+    return not followed(model.generation_config) and not getattr(model, "_is_stateful", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,21 +281,22 @@ def _generate(
     batch: PromptBatch,
     decoding: Decoding,
 ) -> list[Generated]:
-    """The same by the model's own `generate`, which knows of settings that we do not.
+    """The same by the model's own `generate`, which can do what settings like a repetition penalty ask for.
 
     Answers are not cut where they are decided: that saves time, and nothing else.
     """
     ends = end_tokens(model, tokenizer)
-    out = model.generate(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=False,
-        eos_token_id=list(ends) or None,
-        pad_token_id=tokenizer.pad_token_id,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    with greedy_settings(model):
+        out = model.generate(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(ends) or None,
+            pad_token_id=tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
     margins: list[float | None] = [None] * len(batch.index)
     if decoding.openings is not None:
         margins = list(decoding.openings.margin(out.logits[0].float()).tolist())

@@ -28,11 +28,14 @@ from securetune.evaluate.config import EvaluateConfig
 from securetune.evaluate.generation import Generated, answer_key, until_end, way_to_answer
 from securetune.evaluate.task import task_questions
 from securetune.models.config import ModelConfig
-from securetune.models.ends import stored_end_tokens
+from securetune.models.ends import stored_end_tokens, stored_settings
+from securetune.models.greedy import followed
 from securetune.models.openings import Openings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Limits on the rank of an adapter that vLLM knows."""
+_FOLLOWED_BY_VLLM = {"repetition_penalty"}
+"""Of a model's settings that change the greedy token, those that vLLM takes over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +108,7 @@ def answer_by_vllm(
     missing = {key: request for key, request in keyed.items() if known.get(key) is None}
     if not missing:
         return
-    if model.load_in_4bit:
-        raise ConfigError(
-            "Expected a model in full precision for vLLM, found model.load_in_4bit. Set evaluate.engine to "
-            "transformers."
-        )
+    check_vllm(model)
     job = _job(model, adapter, tokenizer, list(missing.values()), options)
     for (key, request), (ids, first) in zip(missing.items(), _ask(job), strict=True):
         spoken = read_spoken(tokenizer, ids, is_open=opens_reasoning(request.text))
@@ -155,12 +154,23 @@ def _job(
     )
 
 
-def check_vllm() -> None:
-    """Whether vLLM is installed.
+def check_vllm(model: ModelConfig) -> None:
+    """Make sure that vLLM is installed, and would answer as transformers does.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not, or would not.
     """
+    if model.load_in_4bit:
+        raise ConfigError(
+            "Expected a model in full precision for vLLM, found model.load_in_4bit. Set evaluate.engine to "
+            "transformers."
+        )
+    settings = stored_settings(model.path, model.revision)
+    if settings is not None and (others := sorted(followed(settings) - _FOLLOWED_BY_VLLM)):
+        raise ConfigError(
+            f"Expected generation settings of {model.path!r} that vLLM follows, found {', '.join(others)}: its answers "
+            "would be others. Set evaluate.engine to transformers."
+        )
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
             "Expected vLLM, found it missing. Install it: pip install 'securetune[vllm]', or set evaluate.engine to "
@@ -170,7 +180,6 @@ def check_vllm() -> None:
 
 def _ask(job: _Job) -> list[tuple[list[int], list[float]]]:
     """Run this module as a program on a job, see `_serve`."""
-    check_vllm()
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
         job_file, answers_file = Path(folder, "job.json"), Path(folder, "answers.json")

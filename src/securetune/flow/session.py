@@ -91,7 +91,7 @@ class Session(Asking):
         check_trackers(self.config.train.report_to)
         judges_of(self.config.evaluate)
         if self.config.evaluate.engine == "vllm":
-            check_vllm()
+            check_vllm(self.config.model)
         if not all(self.folder.file("evaluate", arm).exists() for arm in (BASE, *self.arms)):
             try_judges(self.config.evaluate)
         PERTURBATIONS.get(self.config.scan.perturbation)

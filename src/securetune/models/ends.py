@@ -29,11 +29,15 @@ def end_tokens_of(settings: GenerationConfig | None, tokenizer: PreTrainedTokeni
 
 def stored_end_tokens(path: str | Path, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The same of a model in a folder or on the Hub."""
+    return end_tokens_of(stored_settings(path, revision), tokenizer)
+
+
+def stored_settings(path: str | Path, revision: str | None) -> GenerationConfig | None:
+    """The generation settings of a model in a folder or on the Hub; not every model has such a file."""
     try:
-        settings = GenerationConfig.from_pretrained(str(path), revision=revision)
-    except OSError:  # not every model has such a file
-        settings = None
-    return end_tokens_of(settings, tokenizer)
+        return GenerationConfig.from_pretrained(str(path), revision=revision)
+    except OSError:
+        return None
 
 
 def template_end(tokenizer: Any) -> int | None:
