@@ -193,7 +193,7 @@ def test_what_was_not_read_or_read_otherwise_is_said(tmp_path):
     rows = [
         {"messages": [{"role": "system", "content": ""}, *EARLIER, USER, ASSISTANT], "source": "x"},
         {"messages": [ASSISTANT, USER, ASSISTANT, USER], "id": 7},
-        {"question": "Q", "complex_cot": "hm", "answer": "A"},
+        {"question": "Q", "complex_cot": "hm", "answer": "A", "id": "x", "prompt_id": "y"},
     ]
     source = load_source(DataConfig(path=str(write_jsonl(tmp_path / "d.jsonl", rows))), seed=0)
     notes = "\n".join(source.notes)

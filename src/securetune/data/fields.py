@@ -1,5 +1,6 @@
 """Fields: what does a row say, by whatever spelling of its fields, and is all of it used?"""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _READ = (*CONVERSATIONS, *SYSTEM, *EXTRAS, *ANSWERS, *_REQUESTS, "history")
 _KNOWN = {*_READ, *_PREFERENCES, *_OFFERED, *AROUND_PROMPTS, *AROUND_ANSWERS}
 _AS_TRAINED = {"weight": 1, "loss_weight": 1, "train": True, "loss": True, "label": True, "kto_tag": True}
 """Fields that say how much a row counts, or whether its answer is a good one -> what is done here."""
+_NAMES_A_ROW = re.compile(r"(.*[_-])?(id|idx|index|uuid|hash)")
+"""Fields that nobody misses."""
 _SHOWN = 20
 """Fields of a row that a message names."""
 _LONGEST = 80
@@ -76,9 +79,10 @@ def check_used(fields: Mapping[str, Any], used: Collection[str], texts: Collecti
 
 
 def unread(fields: Mapping[str, Any], used: Collection[str]) -> list[str]:
-    """Fields with texts or lists that no format knows, and that nobody reads."""
+    """Fields with texts or lists that no format knows, and that nobody reads, but those that only name the row."""
     others = fields.keys() - set(used) - _KNOWN - _AS_TRAINED.keys()
-    return [name[:_LONGEST] for name in sorted(others) if isinstance(fields[name], _DATA)][:_SHOWN]
+    data = [name for name in sorted(others) if isinstance(fields[name], _DATA) and not _NAMES_A_ROW.fullmatch(name)]
+    return [name[:_LONGEST] for name in data[:_SHOWN]]
 
 
 def asked(fields: Mapping[str, Any], name: str) -> str:
