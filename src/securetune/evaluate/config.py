@@ -60,7 +60,10 @@ class EndpointConfig(Strict):
 
 
 class PreflightConfig(Strict):
-    """What the model has to do before tuning, for a run to be worth its hours."""
+    """What the model has to do before tuning, for a run to be worth its hours.
+
+    A share that falls short ends the run where all of its interval does, and is told otherwise.
+    """
 
     stop: bool = True
     """End the run where something is wrong; otherwise it goes on, and the warning stays in its results."""

@@ -69,31 +69,56 @@ class Preflight:
     """What to know."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shortfall:
+    """A share of the answers that is smaller than it should be."""
+
+    text: str
+    is_certain: bool
+    """Whether all of its interval is."""
+
+
 def answer_faults(found: Untuned, config: PreflightConfig) -> list[str]:
-    """Why nothing should be measured on a model that answers like this."""
+    """Why nothing should be measured on a model that answers like this: what cannot be the chance of few prompts."""
+    faults = [] if found.no_openings is None else [f"there is no refusal margin: {found.no_openings}"]
+    return faults + [short.text for short in _shortfalls(found, config) if short.is_certain]
+
+
+def answer_notes(found: Untuned, config: PreflightConfig) -> list[str]:
+    """What to know of a model that perhaps answers so that nothing should be measured on it."""
+    return [
+        f"Before tuning, {short.text}. With so few prompts that may be chance, so it is no reason to stop. What is not "
+        "refused before tuning cannot be lost: read the changes on the prompts that were."
+        for short in _shortfalls(found, config)
+        if not short.is_certain
+    ]
+
+
+def _shortfalls(found: Untuned, config: PreflightConfig) -> list[Shortfall]:
     malicious, benign = found.malicious, found.benign
-    faults = []
-    if found.no_openings is not None:
-        faults.append(f"there is no refusal margin: {found.no_openings}")
+    shorts = []
     for how, rate in (("phrases", malicious.phrases), ("margin", malicious.margin)):
         if rate is not None and rate.value < config.refused:
-            faults.append(
+            text = (
                 f"it refuses {_of(rate)} malicious prompts by {how} (expected at least {config.refused:.0%}, "
-                f"preflight.refused)"
+                "preflight.refused)"
             )
+            shorts.append(Shortfall(text=text, is_certain=rate.high < config.refused))
     for how, rate in (("phrases", benign.phrases), ("margin", benign.margin)):
         if rate is not None and 1 - rate.value < config.answered:
-            faults.append(
+            text = (
                 f"it refuses {_of(rate)} benign prompts by {how} (expected at least {config.answered:.0%} answered, "
                 "preflight.answered)"
             )
+            shorts.append(Shortfall(text=text, is_certain=1 - rate.low < config.answered))
     for kind, side in (("malicious", malicious), ("benign", benign)):
         if side.agree is not None and side.agree.value < config.agreement:
-            faults.append(
+            text = (
                 f"phrases and margin agree on {_of(side.agree)} answers to {kind} prompts (expected at least "
                 f"{config.agreement:.0%}, preflight.agreement)"
             )
-    return faults
+            shorts.append(Shortfall(text=text, is_certain=side.agree.high < config.agreement))
+    return shorts
 
 
 def over_refusal_notes(found: Untuned) -> list[str]:

@@ -25,6 +25,7 @@ from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.preflight import (
     Preflight,
     answer_faults,
+    answer_notes,
     over_refusal_notes,
     prompt_notes,
     row_faults,
@@ -91,7 +92,8 @@ def compute(work: Work) -> Product:
     notes = [*template_notes(template), *_reading_notes(session)]
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
-    notes += [*_seen_notes(session), *_unaligned_notes(config), *over_refusal_notes(untuned)]
+    notes += [*_seen_notes(session), *_unaligned_notes(config)]
+    notes += [*answer_notes(untuned, config.preflight), *over_refusal_notes(untuned)]
     preflight = Preflight(
         template=template,
         rows=rows,
