@@ -279,3 +279,24 @@ def test_a_disk_that_is_full_at_each_write_of_a_check_in_turn_is_one_clear_line_
     assert len(ends) == len(points) + 1 and ends[-1][0] in (0, 1), ends[-1]
     assert results(tmp_path / "out") == results(tmp_path / "whole") and len(points) > 8
     print(f"{len(points)} times full")
+
+
+def test_the_model_before_tuning_may_be_an_adapter_over_another(model_folder, small, tmp_path):
+    """Against itself, merged by PEFT, nothing changes."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    adapted = get_peft_model(model, LoraConfig(r=2, lora_alpha=1, target_modules=["v_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    shutil.copytree(
+        model_folder,
+        tmp_path / "merged",
+        ignore=shutil.ignore_patterns("*.safetensors", "config.json"),
+        dirs_exist_ok=True,
+    )
+    checked = securetune.check(
+        tmp_path / "adapter", {"same": tmp_path / "merged"}, output=tmp_path / "out", settings=small
+    )
+    base, same = checked.run.model("base"), checked.run.model("same")
+    assert [found.rates for found in same.answers] == [found.rates for found in base.answers]
+    for mine, theirs in zip(same.answers, base.answers, strict=True):
+        assert [answer.text for answer in mine.answers] == [answer.text for answer in theirs.answers]

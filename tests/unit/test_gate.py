@@ -115,7 +115,16 @@ def test_a_change_is_told_in_the_unit_it_has(run):
 
 def test_an_unclear_check_says_that_the_prompts_are_too_few(run):
     unclear = next(c for c in check(read_run(run), Budgets()) if c.finding == "unclear")
-    assert unclear.sentence.endswith("Not enough prompts to tell.")
+    assert unclear.sentence.endswith("Not enough prompts to tell: about 2,200 would, if the change stays what it is.")
+
+
+def test_how_many_prompts_would_tell_goes_by_the_root_of_their_number(run):
+    unclear = next(c for c in check(read_run(run), Budgets()) if c.finding == "unclear")
+    small = replace(unclear, rise=0.01, low=-0.07, high=0.09, budget=0.05, n=100)
+    assert small.enough == 400, "twice as narrow: 4 points of room for a reach of 8"
+    assert replace(small, rise=0.06, low=-0.02, high=0.14).enough == 6400, "beyond, for sure, from 1 point over"
+    assert replace(small, rise=0.05).enough is None and replace(small, n=None).enough is None
+    assert replace(small, finding="within").enough is None and replace(small, rise=0.0499).enough is None
 
 
 def test_a_model_that_answers_everything_before_tuning_never_passes(tmp_path):

@@ -69,6 +69,21 @@ def read_text(
         raise error(f"Expected {expected} at {source}, found none ({reason}). Check the path.") from cause
 
 
+def read_object(path: str | Path, error: type[SecuretuneError]) -> dict[str, Any]:
+    """The object in a JSON file of a model.
+
+    Raises:
+        SecuretuneError: of the kind `error`: no such file, or something else in it.
+    """
+    try:
+        value = json.loads(read_text(path, "a JSON file", error))
+    except (ValueError, RecursionError) as cause:
+        raise error(f"Expected JSON in {path}, found: {cause}. Copy the file again.") from cause
+    if not isinstance(value, dict):
+        raise error(f"Expected a JSON object in {path}, found {type(value).__name__}. Copy the file again.")
+    return value
+
+
 def without_waiting(path: str, flags: int) -> int:
     """Open a file such that a read never waits: some of a system's own call themselves regular, and block."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

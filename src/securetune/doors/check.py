@@ -24,7 +24,7 @@ from securetune.evaluate.service import service, try_out
 from securetune.flow.inputs import check_files
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model
-from securetune.models.given import GivenConfig, check_given, is_adapter
+from securetune.models.given import GivenConfig, check_given
 from securetune.models.served import address_and_name, is_served, shown
 from securetune.report.gate import Budgets
 
@@ -214,7 +214,7 @@ def _check_texts(config: CheckConfig) -> None:
             f"Expected models that differ, found the same endpoint twice in {['#'.join(one) for one in served]}. Give "
             "the model before tuning first, then the tuned one."
         )
-    adapters = [given.path for given in config.tuned.values() if is_adapter(given.path)]
+    adapters = [given.path for given in config.tuned.values() if given.adapter is not None]
     if adapters and is_served(config.model.path):
         raise ConfigError(
             f"Expected the weights of the model before tuning, which the adapter in {adapters[0]!r} is put over, found "

@@ -30,7 +30,7 @@ from securetune.flow.asking import Asking
 from securetune.flow.stages.evaluate import product, stage
 from securetune.models.config import ModelConfig
 from securetune.models.counterpart import differences
-from securetune.models.given import GivenConfig, is_adapter
+from securetune.models.given import GivenConfig
 from securetune.models.loading import load_given, load_skeleton
 from securetune.models.openings import Openings, learn_openings
 from securetune.models.template import renders_alike, stored_template
@@ -132,7 +132,8 @@ class Checking(Asking):
 
     def _check_counterpart(self, given: GivenConfig) -> None:
         """Make sure that a whole model has the vocabulary and the weights of the model before tuning."""
-        found = [] if is_adapter(given.path) else differences(self.config.model, given.as_model(self.config.model))
+        own = given.as_model(self.config.model)
+        found = differences(self.config.model, own) if given.adapter is None else []
         if found:
             raise ModelError(
                 f"Expected {given.path!r} to be tuned from {self.config.model.path!r}, found another model: "

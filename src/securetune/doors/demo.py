@@ -16,8 +16,10 @@ def demo_request(task: str, output: Path, seed: int) -> Request:
         ConfigError: no such task.
     """
     unresolved = demo_settings(task, output, seed)  # before torch is loaded, so that a mistake is answered at once
+    from securetune.models.libraries import quiet_libraries
     from securetune.testbed.build import resolve
 
+    quiet_libraries()
     settings = resolve(unresolved, seed)
     return Request(
         model=settings["model"],

@@ -23,6 +23,7 @@ MAIN = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 EXTRAS = {
     "quantized": "tunes models that are loaded in 4 bits (model.load_in_4bit)",
     "vllm": "generates answers faster on a GPU (evaluate.engine: vllm)",
+    "gguf": "reads GGUF files (securetune check)",
     "lm-eval": "runs tasks of lm-evaluation-harness (securetune.harness)",
 }
 """What each extra gives."""

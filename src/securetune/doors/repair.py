@@ -12,13 +12,15 @@ from pydantic import Field
 from securetune.base.fingerprint import FilePath
 from securetune.base.places import expanded
 from securetune.base.strict import Strict
+from securetune.base.texts import read_object
 from securetune.config import validated
 from securetune.doors.check import CheckConfig, check_usable, output_of, raw_settings, set_fields
 from securetune.errors import ConfigError, ModelError
 from securetune.models.config import ModelConfig, ModelPath
-from securetune.models.files import check_model, read_json
-from securetune.models.given import GivenConfig, GivenContent, check_given, is_adapter, is_same_model
+from securetune.models.files import check_model
+from securetune.models.given import GivenConfig, GivenContent, check_given, is_same_model
 from securetune.models.served import check_not_served
+from securetune.models.source import ADAPTER, adapter_folder, check_trainable
 from securetune.plans.plan import Plan
 from securetune.report.gate import Budgets
 
@@ -44,7 +46,9 @@ class Mend(Strict):
         """Those of the defence."""
         if self.defence == "wise_ft":
             return {"share": self.share}
-        return {"adapter": self.safety_adapter} if self.defence == "safe_merge" else {}
+        if self.safety_adapter is None:
+            return {}
+        return {"adapter": str(adapter_folder(self.safety_adapter) or self.safety_adapter)}
 
     @property
     def title(self) -> str:
@@ -107,7 +111,7 @@ class RepairConfig(CheckConfig):
             yield Mend(defence="wise_ft", share=share)
         if self.unaligned is None:
             return
-        if is_adapter(self.tuned[self.name].path):
+        if self.tuned[self.name].adapter is not None:
             yield Mend(defence="safe_lora", unaligned=self.unaligned)
         yield Mend(defence="resta", unaligned=self.unaligned)
         if self.safety_adapter is not None:
@@ -162,8 +166,9 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
         SecuretuneError: the first that cannot be used.
     """
     given = config.tuned[config.name]
-    for path in (config.model.path, given.path):
-        check_not_served(path)
+    for model in (config.model, given):
+        check_not_served(model.path)
+    check_trainable(config.model.path)
     check_usable(config)
     if given.mend is not None or config.name in config.candidates:
         raise ConfigError(
@@ -175,7 +180,7 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
             f"Expected budgets for every model, found `arms` {list(budgets.arms)} in them: a repair tries models of "
             "its own names. Leave `arms` out."
         )
-    (_check_adapter if is_adapter(given.path) else _check_whole)(given, config)
+    (_check_whole if given.adapter is None else _check_adapter)(given, config)
     if config.plan is not None:
         Plan.load(config.plan)
     if config.unaligned is not None:
@@ -187,7 +192,8 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
 def _check_adapter(given: GivenConfig, config: RepairConfig) -> None:
     """Make sure that nothing beside LoRA's factors and whole modules was trained."""
     del config
-    settings = read_json(expanded(given.path) / "adapter_config.json")
+    assert given.adapter is not None
+    settings = read_object(given.adapter / ADAPTER, ModelError)
     wanted: dict[str, tuple[object, ...]] = {
         "peft_type": ("LORA",),
         "use_dora": (False, None),
@@ -204,8 +210,9 @@ def _check_adapter(given: GivenConfig, config: RepairConfig) -> None:
 
 def _check_whole(given: GivenConfig, config: RepairConfig) -> None:
     """Make sure that the weights are numbers that can be mixed."""
+    check_trainable(given.path)
     file = expanded(given.path) / "config.json"
-    if config.model.load_in_4bit or (file.is_file() and read_json(file).get("quantization_config")):
+    if config.model.load_in_4bit or (file.is_file() and read_object(file, ModelError).get("quantization_config")):
         raise ModelError(
             f"Expected whole weights in {given.path!r}, found quantized ones, which cannot be mixed with others. Give "
             "the adapter instead, or the model before it was quantized, without `load_in_4bit`."
@@ -228,13 +235,13 @@ def _check_unaligned(path: str, model: ModelConfig) -> None:
 
 
 def _check_safety(adapter: str, given: GivenConfig, config: RepairConfig) -> None:
-    if config.unaligned is None or not is_adapter(given.path):
+    if config.unaligned is None or given.adapter is None:
         lacking = "no model before its alignment" if config.unaligned is None else "a whole model as the tuned one"
         raise ConfigError(
             f"Expected an adapter to mend and the model before its alignment (unaligned) for SafeMERGE, found "
             f"{lacking}. Give what lacks, or leave the safety adapter out."
         )
-    if not is_adapter(adapter):
+    if adapter_folder(adapter) is None:
         raise ModelError(
             f"Expected the folder of a safety adapter at {adapter!r}, found no adapter_config.json there. Give the "
             "folder that `save_pretrained` wrote."

@@ -13,6 +13,7 @@ from securetune.data.config import DataConfig
 from securetune.data.examples import load_examples
 from securetune.data.prompts import load_prompts
 from securetune.models.files import check_model
+from securetune.models.source import check_trainable
 
 _LARGEST = 8 << 20
 """Bytes of a file that is read whole in a moment; what is larger waits for the check before a run."""
@@ -29,6 +30,7 @@ def check_inputs(configs: Iterable[RunConfig]) -> None:
         for model in (config.model, config.unaligned):
             if model is not None and not _is_built(model.path) and _is_new(model.path, seen):
                 check_model(model.path, model.revision)
+        check_trainable(config.model.path)
         task = config.task
         sources = (task.train, task.test, task.mixed, config.safety)
         rows = [source for source in sources if isinstance(source, DataConfig)]

@@ -13,7 +13,8 @@ class ModelConfig(Strict):
     """Which model, and how it is loaded."""
 
     path: ModelPath
-    """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``."""
+    """Local folder or Hub id, for example ``meta-llama/Llama-2-7b-chat-hf``; in a check also a GGUF file, or an adapter
+    over the model that it names."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; pin a commit for a reproducible run."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

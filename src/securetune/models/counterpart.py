@@ -3,10 +3,9 @@
 Read off the configurations and tokenizers alone, so that nobody trains for hours first.
 """
 
-from transformers import AutoTokenizer
-
+from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
-from securetune.models.loading import load_skeleton
+from securetune.models.loading import load_skeleton, stored_tokenizer
 
 _SHOWN = 3
 """Differences that are named."""
@@ -38,10 +37,7 @@ def differences(model: ModelConfig, counterpart: ModelConfig) -> list[str]:
 def _vocabulary(config: ModelConfig) -> dict[str, int]:
     """Numbers of the tokens; empty where there is no tokenizer."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-    except (OSError, ValueError):
+        vocabulary: dict[str, int] = stored_tokenizer(config).get_vocab()
+    except ModelError:
         return {}
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
     return vocabulary

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from securetune.base.places import expanded
-from securetune.base.texts import read_text
+from securetune.base.texts import read_object
 from securetune.errors import ModelError
 from securetune.models.identity import check_folder
+from securetune.models.source import ADAPTER, ADAPTER_WEIGHTS, below, is_adapter, is_gguf, weights_of
 
 _POINTER = b"version https://git-lfs"
 _SMALL = 1024
@@ -51,7 +52,12 @@ def check_model(path: str, revision: str | None = None) -> None:
     """
     check_folder(path)
     folder = expanded(path)
-    if not os.path.isdir(folder):
+    if is_gguf(path) or not os.path.isdir(folder):
+        return
+    if is_adapter(folder):
+        weights_of(path)  # ends
+        check_adapter(folder)
+        _check_below(folder)
         return
     if revision is not None:
         raise ModelError(
@@ -69,10 +75,10 @@ def check_model(path: str, revision: str | None = None) -> None:
                 f"Expected the file itself at {file}, found a Git-LFS pointer to it. Run `git lfs pull` where the "
                 "model was cloned, or download it with `hf download`."
             )
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json", ModelError)
     if (folder / _GENERATION).exists():
-        read_json(folder / _GENERATION)  # where it is broken, its library takes an end from elsewhere
-    if (folder / "adapter_config.json").exists():
+        read_object(folder / _GENERATION, ModelError)  # where it is broken, its library takes an end from elsewhere
+    if (folder / ADAPTER).exists():
         raise ModelError(
             f"Expected one model in {str(folder)!r}, found full weights (config.json) and an adapter "
             "(adapter_config.json), which may name another base model. Move the adapter to a folder of its own, or "
@@ -92,19 +98,27 @@ def check_model(path: str, revision: str | None = None) -> None:
     _check_library(folder, config)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def check_adapter(adapter: Path) -> None:
+    """Make sure that an adapter's folder holds its weights.
 
     Raises:
-        ModelError: no such file, or something else in it.
+        ModelError: it does not.
     """
+    if not any((adapter / name).is_file() for name in ADAPTER_WEIGHTS):
+        raise ModelError(
+            f"Expected the weights of an adapter in {str(adapter)!r}, found no {ADAPTER_WEIGHTS[0]}. Copy the folder "
+            "again, or save the adapter with `save_pretrained`."
+        )
+
+
+def _check_below(adapter: Path) -> None:
+    """Make sure that the model is there that an adapter names."""
     try:
-        value = json.loads(read_text(file, "a JSON file", ModelError))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"Expected JSON in {file}, found: {error}. Copy the file again.") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"Expected a JSON object in {file}, found {type(value).__name__}. Copy the file again.")
-    return value
+        check_model(*below(adapter))
+    except ModelError as error:
+        raise ModelError(
+            f"Expected the model that {str(adapter / ADAPTER)} names as base_model_name_or_path. {error}"
+        ) from error
 
 
 def _header(file: Path) -> dict[str, Any]:
@@ -155,7 +169,7 @@ def _check_numbers(folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def _check_index(index: Path, names: Mapping[str, set[str]]) -> None:
-    places = read_json(index).get("weight_map")
+    places = read_object(index, ModelError).get("weight_map")
     if not isinstance(places, dict):
         raise ModelError(f"Expected `weight_map` in {index}, found none. Copy the file again.")
     missing_files = sorted({str(part) for part in places.values()} - {*names, *_others(index)})

@@ -1,7 +1,7 @@
 """Given: which tuned model does somebody want checked, and is it one of the model before tuning? No torch.
 
-A folder with adapter_config.json is an adapter of PEFT over the model before tuning, any other folder and any id on the
-Hub a whole model. An address is an endpoint's, of which nothing is here, see `served`.
+A folder or an id on the Hub with adapter_config.json is an adapter of PEFT over the model before tuning, any other one
+and a GGUF file a whole model. An address is an endpoint's, of which nothing is here, see `served`.
 """
 
 import filecmp
@@ -11,17 +11,15 @@ from typing import Annotated
 
 from pydantic import BaseModel
 
-from securetune.base.artifacts import digest_path
 from securetune.base.fingerprint import Content
 from securetune.base.places import expanded
 from securetune.base.strict import Strict
+from securetune.base.texts import read_object
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
-from securetune.models.files import check_model, read_json, tensor_shapes
-from securetune.models.identity import model_identity
-
-_CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
+from securetune.models.files import check_adapter, check_model, tensor_shapes
+from securetune.models.identity import adapter_files, model_identity
+from securetune.models.source import ADAPTER, ADAPTER_WEIGHTS, adapter_folder, weights_of
 
 
 class GivenContent(Content):
@@ -29,29 +27,28 @@ class GivenContent(Content):
 
     def of(self, path: str, owner: BaseModel) -> object:
         """See `Content.of`."""
-        if is_adapter(path):
-            return [digest_path(expanded(path) / name) for name in (_CONFIG, *_stored(path))]
-        return model_identity(path, getattr(owner, "revision", None))
+        revision = getattr(owner, "revision", None)
+        adapter = adapter_folder(path, revision)
+        return model_identity(path, revision) if adapter is None else adapter_files(adapter)
 
 
 class GivenConfig(Strict):
     """A model that was tuned elsewhere."""
 
     path: Annotated[str, GivenContent()]
-    """Folder of an adapter as PEFT writes it, folder or Hub id of a whole model, or in a check an endpoint, written
-    ``http://host/v1#name``."""
+    """Folder or Hub id of an adapter as PEFT writes it or of a whole model, or in a check a GGUF file or an endpoint,
+    written ``http://host/v1#name``."""
     revision: str | None = None
-    """Branch, tag or commit of a whole model on the Hub."""
+    """Branch, tag or commit on the Hub."""
+
+    @property
+    def adapter(self) -> Path | None:
+        """Folder of the adapter; None of a whole model and of an endpoint."""
+        return adapter_folder(self.path, self.revision)
 
     def as_model(self, base: ModelConfig) -> ModelConfig:
         """How a whole model is loaded: as the one before tuning."""
         return base.model_copy(update={"path": self.path, "revision": self.revision})
-
-
-def is_adapter(path: str) -> bool:
-    """Whether a path is an adapter's folder, and no whole model's."""
-    folder = expanded(path)
-    return (folder / _CONFIG).is_file() and not (folder / "config.json").exists()
 
 
 def check_given(given: GivenConfig, base: ModelConfig) -> None:
@@ -60,21 +57,12 @@ def check_given(given: GivenConfig, base: ModelConfig) -> None:
     Raises:
         ModelError: nothing there, an adapter without weights or of a model of another shape, or the same model twice.
     """
-    if not is_adapter(given.path):
+    if given.adapter is None:
         check_model(given.path, given.revision)
         _check_other(given, base)
         return
-    if not _stored(given.path):
-        raise ModelError(
-            f"Expected the weights of an adapter in {given.path!r}, found no {_WEIGHTS}. Copy the folder again, or "
-            "save the adapter with `save_pretrained`."
-        )
-    _check_shapes(given.path, base.path)
-
-
-def _stored(path: str) -> list[str]:
-    """Names of the files that hold an adapter's weights."""
-    return [name for name in (_WEIGHTS, "adapter_model.bin") if (expanded(path) / name).is_file()]
+    check_adapter(given.adapter)
+    _check_shapes(given.adapter, base)
 
 
 def is_same_model(model: GivenConfig | ModelConfig, other: GivenConfig | ModelConfig) -> bool:
@@ -99,12 +87,12 @@ def _have_equal_weights(before: Path, after: Path) -> bool:
     return names == others != [] and all(filecmp.cmp(before / name, after / name, shallow=False) for name in names)
 
 
-def _check_shapes(adapter: str, model: str) -> None:
+def _check_shapes(adapter: Path, model: ModelConfig) -> None:
     """Make sure that every factor of an adapter fits the weight it changes, as far as both files tell.
 
     Of what a quantized model stores the shape says nothing, and of a model on the Hub no file is here: PEFT tells then.
     """
-    folder, file = expanded(model), expanded(adapter) / _WEIGHTS
+    folder, file = expanded(weights_of(model.path, model.revision)[0]), adapter / ADAPTER_WEIGHTS[0]
     if not (folder.is_dir() and file.is_file()) or _is_quantized(folder):
         return
     weights = {name: shape for part in folder.glob("*.safetensors") for name, shape in tensor_shapes(part).items()}
@@ -114,17 +102,17 @@ def _check_shapes(adapter: str, model: str) -> None:
         side = {"A.weight": 1, "B.weight": 0}.get(factor)
         if own is not None and side is not None and len(own) == len(shape) and shape[side] != own[side]:
             raise ModelError(
-                f"Expected an adapter of {model!r} in {adapter!r}, found one of a model of another shape: {name} is "
-                f"{list(shape)}, and the weight {path} is {list(own)}. Give the model that it was trained on"
+                f"Expected an adapter of {model.path!r} in {str(adapter)!r}, found one of a model of another shape: "
+                f"{name} is {list(shape)}, and the weight {path} is {list(own)}. Give the model that it was trained on"
                 f"{_trained_on(adapter)}."
             )
 
 
 def _is_quantized(folder: Path) -> bool:
-    return bool(read_json(folder / "config.json").get("quantization_config"))
+    return bool(read_object(folder / "config.json", ModelError).get("quantization_config"))
 
 
-def _trained_on(adapter: str) -> str:
+def _trained_on(adapter: Path) -> str:
     """What the adapter names as its model."""
-    name = read_json(expanded(adapter) / _CONFIG).get("base_model_name_or_path")
+    name = read_object(adapter / ADAPTER, ModelError).get("base_model_name_or_path")
     return f", which it names {name!r}" if name else ""

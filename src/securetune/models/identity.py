@@ -5,11 +5,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from securetune.base.artifacts import digest
+from securetune.base.artifacts import digest, digest_path
 from securetune.base.fingerprint import Content
 from securetune.base.places import expanded, looks_local
 from securetune.errors import ModelError
 from securetune.models.served import address_and_name, check_not_served, is_served
+from securetune.models.source import ADAPTER, ADAPTER_WEIGHTS, adapter_folder, below, check_gguf, is_adapter, is_gguf
 
 
 class ModelContent(Content):
@@ -23,7 +24,8 @@ class ModelContent(Content):
 def model_identity(path: str, revision: str | None) -> dict[str, str]:
     """What is hashed for a model: of a folder the name, size and time of every file, of the Hub the commit.
 
-    Of an endpoint it is the address and the model's name: what is served there, nobody can tell.
+    Of an adapter it is its files and the model below it, of an endpoint the address and the model's name: what is
+    served there, nobody can tell.
 
     Raises:
         ModelError: no such folder or Hub model.
@@ -31,11 +33,20 @@ def model_identity(path: str, revision: str | None) -> dict[str, str]:
     if is_served(path):
         return dict(zip(("endpoint", "model"), address_and_name(path), strict=True))
     check_folder(path)
-    folder = expanded(path)
-    if not folder.is_dir():
+    folder, adapter = expanded(path), adapter_folder(path, revision)
+    if adapter is not None:
+        return {"adapter": digest(adapter_files(adapter)), "below": digest(model_identity(*below(adapter)))}
+    if not os.path.exists(folder):
         return {"path": path, "revision": _commit(path, revision)}
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()]
+    files = [folder] if folder.is_file() else sorted(p for p in folder.iterdir() if p.is_file())
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return {"path": str(folder), "stamp": digest(stamps)}
+
+
+def adapter_files(adapter: Path) -> list[str]:
+    """What is hashed for an adapter: what is in its files."""
+    names = (ADAPTER, *ADAPTER_WEIGHTS)
+    return [digest_path(adapter / name) for name in names if (adapter / name).is_file()]
 
 
 def _commit(path: str, revision: str | None) -> str:
@@ -49,13 +60,16 @@ def _commit(path: str, revision: str | None) -> str:
 
 
 def check_folder(path: str) -> None:
-    """Make sure that a path that looks like a folder is one that holds a model.
+    """Make sure that a path that looks like a folder is one that holds a model or an adapter, or is a GGUF file.
 
     Raises:
-        ModelError: nothing there, a file, a folder without a model, or an endpoint.
+        ModelError: nothing there, another file, a folder without a model, or an endpoint.
     """
     check_not_served(path)
     folder = expanded(path)
+    if is_gguf(path) and not folder.is_dir():
+        check_gguf(path)
+        return
     if looks_local(path) and not os.path.exists(folder):
         first, *rest = Path(path).parts
         way = f" For the model of that name on the Hub, work where no folder is called {first!r}."
@@ -65,11 +79,12 @@ def check_folder(path: str) -> None:
         )
     if os.path.isfile(folder):
         raise ModelError(f"Expected a model folder at {path!r}, found a file. Give the folder that holds config.json.")
-    if os.path.isdir(folder) and not (folder / "config.json").exists():
-        names = sorted(p.name for p in folder.iterdir())[:5]
+    if os.path.isdir(folder) and not (folder / "config.json").exists() and not is_adapter(folder):
+        names = sorted(p.name for p in folder.iterdir())
+        gguf = next((name for name in names if is_gguf(name)), None)
         raise ModelError(
-            f"Expected config.json in the model folder {path!r}, found {names or 'an empty folder'}. "
-            "Give the folder that `save_pretrained` wrote."
+            f"Expected config.json in the model folder {path!r}, found {names[:5] or 'an empty folder'}. "
+            + ("Give the folder that `save_pretrained` wrote." if gguf is None else f"Give the file {gguf} itself.")
         )
 
 

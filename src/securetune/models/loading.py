@@ -1,6 +1,5 @@
 """Loading: from a folder or Hub id to a model and its tokenizer, each of them whole or not at all."""
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,30 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
-from securetune.base.places import expanded
 from securetune.errors import ModelError
 from securetune.models.config import ModelConfig
 from securetune.models.files import check_model, named
-from securetune.models.given import GivenConfig, is_adapter
+from securetune.models.given import GivenConfig
 from securetune.models.identity import unloadable
 from securetune.models.libraries import processes
+from securetune.models.source import adapter_folder, below, is_gguf, pretrained, weights_of
 from securetune.models.template import close_reasoning, set_variables
 from securetune.models.trial import check_ends
 
 _NOT_TEXT = ("image", "boi", "eoi", "audio", "boa", "eoa", "video")
 """Tokens that some tokenizers keep for what no text holds; language models of such a family have no rows for them."""
+
+
+_ADDED = "<|endoftext|>"
+"""Token that transformers adds to the tokenizer of a GGUF file, whether the file has it or not."""
+_TOKENIZER = "tokenizer_config.json"
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -73,27 +78,30 @@ def stored_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ModelError: no tokenizer there.
     """
     check_model(config.path, config.revision)
+    adapter = adapter_folder(config.path, config.revision)
+    if adapter is not None and not (adapter / _TOKENIZER).is_file():
+        return stored_tokenizer(_below(config, adapter))
+    place, options = (str(adapter), {}) if adapter else _place(config)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:  # a file cut short raises the plainest kind
         raise unloadable(config.path, "tokenizer", error) from error
     return tokenizer
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
-    """Load the model in evaluation mode.
+    """Load the model in evaluation mode; an adapter is merged into the model that it names.
 
     Raises:
         ModelError: no such folder or Hub model, not a causal LM, a missing extra, or weights that are not the model's.
     """
     check_model(config.path, config.revision)
-    options: dict[str, Any] = {
-        "revision": config.revision,
-        "trust_remote_code": config.trust_remote_code,
-        "dtype": config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
-    }
+    adapter = adapter_folder(config.path, config.revision)
+    if adapter is not None:
+        merged: PreTrainedModel = with_adapter(load_model(_below(config, adapter)), adapter).merge_and_unload()
+        return merged.eval()
+    place, options = _place(config)
+    options["dtype"] = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     if config.attn_implementation:
         options["attn_implementation"] = config.attn_implementation
     if config.load_in_4bit:
@@ -101,7 +109,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     options["device_map"] = config.device_map or _own_device()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            _place(config), output_loading_info=True, ignore_mismatched_sizes=True, **options
+            place, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except ImportError as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -142,9 +150,9 @@ def load_given(given: GivenConfig, base: ModelConfig) -> PreTrainedModel | PeftM
     Raises:
         ModelError: it cannot be loaded, is not one of this model, or changes nothing of it.
     """
-    if not is_adapter(given.path):
+    if given.adapter is None:
         return load_model(given.as_model(base))
-    model = with_adapter(load_model(base), expanded(given.path))
+    model = with_adapter(load_model(base), given.adapter)
     if not _changes_something(model):
         raise ModelError(
             f"Expected a tuned adapter in {given.path!r}, found one that changes nothing: all its outer factors "
@@ -187,9 +195,7 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     """
     check_model(config.path)
     try:
-        architecture = AutoConfig.from_pretrained(
-            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
+        architecture = _architecture(config)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(architecture, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # what is wrong in a configuration raises many kinds
@@ -205,10 +211,23 @@ def _named_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
-def _place(config: ModelConfig) -> str:
-    """The folder, or the id on the Hub."""
-    folder = expanded(config.path)
-    return str(folder) if os.path.isdir(folder) else config.path
+def _place(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` finds the model by."""
+    place, options = pretrained(config.path)
+    return place, options | {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+
+
+def _architecture(config: ModelConfig) -> PreTrainedConfig:
+    """The configuration of the model, or of the one under its adapter."""
+    path, revision = weights_of(config.path, config.revision)
+    place, options = _place(config.model_copy(update={"path": path, "revision": revision}))
+    return AutoConfig.from_pretrained(place, **options)
+
+
+def _below(config: ModelConfig, adapter: Path) -> ModelConfig:
+    """How the model under an adapter is loaded."""
+    path, revision = below(adapter)
+    return config.model_copy(update={"path": path, "revision": revision})
 
 
 def _check_report(report: Mapping[str, Any], path: str) -> None:
@@ -269,15 +288,14 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -
     """Make sure that every token has a row in the embedding, but for the places of pictures and sounds."""
     ids = tokenizer.get_vocab()
     try:
-        architecture = AutoConfig.from_pretrained(
-            _place(config), revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
+        architecture = _architecture(config)
     except Exception as error:  # what is wrong in a configuration raises many kinds
         raise unloadable(config.path, "model", error) from error
     if max(ids.values()) < (getattr(architecture.get_text_config(), "vocab_size", None) or 0):
         return
     rows = load_skeleton(config).get_input_embeddings().weight.shape[0]  # may have more than the configuration says
     places = {getattr(tokenizer, f"{kind}_token", None) for kind in _NOT_TEXT}
+    places |= {_ADDED} if is_gguf(config.path) else set()
     beyond = sorted(token for token, number in ids.items() if number >= rows and token not in places)
     if beyond:
         raise ModelError(

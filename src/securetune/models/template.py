@@ -9,10 +9,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from securetune.base.places import expanded
-from securetune.base.texts import read_text
+from securetune.base.texts import read_object, read_text
 from securetune.data.reasoning import MARKS, has_marks, opening_mark, skip_reasoning
 from securetune.errors import ModelError
-from securetune.models.files import read_json
 
 _ANSWER = "Certainly so"
 _CLOSING = dict(MARKS)
@@ -109,7 +108,7 @@ def stored_template(path: str) -> str | None:
     if (folder / "chat_template.jinja").is_file():
         return read_text(folder / "chat_template.jinja", "a chat template", ModelError)
     settings = folder / "tokenizer_config.json"
-    template = read_json(settings).get("chat_template") if settings.is_file() else None
+    template = read_object(settings, ModelError).get("chat_template") if settings.is_file() else None
     return template if isinstance(template, str) else None
 
 

@@ -25,6 +25,8 @@ from securetune.measures.statistics import Estimate, paired_difference
 from securetune.report.change import ALLOWED, BROKEN, Finding, finding, paired, unfit, untaught, with_unjudged
 from securetune.report.reading import Model, Run
 
+_MOST = 100_000
+"""Prompts; nobody has more of a kind."""
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -88,6 +90,28 @@ class Check:
         return f"{100 * self.rise:+.1f}{reach} {self.unit}"
 
     @property
+    def enough(self) -> int | None:
+        """About how many prompts would tell, if the change stays what it is; None where none would, or it is no matter.
+
+        An interval shrinks with the root of their number.
+        """
+        room = self.budget - self.rise
+        if self.finding != "unclear" or self.n is None or self.unjudged or not room:
+            return None
+        reach = self.high - self.rise if room > 0 else self.rise - self.low
+        number = self.n * (reach / room) ** 2
+        if number > _MOST:
+            return None
+        digits = 10 ** max(0, len(str(int(number))) - 2)
+        return math.ceil(round(number / digits, 6)) * digits
+
+    @property
+    def too_few(self) -> str:
+        """What is said of a check that is unclear."""
+        would = "" if self.enough is None else f": about {self.enough:,} would, if the change stays what it is"
+        return f"not enough prompts to tell{would}"
+
+    @property
     def sentence(self) -> str:
         """The check in words."""
         counted = f", n = {self.n}" if self.n is not None else ""
@@ -95,7 +119,7 @@ class Check:
         levels = f"from {self.before:.4f} to {self.after:.4f} nats"
         if self.unit == "points":
             levels = f"from {100 * self.before:.1f} to {100 * self.after:.1f} %"
-        meaning = {"unclear": "Not enough prompts to tell"}.get(self.finding, self.finding.capitalize())
+        meaning = self.finding.capitalize() if self.finding != "unclear" else self.too_few.capitalize()
         why = f" {self.reason}" if self.reason else ""
         return (
             f"{self.arm}: {self.what} on {self.on} changed by {self.change}, {levels}"

@@ -73,7 +73,7 @@ def _named(checks: Sequence[Check]) -> str:
 def _phrase(check: Check) -> str:
     if check.reason is not None and check.finding == "void":
         return check.reason.removesuffix(".")
-    tell = ": not enough prompts to tell" if check.finding == "unclear" else ""
+    tell = f": {check.too_few}" if check.finding == "unclear" else ""
     return f"{check.what} on {check.on} {check.change}, allowed {100 * check.budget:g}{tell}"
 
 
