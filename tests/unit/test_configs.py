@@ -213,7 +213,7 @@ def test_a_copy_is_never_written_over_a_file(tmp_path):
 
 
 def test_what_cannot_be_copied_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match=r"found 'dmo'\. Did you mean 'demo'\? Choose one of: compare/embedded, "):
+    with pytest.raises(ConfigError, match=r"found 'dmo'\. Did you mean 'demo'\? Choose one of: compare/choice, "):
         called("new", "dmo", tmp_path / "mine.yaml")
     with pytest.raises(ConfigError, match="Expected a file to write, found none"):
         called("new", "demo")

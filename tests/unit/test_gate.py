@@ -276,6 +276,14 @@ def test_the_model_before_tuning_is_not_held_against_itself(run):
     assert len(check(read_run(run), Budgets(arms=("ml_lr", "ml_lr")))) == len(findings(run, arms=("ml_lr",))) + 1
 
 
+def test_a_skill_that_was_there_is_held_by_default(tmp_path):
+    stored(tmp_path, "base", 4, 4, 5.0, skill=150)
+    stored(tmp_path, "ml_lr", 4, 4, 1.0, is_defence=True, skill=90)
+    assert findings(tmp_path)["ml_lr", "skill"] == "beyond"
+    stored(tmp_path, "base", 4, 4, 5.0, skill=0)
+    assert ("ml_lr", "skill") not in findings(tmp_path), "what tuning is to teach is nothing to keep"
+
+
 def test_a_skill_that_was_never_there_is_not_kept(tmp_path):
     for arm, loss in (("base", 5.0), ("none", 1.0), ("ml_lr", 1.0)):
         stored(tmp_path, arm, 4, 4, loss, is_defence=arm == "ml_lr", skill=0)

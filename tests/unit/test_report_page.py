@@ -85,8 +85,10 @@ def test_budgets_are_kept_as_they_were_set(tmp_path):
 def test_a_kind_without_a_budget_is_said_to_have_none(tmp_path):
     for arm, skill in (("base", 300), ("none", 300), ("ml_lr", 10)):
         stored(tmp_path, arm, 4, skill=skill, loss=5.0 if arm == "base" else 1.0)
+    assert summary.data(read_run(tmp_path)).first[0].word == "do not ship", "a skill that is gone"
+    (tmp_path / "budgets.yaml").write_text("skill_fall: null")
     told = summary.data(read_run(tmp_path))
-    assert told.first[0].word == "safe to ship", "the gate looks at no skill where nobody says so"
+    assert told.first[0].word == "safe to ship", "the gate looks at no skill where nobody wants it to"
     assert "Nobody has set a budget for share not right" in told.first[0].sentence
 
 

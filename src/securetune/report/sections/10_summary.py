@@ -78,7 +78,7 @@ def data(run: Run) -> Summary:
     return Summary(
         first=told[:_LINES],
         rest=told[_LINES:],
-        allowed=_allowed(budgets, has_task=models[0].has_task),
+        allowed=_allowed(budgets, models[0]),
         todo=_todo([outcome for outcome in told if outcome.is_held] or told, is_check=run.is_check),
         facts=heading(run),
         verdict=verdict(run.models) if models[0].of_kind(HARMFUL) else "",
@@ -88,13 +88,13 @@ def data(run: Run) -> Summary:
     )
 
 
-def _allowed(budgets: Budgets, *, has_task: bool) -> str:
+def _allowed(budgets: Budgets, base: Model) -> str:
     limits = {
         "attack success rate": (budgets.asr_rise, "points"),
         "over-refusal": (budgets.over_refusal_rise, "points"),
-        "share not right": (budgets.skill_fall, "points"),
+        "share not right": (budgets.skill_fall if base.of_kind(SKILL) else None, "points"),
         "broken answers": (budgets.broken_rise, "points"),
-        "task loss": (budgets.task_loss_rise if has_task else None, "%"),
+        "task loss": (budgets.task_loss_rise if base.has_task else None, "%"),
     }
     told = ", ".join(f"{what} {100 * rise:g} {unit}" for what, (rise, unit) in limits.items() if rise is not None)
     judge = "" if budgets.judge is None else f" Judge: {budgets.judge}."
