@@ -21,7 +21,7 @@ from securetune.perturb.base.apply import perturbed
 from securetune.plans.plan import PlanModel, plan_of
 from securetune.scan.passes import Passes
 from securetune.scan.prefix import PrefixCache
-from securetune.scan.shared import shared_tokens
+from securetune.scan.shared import is_worth_a_pass, shared_tokens
 
 BASE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 64, "pad_token_id": 0}
 SMALL = BASE | {"intermediate_size": 48, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}
@@ -247,7 +247,23 @@ def test_a_few_shared_tokens_are_not_run_apart_and_every_prompt_keeps_one_of_its
     shared = shared_tokens(model, prompts, extract_features(model, prompts))
     assert (shared is not None) == apart and not caplog.text
     if shared is not None:
-        assert shared.batches[0].input_ids.tolist() == [head[3:8]] if len(head) > 6 else [head]
+        assert shared.batches[0].input_ids.tolist() == [head[3:8] if len(head) > 6 else head]
+
+
+@pytest.mark.parametrize(
+    ("device", "tokens", "prompts", "layer", "apart"),
+    [
+        ("cpu", 4, 2, 1e3, True),
+        ("cpu", 3, 200, 2e8, False),
+        ("cuda", 24, 200, 2e8, True),
+        ("cuda", 24, 8, 2e8, False),
+        ("cuda", 24, 200, 4e6, False),
+    ],
+)
+def test_on_a_gpu_shared_tokens_are_run_apart_where_that_saves_more_than_launching_a_pass(
+    device, tokens, prompts, layer, apart
+):
+    assert is_worth_a_pass(device, tokens, prompts, layer) == apart
 
 
 class Numbers:

@@ -57,6 +57,11 @@ class Passes:
         """Number of prompts."""
         return sum(len(batch.index) for batch in self.batches)
 
+    @property
+    def shared_tokens(self) -> int:
+        """How many tokens that all prompts begin with are run once."""
+        return self._shared.batches[0].input_ids.shape[1] if self._shared else 0
+
     def on(self, batches: Sequence[PromptBatch]) -> "Passes":
         """The same on other prompts."""
         return Passes(

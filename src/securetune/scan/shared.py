@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 LEAST = 4
 """Fewer shared tokens than this are not worth a pass of their own."""
+_LAUNCH = 1e11
+"""Products that a GPU finds time for while the kernels of one layer are launched, which one more pass costs: estimated
+from 0.6 ms a layer and the rate of the pass in docs/results/scan-speed.md. On a CPU launching costs next to nothing."""
 
 
 class SharedTokens:
@@ -93,7 +96,8 @@ def shared_tokens(model: PreTrainedModel, batches: Sequence[PromptBatch], whole:
     ]
     columns = zip(*rows, strict=False)
     tokens = [column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, columns)]
-    if len(tokens) < LEAST:
+    layers = model.config.get_text_config().num_hidden_layers
+    if not is_worth_a_pass(model.device.type, len(tokens), len(rows), model.num_parameters() / layers):
         return None
     try:
         shared = SharedTokens(model, batches, tokens)
@@ -105,6 +109,14 @@ def shared_tokens(model: PreTrainedModel, batches: Sequence[PromptBatch], whole:
         )  # fmt: skip
         return None
     return shared
+
+
+def is_worth_a_pass(device: str, tokens: int, prompts: int, layer: float) -> bool:
+    """Whether running some tokens once and not for every prompt saves more than one more pass costs.
+
+    `device` is a type of torch, `layer` the number of parameters of one layer.
+    """
+    return tokens >= LEAST and (device == "cpu" or tokens * (prompts - 1) * layer > _LAUNCH)
 
 
 def _check(found: Features, expected: Features, *, rounding: float) -> None:
