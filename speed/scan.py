@@ -8,8 +8,8 @@ cache folder. On the first `--timed` seeds the plain loop (every prompt through 
 and the cached exact scan take turns, module by module, and the race and the gradient follow; only ratios of times are
 claimed. Under a system prompt the exact scan that runs shared tokens once takes its turn too, and races follow with and
 without it. On all seeds, each with prompts, draws, a probe and a calibrated strength of its own, the race's robust set
-is compared with the exact one, at the search's own tolerance and at a hard one: the exact drops' upper quartile, which
-many modules lie close to.
+is compared with the exact one, at a module's share of the search's own tolerance and at another share: the exact drops'
+upper quartile.
 """
 
 import argparse
@@ -152,9 +152,14 @@ def scanned(scanner: Scanner) -> ScanResult:
         return scanner.scan(Journal(Path(folder) / "journal"))
 
 
-def robust(means: dict[str, float], tolerance: float) -> set[str]:
-    """The modules whose drop alone is within tolerance."""
-    return {ref for ref, drop in means.items() if drop <= tolerance}
+def robust(means: dict[str, float], share: float) -> set[str]:
+    """The modules whose drop alone is within their share of the tolerance."""
+    return {ref for ref, drop in means.items() if drop <= share}
+
+
+def halved(modules: dict[str, float]) -> int:
+    """How many shares a tolerance has: it is that of half of the modules together."""
+    return max(len(modules) // 2, 1)
 
 
 def parse() -> argparse.Namespace:
@@ -192,14 +197,15 @@ class Race:
     prompts: list[float] = field(default_factory=list)
 
     def add(
-        self, setup: Setup, way: str, strength: float, exact: dict[str, float], tolerance: float, plain: float | None
+        self, setup: Setup, way: str, strength: float, exact: dict[str, float], share: float, plain: float | None
     ) -> None:
-        """One race; `plain` is the plain loop's seconds, where it was timed."""
+        """One race, which decides about `share`; `plain` is the plain loop's seconds, where it was timed."""
+        tolerance = share * halved(exact)
         seconds, result = timed(scanned, setup.scanner(strength, way=way, method="race", tolerance=tolerance))
         if plain is not None:
             self.ratios.append(plain / seconds)
-        expected = robust(exact, tolerance)
-        self.same.append(robust(result.mean(SIGNAL), tolerance) == expected)
+        expected = robust(exact, share)
+        self.same.append(robust(result.mean(SIGNAL), share) == expected)
         self.sizes.append(len(expected))
         self.prompts.append(float(np.mean(list(result.mean(PROMPTS).values()))))
 
@@ -254,8 +260,8 @@ def main() -> None:
         else:
             means = scanned(setup.scanner(strength)).mean(SIGNAL)
         for (way, is_hard), race in races.items():
-            tolerance = float(np.percentile(list(means.values()), 75)) if is_hard else TOLERANCE
-            race.add(setup, way, strength, means, tolerance, plain)
+            share = float(np.percentile(list(means.values()), 75)) if is_hard else TOLERANCE / halved(means)
+            race.add(setup, way, strength, means, share, plain)
     print(
         f"{options.layers} layers of width {options.width}, {len(means)} modules x {options.draws} draws, "
         f"{options.prompts} malicious and as many benign prompts, {lengths(setup)}, "
@@ -264,7 +270,7 @@ def main() -> None:
     print("| way | plain loop / this, median (min to max) | what it finds |\n|---|---|---|")
     names = {f"{way}, all signals": found for way, found in exact.items()}
     for (way, is_hard), race in races.items():
-        names[f"race, {way}, tolerance {'at the upper quartile' if is_hard else TOLERANCE}"] = race
+        names[f"race, {way}, {'share at the upper quartile' if is_hard else f'tolerance {TOLERANCE}'}"] = race
     for name, found in (names | {"gradient": gradient}).items():
         print(f"| {name} | {np.median(found.ratios):.2f} ({spread(found.ratios)}) | {found.finding()} |")
     print(f"\nPeak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB.")

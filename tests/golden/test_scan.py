@@ -79,7 +79,8 @@ def test_a_race_ends_on_the_exact_scans_side_and_reads_less(make_scanner, tmp_pa
     exact = scan(make_scanner(), tmp_path).mean("refusal_margin")
     tolerance = float(np.mean(sorted(exact.values())[9:11]))
     (tmp_path / "race").mkdir()
-    found = scan(make_scanner(method="race", tolerance=tolerance), tmp_path / "race")
+    shares = len(exact) // 2  # the race decides about one
+    found = scan(make_scanner(method="race", tolerance=shares * tolerance), tmp_path / "race")
     raced, read = found.mean("refusal_margin"), found.mean("prompts")
     assert {ref for ref in exact if exact[ref] <= tolerance} == {ref for ref in raced if raced[ref] <= tolerance}
     assert min(read.values()) < PROMPTS / 2 and max(read.values()) == PROMPTS / 2
