@@ -1,13 +1,15 @@
 """Scan benchmark: how much faster than the plain loop are the ways to scan, and do they find the same?
 
     python speed/scan.py --layers 32 --seeds 20
+    python speed/scan.py --layers 8 --width 128 --system "You talk to people who like clear advice."
 
 The model is an aligned Llama of small width in the testbed's world, trained on the first call (minutes) and kept in the
 cache folder. On the first `--timed` seeds the plain loop (every prompt through every layer, for every module and draw)
 and the cached exact scan take turns, module by module, and the race and the gradient follow; only ratios of times are
-claimed. On all seeds, each with prompts, draws, a probe and a calibrated strength of its own, the race's robust set is
-compared with the exact one, at the search's own tolerance and at a hard one: the exact drops' upper quartile, which
-many modules lie close to.
+claimed. Under a system prompt the exact scan that runs shared tokens once takes its turn too, and races follow with and
+without it. On all seeds, each with prompts, draws, a probe and a calibrated strength of its own, the race's robust set
+is compared with the exact one, at a module's share of the search's own tolerance and at another share: the exact drops'
+upper quartile.
 """
 
 import argparse
@@ -45,24 +47,31 @@ from securetune.testbed.world import sample_requests
 
 SIGNAL = ScanConfig().signal
 TOLERANCE = SearchConfig().tolerance
+Drops = dict[str, list[float]]
+WAYS = {
+    "plain": {"cached": False, "shared": False},
+    "cached": {"cached": True, "shared": False},
+    "shared": {"cached": True, "shared": True},
+}
+"""Way to run the prompts of the exact scan and the race -> options of `Passes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """The model with the prompts of one seed; makes scanners of it."""
 
-    passes: dict[bool, Passes]
-    """Cached or not -> passes."""
+    passes: dict[str, Passes]
+    """Way of `WAYS` -> passes."""
     signals: Signals
     malicious: Callable[[Sequence[int]], list[PromptBatch]]
     draws: int
 
     def scanner(
-        self, strength: float | None, *, cached: bool = True, tolerance: float = TOLERANCE, method: str = "exact"
+        self, strength: float | None, *, way: str = "cached", tolerance: float = TOLERANCE, method: str = "exact"
     ) -> Scanner:
         """A scanner of one method."""
         settings = ScanConfig(strength=strength, method=method, draws=self.draws, max_draws=self.draws)
-        return Scanner(self.passes[cached], self.signals, settings, malicious=self.malicious, tolerance=tolerance)
+        return Scanner(self.passes[way], self.signals, settings, malicious=self.malicious, tolerance=tolerance)
 
 
 def aligned_model(layers: int, width: int) -> Path:
@@ -92,7 +101,8 @@ def set_up(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: 
     labels = np.repeat([1, 0], options.prompts)
 
     def batches(prompts: Sequence[str]) -> list[PromptBatch]:
-        return batch_prompts(model, tokenizer, prompts, batch_size=ScanConfig().batch_size)
+        size, system = ScanConfig().batch_size, options.system or None
+        return batch_prompts(model, tokenizer, prompts, batch_size=size, system=system)
 
     fit_batches, scan_batches = (batches(half) for half in texts)
     features = extract_features(model, fit_batches)
@@ -104,7 +114,9 @@ def set_up(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: 
     )
     topology, perturbation = read_topology(model), PERTURBATIONS.get(ScanConfig().perturbation)
     return Setup(
-        passes={c: Passes(model, topology, scan_batches, perturbation, seed=seed, cached=c) for c in (False, True)},
+        passes={
+            way: Passes(model, topology, scan_batches, perturbation, seed=seed, **skips) for way, skips in WAYS.items()
+        },
         signals=signals,
         malicious=lambda rows: batches([texts[1][i] for i in rows]),
         draws=options.draws,
@@ -118,19 +130,20 @@ def timed(measure: Callable[..., Any], *arguments: Any, **options: Any) -> tuple
     return time.perf_counter() - start, result
 
 
-def paired(setup: Setup, strength: float) -> tuple[float, float, float, dict[str, list[float]]]:
-    """Seconds of the plain and of the cached scan, their largest difference, and the drops."""
-    plain, cached = setup.scanner(strength, cached=False), setup.scanner(strength)
-    seconds, difference, drops_of = [0.0, 0.0], 0.0, {}
-    for ref in setup.passes[True].topology.all:
+def paired(setup: Setup, strength: float, ways: Sequence[str]) -> tuple[dict[str, float], dict[str, float], Drops]:
+    """Seconds of the exact scan by way, its largest difference from the plain loop, and the plain loop's drops."""
+    scanners = {way: setup.scanner(strength, way=way) for way in ("plain", *ways)}
+    seconds, difference, drops_of = dict.fromkeys(scanners, 0.0), dict.fromkeys(scanners, 0.0), {}
+    for ref in setup.passes["plain"].topology.all:
         for draw in range(setup.draws):
-            spent, expected = timed(plain.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
-            seconds[0] += spent
-            spent, drops = timed(cached.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
-            seconds[1] += spent
-            difference = max(difference, *(abs(expected[signal] - drops[signal]) for signal in expected))
-            drops_of.setdefault(str(ref), []).append(drops[SIGNAL])
-    return seconds[0], seconds[1], difference, drops_of
+            drops = {}
+            for way, scanner in scanners.items():
+                spent, drops[way] = timed(scanner.drop, ModuleSet.of([ref]), strength=strength, draw=draw)
+                seconds[way] += spent
+                gaps = [abs(value - drops["plain"][signal]) for signal, value in drops[way].items()]
+                difference[way] = max(difference[way], *gaps)
+            drops_of.setdefault(str(ref), []).append(drops["plain"][SIGNAL])
+    return seconds, difference, drops_of
 
 
 def scanned(scanner: Scanner) -> ScanResult:
@@ -139,9 +152,14 @@ def scanned(scanner: Scanner) -> ScanResult:
         return scanner.scan(Journal(Path(folder) / "journal"))
 
 
-def robust(means: dict[str, float], tolerance: float) -> set[str]:
-    """The modules whose drop alone is within tolerance."""
-    return {ref for ref, drop in means.items() if drop <= tolerance}
+def robust(means: dict[str, float], share: float) -> set[str]:
+    """The modules whose drop alone is within their share of the tolerance."""
+    return {ref for ref, drop in means.items() if drop <= share}
+
+
+def halved(modules: dict[str, float]) -> int:
+    """How many shares a tolerance has: it is that of half of the modules together."""
+    return max(len(modules) // 2, 1)
 
 
 def parse() -> argparse.Namespace:
@@ -153,7 +171,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=ScanConfig().draws)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--timed", type=int, default=3)
+    parser.add_argument("--system", default="", help="system prompt, whose tokens all prompts share")
     return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Exact:
+    """What the exact scans of one way took and found, seed by seed."""
+
+    ratios: list[float] = field(default_factory=list)
+    differences: list[float] = field(default_factory=list)
+
+    def finding(self) -> str:
+        """The difference from the plain loop, in words."""
+        return f"max abs difference {max(self.differences):.1g}"
 
 
 @dataclass(frozen=True)
@@ -166,14 +197,15 @@ class Race:
     prompts: list[float] = field(default_factory=list)
 
     def add(
-        self, setup: Setup, strength: float, exact: dict[str, float], tolerance: float, plain: float | None
+        self, setup: Setup, way: str, strength: float, exact: dict[str, float], share: float, plain: float | None
     ) -> None:
-        """One race; `plain` is the plain loop's seconds, where it was timed."""
-        seconds, result = timed(scanned, setup.scanner(strength, method="race", tolerance=tolerance))
+        """One race, which decides about `share`; `plain` is the plain loop's seconds, where it was timed."""
+        tolerance = share * halved(exact)
+        seconds, result = timed(scanned, setup.scanner(strength, way=way, method="race", tolerance=tolerance))
         if plain is not None:
             self.ratios.append(plain / seconds)
-        expected = robust(exact, tolerance)
-        self.same.append(robust(result.mean(SIGNAL), tolerance) == expected)
+        expected = robust(exact, share)
+        self.same.append(robust(result.mean(SIGNAL), share) == expected)
         self.sizes.append(len(expected))
         self.prompts.append(float(np.mean(list(result.mean(PROMPTS).values()))))
 
@@ -185,46 +217,70 @@ class Race:
         )
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """What the backward pass took and found, seed by seed."""
+
+    ratios: list[float] = field(default_factory=list)
+    spearman: list[float] = field(default_factory=list)
+
+    def add(self, setup: Setup, strength: float, exact: dict[str, float], plain: float) -> None:
+        """One estimate; `plain` is the plain loop's seconds."""
+        seconds, estimate = timed(scanned, setup.scanner(strength, method="gradient"))
+        self.ratios.append(plain / seconds)
+        values = estimate.mean(SIGNAL)
+        self.spearman.append(spearmanr(list(exact.values()), [values[ref] for ref in exact]).statistic)
+
+    def finding(self) -> str:
+        """How it ranks, in words."""
+        return f"Spearman with the drops {np.mean(self.spearman):.2f} ({spread(self.spearman)})"
+
+
 def main() -> None:
     """Print a Markdown table."""
     options = parse()
     folder = aligned_model(options.layers, options.width)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    cached, gradient, difference, spearman, strengths = [], [], 0.0, [], []
-    race, hard = Race(), Race()
+    ways = ["cached", "shared"] if options.system else ["cached"]
+    exact, gradient, strengths = {way: Exact() for way in ways}, Gradient(), []
+    races = {(way, is_hard): Race() for way in ways for is_hard in (False, True)}
     for seed in range(options.seeds):
         setup = set_up(model, tokenizer, options, seed)
         strength, _ = setup.scanner(None).calibrate()
         strengths.append(strength)
         plain = None
         if seed < options.timed:
-            plain, spent, gap, drops = paired(setup, strength)
-            difference = max(difference, gap)
-            cached.append(plain / spent)
-            spent, estimate = timed(scanned, setup.scanner(strength, method="gradient"))
-            gradient.append(plain / spent)
+            seconds, difference, drops = paired(setup, strength, ways)
+            plain = seconds["plain"]
+            for way in ways:
+                exact[way].ratios.append(plain / seconds[way])
+                exact[way].differences.append(difference[way])
             means = {ref: float(np.mean(values)) for ref, values in drops.items()}
-            values = estimate.mean(SIGNAL)
-            spearman.append(spearmanr(list(means.values()), [values[ref] for ref in means]).statistic)
+            gradient.add(setup, strength, means, plain)
         else:
             means = scanned(setup.scanner(strength)).mean(SIGNAL)
-        race.add(setup, strength, means, TOLERANCE, plain)
-        hard.add(setup, strength, means, float(np.percentile(list(means.values()), 75)), plain)
-    rows = [
-        ("cached, all signals", cached, f"max abs difference {difference:.1g}"),
-        (f"race, tolerance {TOLERANCE}", race.ratios, race.finding()),
-        ("race, tolerance at the upper quartile", hard.ratios, hard.finding()),
-        ("gradient", gradient, f"Spearman with the drops {np.mean(spearman):.2f} ({spread(spearman)})"),
-    ]
+        for (way, is_hard), race in races.items():
+            share = float(np.percentile(list(means.values()), 75)) if is_hard else TOLERANCE / halved(means)
+            race.add(setup, way, strength, means, share, plain)
     print(
         f"{options.layers} layers of width {options.width}, {len(means)} modules x {options.draws} draws, "
-        f"{options.prompts} malicious and as many benign prompts, strengths {sorted(set(strengths))}; "
-        f"n = {options.timed} seeds timed\n"
+        f"{options.prompts} malicious and as many benign prompts, {lengths(setup)}, "
+        f"strengths {sorted(set(strengths))}; n = {options.timed} seeds timed\n"
     )
     print("| way | plain loop / this, median (min to max) | what it finds |\n|---|---|---|")
-    for way, ratios, finding in rows:
-        print(f"| {way} | {np.median(ratios):.2f} ({spread(ratios)}) | {finding} |")
+    names = {f"{way}, all signals": found for way, found in exact.items()}
+    for (way, is_hard), race in races.items():
+        names[f"race, {way}, {'share at the upper quartile' if is_hard else f'tolerance {TOLERANCE}'}"] = race
+    for name, found in (names | {"gradient": gradient}).items():
+        print(f"| {name} | {np.median(found.ratios):.2f} ({spread(found.ratios)}) | {found.finding()} |")
     print(f"\nPeak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB.")
+
+
+def lengths(setup: Setup) -> str:
+    """The prompts' mean length, and how many first tokens are run once."""
+    passes = setup.passes["shared"]
+    mean = sum(int(batch.attention_mask.sum()) for batch in passes.batches) / passes.size
+    return f"{mean:.1f} tokens each of which {passes.shared_tokens} are run once"
 
 
 def spread(values: Sequence[float]) -> str:

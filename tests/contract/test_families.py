@@ -19,7 +19,9 @@ from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.apply import perturbed
 from securetune.plans.plan import PlanModel, plan_of
+from securetune.scan.passes import Passes
 from securetune.scan.prefix import PrefixCache
+from securetune.scan.shared import is_worth_a_pass, shared_tokens
 
 BASE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 64, "pad_token_id": 0}
 SMALL = BASE | {"intermediate_size": 48, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}
@@ -153,7 +155,7 @@ def test_perturbing_every_module_changes_exactly_it_and_comes_back_bit_for_bit(f
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
-def test_the_cached_scan_equals_the_full_pass_for_every_module(family):
+def test_the_cached_scan_equals_the_full_oncefor_every_module(family):
     _, model = family
     topology, prompts = read_topology(model), batches()
     cache, clean = PrefixCache(model, prompts), extract_features(model, prompts)
@@ -166,6 +168,102 @@ def test_the_cached_scan_equals_the_full_pass_for_every_module(family):
         assert not torch.equal(full.logits, clean.logits), ref
     assert torch.equal(extract_features(model, prompts, around=cache.skipping(0, [])).hidden, clean.hidden)
     assert not any("forward" in vars(part) for part in model.modules())
+
+
+def alike(head):
+    """The batches, with the same first tokens in every prompt."""
+    found = batches()
+    for batch in found:
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True):
+            start = int((mask == 0).sum())
+            ids[start : start + len(head)] = torch.tensor(head)
+    return found
+
+
+def passes_of(model, prompts, **ways):
+    return Passes(model, read_topology(model), prompts, PERTURBATIONS.get("gaussian"), seed=0, **ways)
+
+
+def furthest(found, expected):
+    pairs = (found.hidden, expected.hidden), (found.logits, expected.logits)
+    return max(float(((one - other).norm(dim=1) / other.norm(dim=1)).max()) for one, other in pairs)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_tokens_that_all_prompts_begin_with_are_run_once_and_every_module_is_seen_alike(family, cached):
+    _, model = family
+    prompts, ran = alike([5, 6, 7, 8, 9]), []
+    whole, apart = passes_of(model, prompts, shared=False), passes_of(model, prompts, cached=cached)
+    assert furthest(apart.clean, whole.clean) < 1e-5
+    hook = decoder_layers(model)[-1].register_forward_hook(lambda _layer, _in, out: ran.append(states(out).shape[:2]))
+    for ref in whole.topology.all:
+        ran.clear()
+        with apart.perturbed(ModuleSet.of([ref]), strength=0.5, draw=0) as found:
+            pass
+        once = [(1, 5), (2, 4), (2, 4)]  # the shared tokens, and what is left of both batches
+        assert ran in ([once * n for n in range(1, 5)] if cached else [once]), "the cache's clean passes come first"
+        with whole.perturbed(ModuleSet.of([ref]), strength=0.5, draw=0) as expected:
+            pass
+        assert furthest(found, expected) < 1e-4 < furthest(expected, whole.clean), ref
+    hook.remove()
+    with apart.perturbed(ModuleSet.of([]), strength=0.5, draw=0) as again:
+        assert torch.equal(again.logits, apart.clean.logits), "a pass leaves nothing behind"
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+def states(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+WHOLE = {
+    "a window shorter than the prompts": (hf.MistralConfig, SMALL | {"sliding_window": 6}, "hidden states differ"),
+    "chunks": (hf.Llama4TextConfig, HEADS | LLAMA4 | {"attention_chunk_size": 4}, "hidden states differ"),
+    "a recurrent state": (hf.Lfm2Config, SMALL | {"layer_types": ["conv", "full_attention", "conv"]}, "index out of"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_model_that_does_not_go_on_from_its_cache_runs_whole_prompts_and_says_so(name, caplog):
+    kind, arguments, reason = WHOLE[name]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(kind(**arguments)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    prompts = alike([5, 6, 7, 8, 9])
+    assert shared_tokens(model, prompts, clean := extract_features(model, prompts)) is None
+    assert "The 5 tokens that all prompts begin with are run anew for each" in caplog.text and reason in caplog.text
+    assert torch.equal(extract_features(model, prompts).logits, clean.logits)
+
+
+@pytest.mark.parametrize(("head", "apart"), [([5, 6, 7], False), ([5, 6, 7, 8], True), (list(range(5, 14)), True)])
+def test_a_few_shared_tokens_are_not_run_apart_and_every_prompt_keeps_one_of_its_own(head, apart, caplog):
+    model = build("llama")
+    prompts = alike(head[:6])
+    if len(head) > 6:  # the shortest prompt is the beginning of all others
+        for batch in prompts:
+            batch.input_ids[:, -6:] = torch.tensor(head[3:])
+            batch.input_ids[batch.attention_mask.all(1), :6] = torch.tensor(head[3:])
+    shared = shared_tokens(model, prompts, extract_features(model, prompts))
+    assert (shared is not None) == apart and not caplog.text
+    if shared is not None:
+        assert shared.batches[0].input_ids.tolist() == [head[3:8] if len(head) > 6 else head]
+
+
+@pytest.mark.parametrize(
+    ("device", "tokens", "prompts", "layer", "apart"),
+    [
+        ("cpu", 4, 2, 1e3, True),
+        ("cpu", 3, 200, 2e8, False),
+        ("cuda", 24, 200, 2e8, True),
+        ("cuda", 24, 8, 2e8, False),
+        ("cuda", 24, 200, 4e6, False),
+    ],
+)
+def test_on_a_gpu_shared_tokens_are_run_apart_where_that_saves_more_than_launching_a_pass(
+    device, tokens, prompts, layer, apart
+):
+    assert is_worth_a_pass(device, tokens, prompts, layer) == apart
 
 
 class Numbers:

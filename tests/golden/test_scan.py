@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from securetune.base.artifacts import Journal
 from securetune.errors import ScanError
-from securetune.models.features import Features, PromptBatch, extract_features, extract_layer_states
+from securetune.models.features import Features, PromptBatch, extract_layer_states
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
 from securetune.models.topology import ModuleInfo, ModuleRef, ModuleSet, Topology
@@ -48,21 +48,24 @@ def make_scanner():
             parameter.mul_(3)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 32, (PROMPTS, 8), generator=generator) + 32 * torch.from_numpy(LABELS)[:, None]
-    clean = extract_features(model, [batch(ids)])
-    apart = (clean.logits[LABELS == 1].mean(0) - clean.logits[LABELS == 0].mean(0)).argsort().tolist()
-    signals = Signals(
-        probe=fit_probe(clean.hidden.numpy(), LABELS),
-        openings=Openings(refusal=tuple(apart[-4:]), affirmative=tuple(apart[:4])),
-        labels=LABELS,
-        clean=clean,
-    )
 
-    def make(*, tolerance=0.02, refused=None, batches=1, cached=True, **config):
+    def make(*, tolerance=0.02, refused=None, batches=1, cached=True, shared=True, head=(), **config):
         settings = ScanConfig(**{"strength": 0.3, "max_draws": 1} | config)
+        prompts = torch.cat([torch.tensor([head]).expand(PROMPTS, -1), ids], dim=1) if head else ids
         perturbation = PERTURBATIONS.get(settings.perturbation)
-        parts = [batch(ids[rows], rows.tolist()) for rows in torch.arange(PROMPTS).chunk(batches)]
-        passes = Passes(model, read_topology(model), parts, perturbation, seed=settings.seed or 0, cached=cached)
-        malicious = lambda rows: [batch(ids[list(rows)])]  # noqa: E731
+        parts = [batch(prompts[rows], rows.tolist()) for rows in torch.arange(PROMPTS).chunk(batches)]
+        passes = Passes(
+            model, read_topology(model), parts, perturbation, seed=settings.seed or 0, cached=cached, shared=shared
+        )
+        clean = passes.clean
+        apart = (clean.logits[LABELS == 1].mean(0) - clean.logits[LABELS == 0].mean(0)).argsort().tolist()
+        signals = Signals(
+            probe=fit_probe(clean.hidden.numpy(), LABELS),
+            openings=Openings(refusal=tuple(apart[-4:]), affirmative=tuple(apart[:4])),
+            labels=LABELS,
+            clean=clean,
+        )
+        malicious = lambda rows: [batch(prompts[list(rows)])]  # noqa: E731
         return Scanner(passes, signals, settings, malicious=malicious, tolerance=tolerance, refused=refused)
 
     return make
@@ -76,12 +79,30 @@ def test_a_race_ends_on_the_exact_scans_side_and_reads_less(make_scanner, tmp_pa
     exact = scan(make_scanner(), tmp_path).mean("refusal_margin")
     tolerance = float(np.mean(sorted(exact.values())[9:11]))
     (tmp_path / "race").mkdir()
-    found = scan(make_scanner(method="race", tolerance=tolerance), tmp_path / "race")
+    shares = len(exact) // 2  # the race decides about one
+    found = scan(make_scanner(method="race", tolerance=shares * tolerance), tmp_path / "race")
     raced, read = found.mean("refusal_margin"), found.mean("prompts")
     assert {ref for ref in exact if exact[ref] <= tolerance} == {ref for ref in raced if raced[ref] <= tolerance}
     assert min(read.values()) < PROMPTS / 2 and max(read.values()) == PROMPTS / 2
     whole = [ref for ref, n in read.items() if n == PROMPTS / 2]
     assert [raced[ref] for ref in whole] == pytest.approx([exact[ref] for ref in whole], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["exact", "race"])
+def test_a_scan_that_runs_shared_tokens_once_finds_the_same_in_fewer_tokens(method, make_scanner, tmp_path):
+    found, tokens = {}, {}
+    for shared in (True, False):
+        scanner = make_scanner(method=method, head=list(range(10)), shared=shared, batches=2, tolerance=0.5)
+        embedding, ran = scanner._passes.model.get_input_embeddings(), []
+        hook = embedding.register_forward_hook(lambda _part, inputs, _out, ran=ran: ran.append(inputs[0].numel()))
+        (tmp_path / str(shared)).mkdir()
+        found[shared], tokens[shared] = scan(scanner, tmp_path / str(shared)), sum(ran)
+        hook.remove()
+    signals = set(found[True].ranges) if method == "exact" else {"refusal_margin", "prompts"}
+    for name in signals:
+        values, expected = found[True].mean(name), found[False].mean(name)
+        assert list(values.values()) == pytest.approx(list(expected.values()), abs=1e-4), name
+    assert tokens[True] < 0.65 * tokens[False], "8 of 18 tokens, and once 10 for every pass"
 
 
 def test_racing_errs_no_more_often_than_it_says():

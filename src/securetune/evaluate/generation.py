@@ -6,13 +6,11 @@ split off, and the refusal margin is that of the first token that tells, see `Op
 Shapes: b rows, t tokens, v vocabulary.
 """
 
-import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, digest
@@ -20,10 +18,9 @@ from securetune.base.progress import progress_bar
 from securetune.data.reasoning import answer_start, may_become_reasoning, opens_reasoning, read_spoken
 from securetune.errors import ModelError
 from securetune.models.ends import end_tokens
-from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token
+from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token, next_token
 from securetune.models.greedy import followed, greedy_settings
 from securetune.models.openings import Openings
-from securetune.models.tensors import plain
 
 _WORTH_LEAVING = 8
 """Rows leave a batch when at least one in this many has ended; copying the cache for every single one costs more."""
@@ -151,14 +148,13 @@ def _decode(
     decoding: Decoding,
 ) -> list[Generated]:
     ends, cache = end_tokens(model, tokenizer), DynamicCache(config=model.config)
-    state = {_cache_argument(model): cache}
     prompts = _prompts(tokenizer, batch)
     answers: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(answers)
     rows, running, ended = list(range(len(answers))), set(range(len(answers))), set[int]()
     tokens, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
     for step in range(decoding.max_new_tokens):
-        logits = _next(model, tokens, mask, positions, state)
+        logits = next_token(model, tokens, mask, positions, cache)
         if step == 0 and decoding.openings is not None:
             margins = list(decoding.openings.margin(logits.float()).tolist())
         best = logits.argmax(-1)
@@ -249,30 +245,6 @@ def _margins(
         for place, value in zip(batch.index, values, strict=True):
             margins[place] = value
     return margins
-
-
-def _next(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, state: Mapping[str, DynamicCache]
-) -> Tensor:
-    """Logits [b, v] of the token that follows."""
-    out = model(
-        input_ids=tokens,
-        attention_mask=mask,
-        position_ids=positions,
-        use_cache=True,
-        logits_to_keep=1,
-        **state,
-    )
-    logits: Tensor = out.logits[:, -1]
-    return logits
-
-
-def _cache_argument(model: PreTrainedModel) -> str:
-    """What the model calls its cache: transformers 5.24 has renamed it.
-
-    A model swallows a name that it does not know, and answers without its cache, wrongly.
-    """
-    return "cache" if "cache" in inspect.signature(plain(model).forward).parameters else "past_key_values"
 
 
 def _generate(

@@ -18,7 +18,6 @@ from securetune.evaluate.judging import judges_of
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.made import Made
 from securetune.flow.session import Session
-from securetune.models.features import extract_features
 from securetune.models.topology import ModuleSet
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.adapter import AdapterChange
@@ -70,19 +69,19 @@ def run_scanner(session: Session, made: Made) -> Scanner:
     texts = [session.prompts.all[i].text for i in rows]
     batches = prompt_batches(session, texts, made.openings.lead)
     readable = {n: control for n, control in made.probe.controls.items() if control.auroc >= READABLE_AUROC}
+    passes = Passes(
+        session.base_model(), made.topology, batches, perturbation, seed=config.seed or 0, learned=short_runs
+    )
     signals = Signals(
         probe=LinearProbe.from_dict(made.probe.probe),
         openings=made.openings,
         labels=labels[rows],
-        clean=extract_features(session.base_model(), batches),
+        clean=passes.clean,
         follows=config.signal,
         controls={
             name: (LinearProbe.from_dict(control.probe), np.array(control.labels)[rows])
             for name, control in readable.items()
         },
-    )
-    passes = Passes(
-        session.base_model(), made.topology, batches, perturbation, seed=config.seed or 0, learned=short_runs
     )
     return Scanner(
         passes,

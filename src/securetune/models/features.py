@@ -5,6 +5,7 @@ layer's normalised hidden state; the logits are those of the first answer token.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import render
 from securetune.errors import ModelError
 from securetune.models.reading import decoder_layers
+from securetune.models.tensors import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,10 @@ class PromptBatch:
     """Position of each row in the original order."""
     input_ids: Tensor
     attention_mask: Tensor
+    """Of the tokens in `past` and of `input_ids`."""
     position_ids: Tensor
+    past: Cache | None = None
+    """Keys and values of tokens that come before `input_ids`; it must not grow, for several passes read it."""
 
 
 def batch_prompts(
@@ -97,16 +102,32 @@ def batch_tokens(
 
 
 def first_token(model: PreTrainedModel, batch: PromptBatch) -> Float[Tensor, "b v"]:
-    """Logits of the first answer token, one forward pass without a cache."""
+    """Logits of the first answer token, one forward pass."""
+    return next_token(model, batch.input_ids, batch.attention_mask, batch.position_ids, batch.past)
+
+
+def next_token(
+    model: PreTrainedModel, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None
+) -> Float[Tensor, "b v"]:
+    """Logits of the token that follows; the tokens are added to the `cache`, if there is one."""
     out = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions,
+        use_cache=cache is not None,
         logits_to_keep=1,
+        **({} if cache is None else {_cache_argument(model): cache}),
     )
     logits: Tensor = out.logits[:, -1]
     return logits
+
+
+def _cache_argument(model: PreTrainedModel) -> str:
+    """What the model calls its cache: transformers 5.24 has renamed it.
+
+    A model swallows a name that it does not know, and answers without its cache, wrongly.
+    """
+    return "cache" if "cache" in inspect.signature(plain(model).forward).parameters else "past_key_values"
 
 
 @torch.no_grad()

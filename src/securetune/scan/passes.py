@@ -9,6 +9,7 @@ from securetune.models.features import Features, PromptBatch, extract_features
 from securetune.models.topology import ModuleSet, Topology
 from securetune.perturb.base.apply import Learned, Perturbation, perturbed
 from securetune.scan.prefix import PrefixCache
+from securetune.scan.shared import shared_tokens
 from securetune.scan.signals.base.interface import Signal
 
 
@@ -30,11 +31,36 @@ class Passes:
         seed: int,
         learned: Sequence[Learned] = (),
         cached: bool = True,
+        shared: bool = True,
     ) -> None:
-        """`learned` holds a short tuning run's change per draw; `cached` skips the clean layers (same result)."""
+        """Run the prompts through the model as it is.
+
+        Args:
+            model: the model.
+            topology: its modules.
+            batches: the prompts.
+            perturbation: the kind of change.
+            seed: of all draws.
+            learned: a short tuning run's change per draw, for perturbations that need it.
+            cached: skip the clean layers, with the same result.
+            shared: run the tokens that all prompts begin with once, with the same result up to rounding.
+        """
         self.model, self.topology, self.batches, self.perturbation = model, topology, batches, perturbation
-        self._seed, self._learned = seed, learned
-        self._prefix = PrefixCache(model, batches) if cached else None
+        self._seed, self._learned, whole = seed, learned, extract_features(model, batches)
+        self._shared = shared_tokens(model, batches, whole) if shared else None
+        self._prefix = PrefixCache(model, self._shared.batches if self._shared else batches) if cached else None
+        self.clean = self._shared.clean if self._shared else whole
+        """Features of the prompts to the model as it is, run as under a perturbation."""
+
+    @property
+    def size(self) -> int:
+        """Number of prompts."""
+        return sum(len(batch.index) for batch in self.batches)
+
+    @property
+    def shared_tokens(self) -> int:
+        """How many tokens that all prompts begin with are run once."""
+        return self._shared.batches[0].input_ids.shape[1] if self._shared else 0
 
     def on(self, batches: Sequence[PromptBatch]) -> "Passes":
         """The same on other prompts."""
@@ -46,6 +72,7 @@ class Passes:
             seed=self._seed,
             learned=self._learned,
             cached=self._prefix is not None,
+            shared=self._shared is not None,
         )
 
     @contextmanager
@@ -68,4 +95,7 @@ class Passes:
             sign=sign,
             learned=self._learned[draw] if self._learned else None,
         ):
-            yield extract_features(self.model, self.batches, around=around)
+            if self._shared is None:
+                yield extract_features(self.model, self.batches, around=around)
+            else:
+                yield self._shared.features(around)

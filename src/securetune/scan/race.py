@@ -12,13 +12,12 @@ import functools
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.models.features import Features, PromptBatch, extract_features
+from securetune.models.features import PromptBatch
 from securetune.models.topology import ModuleSet
 from securetune.scan.passes import Passes
 from securetune.scan.signals.base.interface import Baseline, PromptSignal
@@ -26,28 +25,14 @@ from securetune.scan.signals.base.interface import Baseline, PromptSignal
 FIRST_BLOCK = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Some of the malicious prompts, and the model before any change on them."""
-
-    passes: Passes
-    clean: Features
-
-    @property
-    def size(self) -> int:
-        """Its prompts."""
-        return sum(len(batch.index) for batch in self.passes.batches)
-
-
 def race_blocks(
     passes: Passes, batch: Callable[[Sequence[int]], list[PromptBatch]], prompts: int, seed: int
-) -> list[Block]:
+) -> list[Passes]:
     """Share the malicious prompts 0 to `prompts` - 1 out over blocks; `batch` makes batches of some of them."""
     order = random.Random(seed).sample(range(prompts), prompts)
     blocks, start = [], 0
     for end in look_sizes(prompts):
-        batches = batch(order[start:end])
-        blocks.append(Block(passes=passes.on(batches), clean=extract_features(passes.model, batches)))
+        blocks.append(passes.on(batch(order[start:end])))
         start = end
     return blocks
 
@@ -62,7 +47,7 @@ def look_sizes(prompts: int) -> list[int]:
 
 
 def raced_drops(
-    blocks: Sequence[Block],
+    blocks: Sequence[Passes],
     baseline: Baseline,
     signal: PromptSignal,
     modules: ModuleSet,
@@ -84,7 +69,7 @@ def raced_drops(
         clean = signal.per_prompt(baseline, block.clean, block.clean)
         block_drops = np.zeros((len(draws), len(clean)))
         for (row, draw), sign in itertools.product(enumerate(draws), signs):
-            with block.passes.perturbed(modules, strength=strength, draw=draw, sign=sign) as states:
+            with block.perturbed(modules, strength=strength, draw=draw, sign=sign) as states:
                 block_drops[row] += (clean - signal.per_prompt(baseline, states, block.clean)) / signal_range
         drops = np.concatenate([drops, block_drops / len(signs)], axis=1)
         if is_decided(drops.mean(0), total, tolerance, level):

@@ -24,7 +24,7 @@ from securetune.scan.config import ScanConfig
 from securetune.scan.draws import ANSWERS, PROMPTS, Draws
 from securetune.scan.gradient import gradient_drops
 from securetune.scan.passes import Passes, signs_of_a_draw
-from securetune.scan.race import Block, look_sizes, race_blocks, raced_drops
+from securetune.scan.race import look_sizes, race_blocks, raced_drops
 from securetune.scan.reliability import reliability
 from securetune.scan.result import Drops, ScanResult
 from securetune.scan.signals import SIGNALS
@@ -205,7 +205,7 @@ class Scanner:
         return {str(ref): [self.drop(ModuleSet.of([ref]), strength=strength, draw=draw)]}
 
     def _raced(
-        self, ref: ModuleRef, blocks: Sequence[Block], strength: float, draws: Sequence[int], *, decides: bool = True
+        self, ref: ModuleRef, blocks: Sequence[Passes], strength: float, draws: Sequence[int], *, decides: bool = True
     ) -> dict[str, list[Drops]]:
         config, modules = self._config, len(self._passes.topology.modules)
         looks = modules * (len(blocks) - 1)
@@ -225,7 +225,7 @@ class Scanner:
         return {str(ref): [{config.signal: float(value), PROMPTS: values.shape[1]} for value in values.mean(1)]}
 
     @functools.cached_property
-    def _blocks(self) -> list[Block]:
+    def _blocks(self) -> list[Passes]:
         assert self._malicious is not None, "racing needs batches of the malicious prompts"
         count = int((self._signals.labels == 1).sum())
         return race_blocks(self._passes, self._malicious, count, self._config.seed or 0)
