@@ -109,6 +109,14 @@ def test_layer_0_alone_does_not_make_a_choice_better_than_chance():
     assert verdicts == {0: False, 1: True} and is_chance(found)
 
 
+def test_sensitive_modules_of_layer_0_alone_are_said_to_be_so():
+    draws = scanned(lambda i, p: float(i))
+    found = stability(draws | {"0.q": [{name: 99.0 for name in draws["1.q"][0]}] * 4}, "s", set(draws))
+    assert prompts_sentence(found).endswith(
+        "1.0 of 1 sensitive modules stay the same (chance: 0.0); beyond layer 0 all modules are on one side."
+    )
+
+
 def test_modules_that_tie_share_no_more_than_chance():
     tied = by_halves(scanned(lambda i, p: 0.0), {f"{i + 1}.q" for i in range(10)})["prompts", 0]
     assert tied.reliability is None and tied.overlap.is_chance and tied.overlap.iou < 0.3

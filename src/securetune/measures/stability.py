@@ -68,7 +68,8 @@ def overlap(pairs: Sequence[tuple[Collection[str], Collection[str]]], total: int
 
 def prompts_sentence(found: Sequence[Stability]) -> str:
     """How far other prompts would choose the same modules, in words; empty where that was not measured."""
-    measured = [(of, of.overlap) for of in found if of.halves == "prompts" and of.overlap is not None]
+    over_prompts = [of for of in found if of.halves == "prompts"]
+    measured = [(of, of.overlap) for of in over_prompts if of.overlap is not None]
     if not measured:
         return ""
     parts = [
@@ -77,6 +78,8 @@ def prompts_sentence(found: Sequence[Stability]) -> str:
         for of, same in measured
     ]
     sentence = f"Found from the other half of the prompts, {', '.join(parts)}"
+    if len(measured) < len(over_prompts):
+        sentence += "; beyond layer 0 all modules are on one side"
     if is_chance(found):
         return f"{sentence}: not better than chance, so other prompts would choose other modules. Raise scan.prompts."
     return f"{sentence}."
