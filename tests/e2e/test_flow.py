@@ -83,7 +83,7 @@ def test_terminal_plan_and_report_say_whether_other_prompts_choose_the_same_modu
         if name.startswith("part:")
     ])  # fmt: skip
     modules = SECTIONS.get("60_modules").data(read_run(old))
-    assert modules.stability.rows == [] and modules.other_prompts == "", "one draw of an older version tells nothing"
+    assert modules.stability.rows == [] and modules.other_halves == [], "one draw of an older version tells nothing"
 
 
 def test_a_second_run_computes_nothing(finished):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from securetune.measures.stability import is_chance, overlap, prompts_sentence
+from securetune.measures.stability import by_halves, is_chance, overlap, sentences
 from securetune.models.topology import ROLES, ModuleRef, ModuleSet
 from securetune.scan.reliability import reliability, stability
 from securetune.search.base.balance import cautions
@@ -84,9 +84,10 @@ def test_of_a_robust_set_of_nearly_all_modules_the_sensitive_ones_are_compared()
         assert of.chosen == "sensitive" and of.reliability == pytest.approx(1)
         assert (of.overlap.size, of.overlap.iou, of.overlap.is_chance) == (4, 1, False)
     sentence = "4.0 of 4 sensitive modules stay the same (chance: 0.4)"
-    assert prompts_sentence(list(found.values())) == (
-        f"Found from the other half of the prompts, {sentence}, without layer 0 {sentence}."
-    )
+    assert sentences(list(found.values())) == [
+        f"Found from the other half of the {halves}, {sentence}, without layer 0 {sentence}."
+        for halves in ("prompts", "draws")
+    ]
 
 
 def test_a_choice_that_every_prompt_makes_anew_is_stable_over_draws_and_no_better_than_chance_over_prompts():
@@ -96,8 +97,12 @@ def test_a_choice_that_every_prompt_makes_anew_is_stable_over_draws_and_no_bette
     over_prompts = found["prompts", 1]
     assert over_prompts.chosen == "robust" and over_prompts.overlap.is_chance and over_prompts.reliability < 0.5
     assert over_prompts.overlap.iou < over_prompts.overlap.chance_iou + 0.1
-    assert is_chance(list(found.values()))
-    assert "not better than chance, so other prompts would" in prompts_sentence(list(found.values()))
+    assert [is_chance(group) for group in by_halves(list(found.values()))] == [True, False]
+    prompts, draws = sentences(list(found.values()))
+    assert prompts.endswith(
+        "not known to be better than chance, so other prompts may choose other modules. Raise scan.prompts."
+    )
+    assert "chance, so" not in draws
 
 
 def test_layer_0_alone_does_not_make_a_choice_better_than_chance():
@@ -106,15 +111,22 @@ def test_layer_0_alone_does_not_make_a_choice_better_than_chance():
     draws |= {f"0.{role}": [{name: 1000.0 for name in draws["1.q"][0]}] for role in ROLES}
     found = stability(draws, "s", {f"{i + 1}.q" for i in range(36)})
     verdicts = {of.first_layer: of.overlap.is_chance for of in found if of.halves == "prompts"}
-    assert verdicts == {0: False, 1: True} and is_chance(found)
+    assert verdicts == {0: False, 1: True} and is_chance(by_halves(found)[0])
 
 
 def test_sensitive_modules_of_layer_0_alone_are_said_to_be_so():
     draws = scanned(lambda i, p: float(i))
     found = stability(draws | {"0.q": [{name: 99.0 for name in draws["1.q"][0]}] * 4}, "s", set(draws))
-    assert prompts_sentence(found).endswith(
+    assert sentences(found)[0].endswith(
         "1.0 of 1 sensitive modules stay the same (chance: 0.0); beyond layer 0 all modules are on one side."
     )
+
+
+def test_draws_that_choose_anew_are_not_known_to_be_better_than_chance():
+    noise = random.Random(0)
+    draws = {f"{i + 1}.q": [{"s": noise.gauss(0, 1)} for _ in range(4)] for i in range(40)}
+    (sentence,) = sentences(stability(draws, "s", {f"{i + 1}.q" for i in range(36)}))
+    assert "so other draws may choose other modules. Raise scan.max_draws." in sentence
 
 
 def test_modules_that_tie_share_no_more_than_chance():
@@ -126,7 +138,7 @@ def test_modules_that_tie_share_no_more_than_chance():
 def test_an_empty_or_full_robust_set_has_nothing_to_compare(robust):
     found = stability(scanned(lambda i, p: float(i)), "s", robust)
     assert len(found) == 4 and all(of.overlap is None for of in found)
-    assert prompts_sentence(found) == "" and not is_chance(found)
+    assert sentences(found) == []
 
 
 def test_what_was_not_kept_apart_has_no_halves():

@@ -11,6 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+SETTINGS = {"prompts": "scan.prompts", "draws": "scan.max_draws"}
+"""What is halved -> the setting that gives more of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
@@ -66,26 +69,34 @@ def overlap(pairs: Sequence[tuple[Collection[str], Collection[str]]], total: int
     )
 
 
-def prompts_sentence(found: Sequence[Stability]) -> str:
-    """How far other prompts would choose the same modules, in words; empty where that was not measured."""
-    over_prompts = [of for of in found if of.halves == "prompts"]
-    measured = [(of, of.overlap) for of in over_prompts if of.overlap is not None]
-    if not measured:
-        return ""
+def by_halves(found: Sequence[Stability]) -> list[list[Stability]]:
+    """What was found over prompts, then over draws, as far as there is a choice to compare."""
+    groups = [[of for of in found if of.halves == halves] for halves in SETTINGS]
+    return [group for group in groups if any(of.overlap is not None for of in group)]
+
+
+def sentences(found: Sequence[Stability]) -> list[str]:
+    """How far other prompts and other draws would choose the same modules, in words."""
+    return [stability_sentence(group) for group in by_halves(found)]
+
+
+def is_chance(group: Sequence[Stability]) -> bool:
+    """Whether halves of one kind are not known to agree more than chance, without layer 0 where others differ."""
+    return [of.overlap.is_chance for of in group if of.overlap is not None][-1]
+
+
+def stability_sentence(group: Sequence[Stability]) -> str:
+    """How far the other half of one kind would choose the same modules, in words."""
+    measured = [(of, of.overlap) for of in group if of.overlap is not None]
     parts = [
         f"{'without layer 0 ' if of.first_layer else ''}{same.common:.1f} of {same.size} {of.chosen} modules stay the "
         f"same (chance: {same.chance_common:.1f})"
         for of, same in measured
     ]
-    sentence = f"Found from the other half of the prompts, {', '.join(parts)}"
-    if len(measured) < len(over_prompts):
+    halves = group[0].halves
+    sentence = f"Found from the other half of the {halves}, {', '.join(parts)}"
+    if len(measured) < len(group):
         sentence += "; beyond layer 0 all modules are on one side"
-    if is_chance(found):
-        return f"{sentence}: not better than chance, so other prompts would choose other modules. Raise scan.prompts."
+    if is_chance(group):
+        sentence += f": not known to be better than chance, so other {halves} may choose other modules. Raise {SETTINGS[halves]}"
     return f"{sentence}."
-
-
-def is_chance(found: Sequence[Stability]) -> bool:
-    """Whether halves of the prompts agree no more than chance, without layer 0 where there are other layers."""
-    verdicts = [of.overlap.is_chance for of in found if of.halves == "prompts" and of.overlap is not None]
-    return bool(verdicts) and verdicts[-1]

@@ -8,7 +8,7 @@ from securetune.base.progress import progress_bar
 from securetune.base.typed import from_json, to_json
 from securetune.flow.scanning import run_scanner, scan_inputs, search_problem
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
-from securetune.measures.stability import is_chance, prompts_sentence
+from securetune.measures.stability import by_halves, is_chance, stability_sentence
 from securetune.models.topology import ModuleSet
 from securetune.report.terminal import print_caution, print_note
 from securetune.scan.reliability import reliability, stability
@@ -74,8 +74,8 @@ def show(artifact: Artifact) -> None:
     found = from_json(SearchResult, artifact.data, "search")
     for caution in found.cautions:
         print_caution(caution)
-    if sentence := prompts_sentence(found.stability):
-        (print_caution if is_chance(found.stability) else print_note)(sentence)
+    for group in by_halves(found.stability):
+        (print_caution if is_chance(group) else print_note)(stability_sentence(group))
 
 
 stage = Stage(version=7, depends=depends, compute=compute, show=show)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securetune.measures.stability import Stability, prompts_sentence
+from securetune.measures.stability import Stability, sentences
 from securetune.report.reading import Run
 from securetune.report.sections.base.section import Section, Table
 from securetune.scan.draws import PROMPTS, REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
@@ -29,8 +29,8 @@ class Modules:
     """What to know before relying on the robust set."""
     reliability: str
     stability: Table
-    other_prompts: str
-    """How far other prompts would choose the same modules, in words."""
+    other_halves: list[str]
+    """How far other prompts and other draws would choose the same modules, in words."""
 
 
 def data(run: Run) -> Modules:
@@ -47,7 +47,7 @@ def data(run: Run) -> Modules:
         cautions=run.search.cautions,
         reliability=reliability(result.draws, signal).sentence,
         stability=_stability(found),
-        other_prompts=prompts_sentence(found),
+        other_halves=sentences(found),
         drops=Table(
             label="Drop of every module",
             head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],
@@ -61,7 +61,7 @@ def _stability(found: Sequence[Stability]) -> Table:
     return Table(
         label="Stability of the choice of modules",
         head=["halves of the", "modules", "reliability of the ranking", "chosen", "in both halves (by chance)",
-              "IoU (by chance)", "IoU, chance taken off", "better than chance"],
+              "IoU (by chance)", "IoU, chance taken off", "known to be better than chance"],
         rows=[
             [of.halves, "without layer 0" if of.first_layer else "all",
              "–" if of.reliability is None else f"{of.reliability:.2f}", *_overlap_cells(of)]
