@@ -73,12 +73,12 @@ def scanned(of_part, *, modules=40, draws=4, parts=8):
     return {ref: [{"s": sum(row.values()) / parts} | row] * draws for ref, row in rows.items()}
 
 
-def by_halves(draws, robust):
+def compared(draws, robust):
     return {(of.halves, of.first_layer): of for of in stability(draws, "s", robust)}
 
 
 def test_of_a_robust_set_of_nearly_all_modules_the_sensitive_ones_are_compared():
-    found = by_halves(scanned(lambda i, p: float(i)), {f"{i + 1}.q" for i in range(36)})
+    found = compared(scanned(lambda i, p: float(i)), {f"{i + 1}.q" for i in range(36)})
     assert set(found) == {("draws", 0), ("draws", 1), ("prompts", 0), ("prompts", 1)}
     for of in found.values():
         assert of.chosen == "sensitive" and of.reliability == pytest.approx(1)
@@ -92,7 +92,7 @@ def test_of_a_robust_set_of_nearly_all_modules_the_sensitive_ones_are_compared()
 
 def test_a_choice_that_every_prompt_makes_anew_is_stable_over_draws_and_no_better_than_chance_over_prompts():
     noise = random.Random(0)
-    found = by_halves(scanned(lambda i, p: noise.gauss(0, 1)), {f"{i + 1}.q" for i in range(10)})
+    found = compared(scanned(lambda i, p: noise.gauss(0, 1)), {f"{i + 1}.q" for i in range(10)})
     assert found["draws", 0].overlap.iou == 1 and not found["draws", 0].overlap.is_chance
     over_prompts = found["prompts", 1]
     assert over_prompts.chosen == "robust" and over_prompts.overlap.is_chance and over_prompts.reliability < 0.5
@@ -130,7 +130,7 @@ def test_draws_that_choose_anew_are_not_known_to_be_better_than_chance():
 
 
 def test_modules_that_tie_share_no_more_than_chance():
-    tied = by_halves(scanned(lambda i, p: 0.0), {f"{i + 1}.q" for i in range(10)})["prompts", 0]
+    tied = compared(scanned(lambda i, p: 0.0), {f"{i + 1}.q" for i in range(10)})["prompts", 0]
     assert tied.reliability is None and tied.overlap.is_chance and tied.overlap.iou < 0.3
 
 

@@ -98,5 +98,6 @@ def stability_sentence(group: Sequence[Stability]) -> str:
     if len(measured) < len(group):
         sentence += "; beyond layer 0 all modules are on one side"
     if is_chance(group):
-        sentence += f": not known to be better than chance, so other {halves} may choose other modules. Raise {SETTINGS[halves]}"
+        sentence += f": not known to be better than chance, so other {halves} may choose other modules."
+        return f"{sentence} Raise {SETTINGS[halves]}."
     return f"{sentence}."
