@@ -156,7 +156,8 @@ def test_a_signals_file_alone_makes_the_scan_measure_it_and_an_older_scan_is_mad
     assert measured["data"]["draws"] == without["data"]["draws"], "the other signals are as they were"
 
     raced = scanned(method="race", signal="loudness", strength=0.5)
-    assert {"loudness", "prompts"} == set(raced["data"]["draws"]["0.q"][0])
+    names = {name for name in raced["data"]["draws"]["0.q"][0] if not name.startswith("part:")}
+    assert {"loudness", "prompts"} == names
 
     monkeypatch.setattr(type(SIGNALS.get("loudness")), "version", 2)
     assert scanned()["inputs"]["signals"] not in (without["inputs"]["signals"], measured["inputs"]["signals"])

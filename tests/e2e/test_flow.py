@@ -23,10 +23,13 @@ from securetune.compare.run import check
 from securetune.config import parse_config, read_yaml, validated
 from securetune.flow.pipeline import run
 from securetune.perturb.base.adapter import AdapterChange
+from securetune.report.reading import read_run
+from securetune.report.sections import SECTIONS
 from securetune.testbed.demo import demo_settings
 from securetune.testbed.recipe import load_recipe
 from tests.conftest import settings, write_jsonl
 from tests.golden.test_vllm import stand_in
+from tests.results import rewrite
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for folder in ("run", "compare") for path in (ROOT / "configs" / folder).glob("*.yaml"))
@@ -59,6 +62,28 @@ def test_a_run_ends_with_the_table_and_leaves_every_artifact(finished):
     for number, stage in enumerate(STAGES):
         assert list(folder.glob(f"{number:02d}-{stage}*.json")), stage
     assert not list(folder.glob(".*partial*"))
+
+
+def test_terminal_plan_and_report_say_whether_other_prompts_choose_the_same_modules(finished, tmp_path):
+    _, folder, done = finished
+    search = json.loads((folder / "05-search.json").read_text())["data"]
+    assert [(of["halves"], of["first_layer"]) for of in search["stability"]] == [("prompts", 0), ("prompts", 1)]
+    (note,) = [
+        note for note in json.loads((folder / "06-plan-ml_lr.json").read_text())["data"]["notes"] if "half" in note
+    ]
+    assert note.startswith("Found from the other half of the prompts, ") and "(chance: " in note
+    assert note in " ".join(done.stdout.split()), "the terminal breaks lines"
+    html = (folder / "09-report.html").read_text(encoding="utf-8")
+    assert note in html and "Stability of the choice of modules" in html
+
+    old = shutil.copytree(folder, tmp_path / "old")
+    rewrite(old / "05-search.json", lambda stored: stored["data"].pop("stability"))
+    rewrite(old / "04-scan.json", lambda stored: [
+        draw.pop(name) for draws in stored["data"]["draws"].values() for draw in draws for name in list(draw)
+        if name.startswith("part:")
+    ])  # fmt: skip
+    modules = SECTIONS.get("60_modules").data(read_run(old))
+    assert modules.stability.rows == [] and modules.other_halves == [], "one draw of an older version tells nothing"
 
 
 def test_a_second_run_computes_nothing(finished):
@@ -193,6 +218,7 @@ def test_a_fast_scan_carries_the_flow_to_the_report(method, model_folder, data_f
     html = (tmp_path / "run" / "09-report.html").read_text(encoding="utf-8")
     assert f"draws per module ({method})" in html and "cannot be compared" in html
     assert ("Racing read" in html) == (method == "race")
+    assert ("Found from the other half of the prompts" in html) == (method == "race")
 
 
 def test_tuned_changes_and_judged_answers_come_from_the_users_own_task(model_folder, data_folder, tmp_path):

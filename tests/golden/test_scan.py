@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def make_scanner():
             openings=Openings(refusal=tuple(apart[-4:]), affirmative=tuple(apart[:4])),
             labels=LABELS,
             clean=clean,
+            follows="refusal_margin",
         )
         malicious = lambda rows: [batch(prompts[list(rows)])]  # noqa: E731
         return Scanner(passes, signals, settings, malicious=malicious, tolerance=tolerance, refused=refused)
@@ -128,6 +130,37 @@ def test_one_backward_pass_ranks_modules_like_small_random_changes_do(make_scann
     ratio = np.median([30 * moved[ref] / estimated[ref] for ref in moved])
     assert 0.6 < ratio < 1.6, "the estimate is in the drop's own unit, at thirty times the strength"
     assert not any(parameter.grad is not None for parameter in scanner._passes.model.parameters())
+
+
+@pytest.mark.parametrize("method", ["exact", "race"])
+def test_parts_of_the_prompts_are_disjoint_and_all_of_what_was_read(make_scanner, tmp_path, method, monkeypatch):
+    monkeypatch.setattr("securetune.scan.race.FIRST_BLOCK", 16)
+    found, scanner = scan(make_scanner(method=method, draws=2), tmp_path), make_scanner()
+    for draw in (draw for repeats in found.draws.values() for draw in repeats):
+        parts = [value for name, value in draw.items() if name.startswith("part:")]
+        assert len(parts) == 8 and len(set(parts)) > 1
+        assert np.mean(parts) == pytest.approx(draw["refusal_margin"], abs=1e-5)
+    assert not any("part:" in name for name in (*found.clean, *found.ranges))
+    read = [set(rows.tolist()) for rows, *_ in scanner._signals._parts]
+    assert sorted(row for part in read for row in part) == list(range(PROMPTS))
+    assert {LABELS[sorted(part)].mean() for part in read} == {0.5}
+    joint = scanner.joint_drops(scanner._passes.topology.all, strength=0.3)
+    assert not any("part:" in name for name in joint), "a search needs no parts"
+
+
+def test_parts_equal_a_scan_of_their_prompts_alone(make_scanner, tmp_path):
+    scanner = make_scanner(signal="refusal_margin", draws=1)
+    rows = scanner._signals._parts[3][0].sort().values
+    signals, whole = scanner._signals, scanner._passes
+    alone = [batch(whole.batches[0].input_ids[rows])]
+    passes = Passes(whole.model, whole.topology, alone, whole.perturbation, seed=0)
+    few = replace(signals, labels=LABELS[rows.numpy()], clean=passes.clean, follows=None)
+    expected = scan(Scanner(passes, few, scanner._config, tolerance=0.02), tmp_path)
+    (tmp_path / "whole").mkdir()
+    found = scan(scanner, tmp_path / "whole")
+    in_nats = {ref: drop * expected.ranges["refusal_margin"] for ref, drop in expected.mean("refusal_margin").items()}
+    parts = {ref: drop * found.ranges["refusal_margin"] for ref, drop in found.mean("part:3").items()}
+    assert parts == pytest.approx(in_nats, abs=1e-4)
 
 
 @pytest.mark.parametrize(("method", "name"), [("race", "probe_auroc"), ("gradient", "first_token_kl")])

@@ -70,6 +70,11 @@ def print_caution(text: str) -> None:
     Console().print(_plain(f"Caution: {text}"))
 
 
+def print_note(text: str) -> None:
+    """Print something that is good to know."""
+    Console().print(_plain(f"Note: {text}"))
+
+
 def print_preflight(found: Preflight) -> None:
     """Print what was found before any work."""
     console = _console()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 from scipy import stats
 
-from securetune.scan.draws import CONTROL, PROMPTS, Draws, bootstrap, mean_drops
+from securetune.scan.draws import CONTROL, PART, PROMPTS, Draws, bootstrap, mean_drops
 
 CLOSE = 0.5
 """Rank correlation from which on two signals count as agreeing."""
@@ -80,7 +80,7 @@ def disagreement_sentence(agreements: Sequence[Agreement], probe: str, behaviour
 
 
 def _signals(draws: Draws) -> list[str]:
-    return [name for name in next(iter(draws.values()))[0] if not name.startswith(CONTROL) and name != PROMPTS]
+    return [name for name in next(iter(draws.values()))[0] if not name.startswith((CONTROL, PART)) and name != PROMPTS]
 
 
 def _agreement(a: str, b: str, x: Sequence[float], y: Sequence[float]) -> Agreement:

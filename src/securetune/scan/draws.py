@@ -19,6 +19,9 @@ ANSWERS = "refused_answers"
 """Name of the drop in the share of malicious prompts that the model refuses in its generated answers."""
 PROMPTS = "prompts"
 """Not a drop: how many malicious prompts a race read for the module."""
+PART = "part:"
+"""Prefix of the drop of the followed signal on one of `PARTS` disjoint random parts of the prompts."""
+PARTS = 8
 
 Draws = Mapping[str, Sequence[Mapping[str, float]]]
 """Module -> one dict of drops per draw, as a scan stores it."""
@@ -51,6 +54,14 @@ def intervals(draws: Draws, signal: str) -> dict[str, tuple[float, float]]:
 def from_layer(draws: Draws, first: int) -> Draws:
     """The draws without the layers before `first`."""
     return {ref: repeats for ref, repeats in draws.items() if ModuleRef.parse(ref).layer >= first}
+
+
+def prompt_parts(draws: Draws, signal: str) -> Draws:
+    """The means over the draws, one for every part of the prompts, in the place of draws; none where none were kept."""
+    kept = set[str].intersection(*(set(draw) for repeats in draws.values() for draw in repeats))
+    parts = sorted(name for name in kept if name.startswith(PART))
+    means = {part: mean_drops(draws, part) for part in parts}
+    return {ref: [{signal: means[part][ref]} for part in parts] for ref in draws}
 
 
 def bootstrap(rows: ndarray, effect: Callable[[ndarray], float | None]) -> tuple[float, float]:

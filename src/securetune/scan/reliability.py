@@ -1,19 +1,23 @@
-"""Reliability: how far would the ranking of the modules repeat itself with other draws?
+"""Reliability: how far would the ranking of the modules, and the choice by it, repeat itself?
 
 Two halves of a scan's draws rank the modules; their rank correlation, stepped up to all the draws (Spearman 1910, Brown
 1910), is how far two whole scans of other draws would agree. It counts the noise of the draws only: the prompts are the
-same in both halves. Layer 0 stands out in most models and makes the number look good, so it is left out once, too.
+same in both halves. Halves of the prompts, with the same draws, are looked at in the same way. Layer 0 stands out in
+most models and makes the numbers look good, so it is left out once, too.
 Reads a scan's draws; no torch.
 """
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 from scipy import stats
 
-from securetune.scan.draws import Draws, from_layer, mean_drops
+from securetune.measures.stability import Overlap, Stability, overlap
+from securetune.scan.draws import Draws, from_layer, mean_drops, prompt_parts
 
 USABLE = 0.5
 """Below this reliability a choice of modules is not better than a guess."""
@@ -63,35 +67,60 @@ def reliability(draws: Draws, signal: str) -> Reliability:
     everywhere, beyond = (_stepped_up(from_layer(draws, first), signal) for first in (0, 1))
     return Reliability(
         signal=signal,
-        draws=min(len(repeats) for repeats in draws.values()),
+        draws=_count(draws),
         everywhere=everywhere,
         beyond_first_layer=beyond,
     )
 
 
-def overlap(draws: Draws, signal: str, size: int) -> float | None:
-    """Intersection over union of the `size` most robust modules by two halves of the draws; None for one draw.
+def stability(draws: Draws, signal: str, robust: Collection[str]) -> list[Stability]:
+    """Stability between halves of the draws and of the prompts, of all modules and without layer 0.
 
-    Two random sets of `size` of n modules have about size / (2 n - size).
+    What has no halves is left out: a single draw, prompts that were not kept apart. The search is not made again: each
+    half chooses as many modules as `robust` has, by its own ranking.
     """
-    half = min(len(repeats) for repeats in draws.values()) // 2
-    if half == 0 or size == 0:
+    halved: dict[Literal["draws", "prompts"], Draws] = {"draws": draws, "prompts": prompt_parts(draws, signal)}
+    found = []
+    for (halves, parts), first in itertools.product(halved.items(), (0, 1)):
+        some = from_layer(parts, first)
+        if _count(some) < 2:
+            continue
+        size = sum(ref in robust for ref in some)
+        is_small = 2 * size <= len(some)
+        found.append(
+            Stability(
+                halves=halves,
+                first_layer=first,
+                reliability=_stepped_up(some, signal),
+                chosen="robust" if is_small else "sensitive",
+                overlap=_overlap(some, signal, min(size, len(some) - size), 1 if is_small else -1),
+            )
+        )
+    return found
+
+
+def _overlap(draws: Draws, signal: str, size: int, sign: int) -> Overlap | None:
+    """Overlap of the `size` modules that two halves put first in the order of `sign` times the drop."""
+    if size == 0:
         return None
-    splits = itertools.islice(_halves(2 * half), _SPLITS)
-    return statistics.fmean(
-        len(one & other) / len(one | other)
-        for one, other in ((_head(draws, signal, a, size), _head(draws, signal, b, size)) for a, b in splits)
-    )
+    rng, refs = np.random.default_rng(0), list(draws)
+
+    def first(half: Sequence[int]) -> set[str]:
+        """Ties are broken at random: an order that halves share is no evidence."""
+        order = np.lexsort((rng.random(len(refs)), sign * np.array(_means(draws, signal, half))))
+        return {refs[i] for i in order[:size]}
+
+    splits = itertools.islice(_halves(_count(draws)), _SPLITS)
+    return overlap([(first(a), first(b)) for a, b in splits], len(refs))
 
 
-def _head(draws: Draws, signal: str, chosen: Sequence[int], size: int) -> set[str]:
-    drops = dict(zip(draws, _means(draws, signal, chosen), strict=True))
-    return set(sorted(drops, key=lambda ref: drops[ref])[:size])
+def _count(draws: Draws) -> int:
+    return min((len(repeats) for repeats in draws.values()), default=0)
 
 
 def _stepped_up(draws: Draws, signal: str) -> float | None:
     """Mean agreement of two halves over the ways to halve, by Spearman and Brown's formula for the whole."""
-    count = min((len(repeats) for repeats in draws.values()), default=0)
+    count = _count(draws)
     half = count // 2
     if half == 0 or len(draws) < 3:
         return None

@@ -21,7 +21,7 @@ from securetune.models.features import Features, PromptBatch
 from securetune.models.topology import ModuleRef, ModuleSet
 from securetune.scan.calibration import random_halves, smallest_strength
 from securetune.scan.config import ScanConfig
-from securetune.scan.draws import ANSWERS, PROMPTS, Draws
+from securetune.scan.draws import ANSWERS, PART, PARTS, PROMPTS, Draws
 from securetune.scan.gradient import gradient_drops
 from securetune.scan.passes import Passes, signs_of_a_draw
 from securetune.scan.race import look_sizes, race_blocks, raced_drops
@@ -84,8 +84,8 @@ class Scanner:
 
     def _one_way(self, modules: ModuleSet, strength: float, draw: int, sign: int) -> dict[str, float]:
         with self._passes.perturbed(modules, strength=strength, draw=draw, sign=sign) as states:
-            values = self._measure(states)
-        return drops(self.clean, values, self.ranges)
+            values, parts = self._measure(states), self._signals.part_drops(states, self.ranges)
+        return drops(self.clean, values, self.ranges) | parts
 
     def _measure(self, states: Features) -> dict[str, float]:
         """All signals of the model as it is now, whose features these are."""
@@ -95,7 +95,9 @@ class Scanner:
     def joint_drops(self, modules: ModuleSet, *, strength: float) -> dict[str, float]:
         """Mean drop of every signal over the draws, with `modules` perturbed jointly."""
         by_draw = [self.drop(modules, strength=strength, draw=i) for i in range(self._config.draws)]
-        return {name: statistics.fmean(drop[name] for drop in by_draw) for name in by_draw[0]}
+        return {
+            name: statistics.fmean(drop[name] for drop in by_draw) for name in by_draw[0] if not name.startswith(PART)
+        }
 
     def calibrate(self, sets: Sequence[ModuleSet] | None = None) -> tuple[float, dict[float, float]]:
         """Choose the strength: the smallest at which the sets lose the tolerance on average, one draw each.
@@ -222,7 +224,14 @@ class Scanner:
             tolerance=self._tolerance / max(modules // 2, 1) if decides else math.nan,
             level=config.race_error / max(looks, 1),
         )
-        return {str(ref): [{config.signal: float(value), PROMPTS: values.shape[1]} for value in values.mean(1)]}
+        return {
+            str(ref): [
+                {config.signal: float(row.mean()), PROMPTS: len(row)}
+                # Blocks come in random order, the same for every module, and each has read the first.
+                | {f"{PART}{i}": float(row[i::PARTS].mean()) for i in range(min(PARTS, blocks[0].size))}
+                for row in values
+            ]
+        }
 
     @functools.cached_property
     def _blocks(self) -> list[Passes]:

@@ -8,6 +8,7 @@ from securetune.flow.analysis import analysed
 from securetune.flow.scanning import search_problem
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.measures.stability import sentences
 from securetune.models.topology import ModuleSet
 from securetune.plans.plan import PlanModel
 from securetune.search import SEARCHES
@@ -55,7 +56,7 @@ def compute(work: Work) -> Product:
     combination = session.combination(work.arm)
     plan = combination.edit_plan(inputs)
     if combination.reads_scan:
-        plan = plan.model_copy(update={"notes": tuple(made.search.cautions)})
+        plan = plan.model_copy(update={"notes": (*made.search.cautions, *sentences(made.search.stability))})
     return Product(data=plan.model_dump())
 
 

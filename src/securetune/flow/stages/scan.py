@@ -32,4 +32,4 @@ def seed(session: Session) -> int:
     return session.scan_config.seed or 0
 
 
-stage = Stage(version=6, depends=depends, compute=compute, seed=seed, share=share)
+stage = Stage(version=7, depends=depends, compute=compute, seed=seed, share=share)

@@ -8,9 +8,10 @@ from securetune.base.progress import progress_bar
 from securetune.base.typed import from_json, to_json
 from securetune.flow.scanning import run_scanner, scan_inputs, search_problem
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
+from securetune.measures.stability import by_halves, is_chance, stability_sentence
 from securetune.models.topology import ModuleSet
-from securetune.report.terminal import print_caution
-from securetune.scan.reliability import reliability
+from securetune.report.terminal import print_caution, print_note
+from securetune.scan.reliability import reliability, stability
 from securetune.search import SEARCHES
 from securetune.search.base.balance import cautions
 from securetune.search.base.result import MeasuredSet, SearchResult
@@ -62,6 +63,7 @@ def compute(work: Work) -> Product:
                     *([ranking.sentence] if (ranking := reliability(made.scan.draws, signal)).is_guess else []),
                     *cautions(robust, made.topology.all),
                 ],
+                stability=stability(made.scan.draws, signal, set(robust.names())),
             )
         )
     )
@@ -69,8 +71,11 @@ def compute(work: Work) -> Product:
 
 def show(artifact: Artifact) -> None:
     """What to know before relying on the robust set."""
-    for caution in from_json(SearchResult, artifact.data, "search").cautions:
+    found = from_json(SearchResult, artifact.data, "search")
+    for caution in found.cautions:
         print_caution(caution)
+    for group in by_halves(found.stability):
+        (print_caution if is_chance(group) else print_note)(stability_sentence(group))
 
 
-stage = Stage(version=6, depends=depends, compute=compute, show=show)
+stage = Stage(version=7, depends=depends, compute=compute, show=show)

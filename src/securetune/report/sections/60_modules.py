@@ -1,12 +1,14 @@
 """Modules: how much safety does each module cost when it alone is perturbed?"""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from securetune.measures.stability import Stability, sentences
 from securetune.report.reading import Run
 from securetune.report.sections.base.section import Section, Table
 from securetune.scan.draws import PROMPTS, REFITTED, SPECIFIC, Draws, intervals, mean_drops, standard_errors
-from securetune.scan.reliability import overlap, reliability
+from securetune.scan.reliability import reliability, stability
 from securetune.scan.result import ScanResult
 
 
@@ -26,12 +28,16 @@ class Modules:
     cautions: list[str]
     """What to know before relying on the robust set."""
     reliability: str
-    stability: str
+    stability: Table
+    other_halves: list[str]
+    """How far other prompts and other draws would choose the same modules, in words."""
 
 
 def data(run: Run) -> Modules:
     """Every module's drop, most sensitive first."""
     result, signal = run.scan, run.search.signal
+    # Older searches have not kept it; what the draws tell is in the scan.
+    found = run.search.stability or stability(result.draws, signal, set(run.search.robust))
     return Modules(
         scan=result,
         signal=signal,
@@ -40,7 +46,8 @@ def data(run: Run) -> Modules:
         prompts=statistics.fmean(result.mean(PROMPTS).values()) if result.method == "race" else None,
         cautions=run.search.cautions,
         reliability=reliability(result.draws, signal).sentence,
-        stability=_stability(result.draws, signal, len(run.search.robust)),
+        stability=_stability(found),
+        other_halves=sentences(found),
         drops=Table(
             label="Drop of every module",
             head=["module", f"drop of {signal}", "AUROC drop of a refitted probe", "safety minus controls"],
@@ -49,16 +56,31 @@ def data(run: Run) -> Modules:
     )
 
 
-def _stability(draws: Draws, signal: str, size: int) -> str:
-    """How far other draws would have ranked the same modules as the most robust, against chance."""
-    share = overlap(draws, signal, size)
-    if share is None:
-        return ""
-    chance = size / (2 * len(draws) - size)
-    return (
-        f"The {size} most robust modules by one half of the draws and by the other have {100 * share:.0f} % of their "
-        f"union in common; of random sets of {size} it would be about {100 * chance:.0f} %."
-    )
+def _stability(found: Sequence[Stability]) -> Table:
+    """A row for halves of the draws and of the prompts, of all modules and without layer 0."""
+    return Table(
+        label="Stability of the choice of modules",
+        head=["halves of the", "modules", "reliability of the ranking", "chosen", "in both halves (by chance)",
+              "IoU (by chance)", "IoU, chance taken off", "known to be better than chance"],
+        rows=[
+            [of.halves, "without layer 0" if of.first_layer else "all",
+             "–" if of.reliability is None else f"{of.reliability:.2f}", *_overlap_cells(of)]
+            for of in found
+        ],
+    )  # fmt: skip
+
+
+def _overlap_cells(of: Stability) -> list[str]:
+    same = of.overlap
+    if same is None:
+        return ["–"] * 5
+    return [
+        f"{same.size} {of.chosen} of {same.total}",
+        f"{same.common:.1f} ({same.chance_common:.1f})",
+        f"{same.iou:.2f} ({same.chance_iou:.2f})",
+        f"{same.corrected:.2f}",
+        "no" if same.is_chance else "yes",
+    ]
 
 
 def _rows(draws: Draws, signal: str) -> list[list[str]]:

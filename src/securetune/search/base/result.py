@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from securetune.measures.stability import Stability
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSet:
@@ -30,3 +32,5 @@ class SearchResult:
     evaluated: list[MeasuredSet]
     cautions: list[str] = field(default_factory=list)
     """What a user must know before relying on the set, in words."""
+    stability: list[Stability] = field(default_factory=list)
+    """How far halves of the draws and of the prompts choose the same modules; empty in results of older versions."""

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 from numpy import ndarray
+from torch import Tensor
 
 from securetune.models.features import Features
-from securetune.scan.draws import CONTROL, REFITTED, SPECIFIC
+from securetune.scan.draws import CONTROL, PART, PARTS, REFITTED, SPECIFIC
 from securetune.scan.probe import LinearProbe, fit_probe
 from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.interface import Baseline, Signal
@@ -56,6 +58,30 @@ class Signals(Baseline):
             REFITTED: clean[REFITTED] - 0.5,
             **{name: signal.range(self, clean[name]) for name, signal in self.plug_ins.items()},
         }
+
+    def part_drops(self, states: Features, ranges: Mapping[str, float]) -> dict[str, float]:
+        """Drop of the followed signal on every part of the prompts, as if there were no others."""
+        if self.follows is None:
+            return {}
+        signal, scale = self.plug_ins[self.follows], max(ranges[self.follows], 1e-9)
+        return {
+            f"{PART}{i}": (clean - signal.measure(part, states.of(rows))) / scale
+            for i, (rows, part, clean) in enumerate(self._parts)
+        }
+
+    @cached_property
+    def _parts(self) -> list[tuple[Tensor, Baseline, float]]:
+        """Rows, baseline and clean value of the followed signal of random parts with like shares of both classes."""
+        assert self.follows is not None, "parts are measured of the followed signal alone"
+        rng, signal = np.random.default_rng(0), self.plug_ins[self.follows]
+        classes = [rng.permutation(np.flatnonzero(self.labels == label)) for label in (0, 1)]
+        count, parts = min(PARTS, *map(len, classes)), []
+        for i in range(count):
+            rows = torch.from_numpy(np.concatenate([of[i::count] for of in classes]))
+            clean = self.clean.of(rows)
+            part = Baseline(probe=self.probe, openings=self.openings, labels=self.labels[rows.numpy()], clean=clean)
+            parts.append((rows, part, signal.measure(part, clean)))
+        return parts
 
     @cached_property
     def _even(self) -> Bool[ndarray, " n"]:
