@@ -71,7 +71,7 @@ def test_the_report_opens_without_plan_scan_or_training_and_says_nothing_of_them
     page = checked.report().read_text(encoding="utf-8")
     for word in ("before tuning", "mine", "Harmful requests answered", "Harmless requests refused", "task loss"):
         assert word in page
-    for word in ("Plain tuning", "plain tuning", "plainly", "IFT", "defence", "robust set", "Sensitivity"):
+    for word in ("Plain tuning", "plain tuning", "plainly", "defence", "robust set", "Sensitivity"):
         assert word not in page, word
     assert "Tuning (mine) moved the attack success rate" in checked.verdict and checked.verdict.split(".")[0] in page
     assert "in the order in which they were given" not in page, "one model has no course"

@@ -57,7 +57,7 @@ def finished(model_folder, data_folder, tmp_path_factory):
 def test_a_run_ends_with_the_table_and_leaves_every_artifact(finished):
     _, folder, done = finished
     assert done.returncode == 0, done.stderr
-    for word in ("before tuning", "IFT", "ML-LR", "SWAT", "ASR", "over-refusal", "task metric"):
+    for word in ("before tuning", "plain tuning", "ML-LR", "SWAT", "ASR", "over-refusal", "task metric"):
         assert word in done.stdout
     for number, stage in enumerate(STAGES):
         assert list(folder.glob(f"{number:02d}-{stage}*.json")), stage

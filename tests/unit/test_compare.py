@@ -119,8 +119,8 @@ def test_where_harmful_sets_are_many_they_stand_in_a_table_of_their_own():
     attacks = {name: (name == "c", name != "a") for name in "abcd"}
     lines = to_markdown(summaries([Result(**{**vars(result("none")), "attacks": attacks})])).splitlines()
     assert lines[2].startswith("| method | rate x | ASR: worst set, % (by seed) |")
-    assert lines[4].startswith("| IFT | 1 | 100.0 (100) c | – |")
-    assert lines[6] == "| ASR, % (by seed); change against IFT, points | IFT |"
+    assert lines[4].startswith("| plain tuning | 1 | 100.0 (100) c | – |")
+    assert lines[6] == "| ASR, % (by seed); change against plain tuning, points | plain tuning |"
     assert lines[8:10] == ["| a | 0.0 (0); – |", "| b | 50.0 (50); – |"]
 
 
@@ -192,7 +192,7 @@ def test_a_grid_leaves_a_table_with_every_arm_at_a_rate_of_its_own(grid):
     ]
     assert {float(row["rate"]) for row in rows} <= {1, 0.5}
     table = (folder / "compare.md").read_text()
-    assert "n over 1 seed: 12 (harmful)." in table and table.count("| EMA + IFT, early stop |") == 2
+    assert "n over 1 seed: 12 (harmful)." in table and table.count("| EMA + plain tuning, early stop |") == 2
     assert len(list(folder.glob("pareto-*.svg"))) == 2
     tried = {path.stem.partition("train-")[2] for path in folder.glob("cells/*0%-1/07-train-*.json")}
     assert tried == {"none", "early_stop", "early_stop@0.5", "ema+early_stop", "ema+early_stop@0.5"}

@@ -99,7 +99,7 @@ def test_the_report_is_one_file_without_outside_references(finished):
     outside = re.findall(r"(?:src|href|action)\s*=\s*[\"'](?!#|data:)[^\"']*", html)
     assert not outside
     assert "<script" not in html
-    for title in ("before tuning", "IFT", "ML-LR", "SWAT"):
+    for title in ("before tuning", "plain tuning", "ML-LR", "SWAT"):
         assert title in html
 
 

@@ -115,7 +115,7 @@ def test_a_card_shows_the_mean_and_the_worst_set_of_every_model_and_never_the_ki
     ]
     before, plain, defended = (" ".join(entry.notes) for entry in harmful.entries)
     assert "worst: 10.0 % on h1" in before and "worst: 75.0 % on h1" in plain and "worst: 30.0 % on h0" in defended
-    assert "worse by ten points or more on 2 of 3; most on h1, +65.0 points" in plain
+    assert "worse by ten points or more on 2 of 3; at worst, on h1, 65.0 points worse" in plain
     assert "2.0 %" not in before + plain + defended
 
 

@@ -209,13 +209,20 @@ def to_markdown(by_place: Mapping[Place, Sequence[Summary]]) -> str:
         ranked = sorted(zip(arms, on_front(arms), strict=True), key=lambda pair: pair[0].asr)
         head = ["method", "rate x"]
         for title in ["worst set"] if are_many else sets:
-            head += [f"ASR: {title}, % (by seed)", "change against IFT, points"]
-        head += ["over-refusal, %", "broken, %", "task metric, %", "loss vs IFT, %", "learned", "time per step"]
+            head += [f"ASR: {title}, % (by seed)", "change against plain tuning, points"]
+        head += [
+            "over-refusal, %",
+            "broken, %",
+            "task metric, %",
+            "loss vs plain tuning, %",
+            "learned",
+            "time per step",
+        ]
         rows = [_fields(arm, [arm.worst] if are_many else list(arm.sets), front) for arm, front in ranked]
         lines += [f"### {markdown_text(_name(place))}", "", *markdown_table([*head, "memory", "front"], rows)]
         if are_many:
             each = [[name, *("; ".join(_on(arm, name)) for arm, _ in ranked)] for name in sets]
-            head = ["ASR, % (by seed); change against IFT, points", *(arm.title for arm, _ in ranked)]
+            head = ["ASR, % (by seed); change against plain tuning, points", *(arm.title for arm, _ in ranked)]
             lines += ["", *markdown_table(head, each)]
         sizes = ", ".join(f"{on_set.prompts} ({markdown_text(harmful)})" for harmful, on_set in sets.items())
         lines += ["", f"n over {arms[0].seeds} seed{'s' * (arms[0].seeds > 1)}: {sizes}.", ""]

@@ -9,7 +9,7 @@ from securetune.defences.base.interface import Defence
 class EarlyStop(Defence):
     """Plain tuning up to the matched loss."""
 
-    title, paper, is_defence = "IFT, early stop", "baseline", False
+    title, paper, is_defence = "plain tuning, early stop", "baseline", False
 
 
 defence = EarlyStop

@@ -6,7 +6,7 @@ from securetune.defences.base.interface import Defence
 class NoDefence(Defence):
     """Plain tuning."""
 
-    title, paper, is_defence = "IFT", "no defence", False
+    title, paper, is_defence = "plain tuning", "no defence", False
 
 
 defence = NoDefence

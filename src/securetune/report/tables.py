@@ -49,7 +49,7 @@ def markdown(models: Sequence[Model]) -> str:
     head = ["model", *map(set_title, models[0].benchmarks)]
     has_task, is_check = models[0].has_task, any(model.is_given for model in models)
     head += ["broken answers, worst set", *(["task metric", "task loss"] if has_task else [])]
-    head += [] if is_check else ["vs IFT", "steps"]
+    head += [] if is_check else ["vs plain tuning", "steps"]
     rows = [
         [
             model.title,

@@ -36,7 +36,7 @@ def print_models(run: Run) -> None:
     rates = [_head(run, kind) for kind in (HARMFUL, BENIGN)]
     has_task = run.models[0].has_task
     of_task = ("task metric", "task loss") if has_task else ()
-    for column in ("model", *rates, "broken, worst set", *of_task, *(() if run.is_check else ("vs IFT",))):
+    for column in ("model", *rates, "broken, worst set", *of_task, *(() if run.is_check else ("vs plain tuning",))):
         table.add_column(_plain(column), justify="left" if column == "model" else "right")
     for model in run.models:
         table.add_row(

@@ -178,10 +178,16 @@ def _risen(group: Sequence[Change]) -> str:
     """By how much it got worse, and on how many sets by ten points or more."""
     most = worst(group)
     if len(group) == 1:
-        return f"worse by {_points(most.harm.value)} points [{_points(most.harm.low)}, {_points(most.harm.high)}]"
+        return f"{_changed(most.harm)} [{_points(most.harm.low)}, {_points(most.harm.high)}]"
     number = sum(change.is_harm for change in group)
-    rise = _points(most.harm.value)
-    return f"worse by ten points or more on {number} of {len(group)}; most on {most.on}, {rise} points"
+    on = f"{number} of {len(group)}" if number else "none"
+    return f"worse by ten points or more on {on}; at worst, on {most.on}, {_changed(most.harm)}"
+
+
+def _changed(harm: Estimate) -> str:
+    """A change in words; what is above 0 is worse."""
+    size = round(100 * abs(harm.value), 1)
+    return "no change" if not size else f"{size:.1f} points {'worse' if harm.value > 0 else 'better'}"
 
 
 def _points(share: float) -> str:

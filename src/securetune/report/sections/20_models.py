@@ -40,7 +40,7 @@ def data(run: Run) -> Compared:
 
 def _training(models: Sequence[Model]) -> list[list[object]]:
     return [
-        ["task loss against IFT", *map(versus_plain, models)],
+        ["task loss against plain tuning", *map(versus_plain, models)],
         ["steps", *("–" if model.steps is None else model.steps for model in models)],
     ]
 
