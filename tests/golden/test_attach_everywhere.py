@@ -315,6 +315,46 @@ def test_what_cannot_act_on_a_trainer_at_hand_is_refused_with_a_remedy(defences,
         attach(plain_trainer(tmp_path, tokenizer), defences=defences)
 
 
+def token_weighted(path, tokenizer, **options):
+    trainer = sft_trainer(path, tokenizer, lora=True)
+    for name, value in options.items():
+        setattr(trainer.args, name, value)
+    return trainer
+
+
+def test_dft_is_the_loss_that_trl_has_under_that_name(tmp_path, tokenizer):
+    theirs, ours = token_weighted(tmp_path / "a", tokenizer, loss_type="dft"), token_weighted(tmp_path / "b", tokenizer)
+    attach(ours, defences="dft")
+    plain = token_weighted(tmp_path / "c", tokenizer)
+    logged = []
+    for trainer in (theirs, ours, plain):
+        trainer.train()
+        logged.append([[float(log[key]) for key in ("loss", "grad_norm")] for log in trainer.state.log_history[:-1]])
+    expected, found, other = map(torch.tensor, logged)
+    assert torch.allclose(found, expected, rtol=1e-3) and (found - other).abs().min() > 0.1
+
+
+def test_a_loss_of_the_users_own_stays_under_a_plan(tmp_path, tokenizer):
+    alone, planned = (token_weighted(tmp_path / name, tokenizer, loss_type="dft") for name in "ab")
+    attach(planned, ONE)
+    for trainer in (alone, planned):
+        trainer.train()
+    expected, found = weights(alone), weights(planned)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("options", [{"loss_type": "dft"}, {"label_smoothing_factor": 0.1}], ids=["dft", "smoothing"])
+@pytest.mark.parametrize("defence", ["dft", "asft", "constrained_sft"])
+def test_what_weights_the_cross_entropy_refuses_another_loss(defence, options, tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match="whose loss is the tokens' cross-entropy, which .* weights, found another"):
+        attach(token_weighted(tmp_path, tokenizer, **options), defences=defence)
+
+
+def test_two_weights_of_the_tokens_are_one_too_many(tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match="one defence that decides the weights of the answer tokens, found"):
+        attach(token_weighted(tmp_path, tokenizer), defences="dft+constrained_sft")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Weights of every defence's run, by mode; each mode is launched once."""

@@ -86,6 +86,26 @@ def test_the_kl_anchor_is_the_divergence_from_the_model_before():
     assert make("kl_anchor").loss(Answers(now, now, torch.tensor([0]))).item() == pytest.approx(0)
 
 
+def test_dft_weights_a_token_by_its_probability_which_has_no_gradient(answers):
+    logits = torch.tensor([[0.5, 0.5], [0.8, 0.2]]).log().requires_grad_()
+    batch = Answers(logits, None, torch.tensor([0, 1]))
+    whole = batch.nll().mean() + make("dft").loss(batch)
+    assert whole.item() == pytest.approx((0.5 * -math.log(0.5) + 0.2 * -math.log(0.2)) / 2)
+    (found,) = torch.autograd.grad(whole, logits)  # p times the cross-entropy's own gradient
+    expected = torch.tensor([[0.5 * -0.5, 0.5 * 0.5], [0.2 * 0.8, 0.2 * -0.8]]) / 2
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_asft_anchors_dft_by_the_divergence_of_the_model_now_from_the_one_before():
+    now, before = torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    batch = Answers(now, before, torch.tensor([0]))
+    divergence = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert make("asft", weight=2.0).loss(batch).item() == pytest.approx(
+        make("dft").loss(batch).item() + 2 * divergence, abs=1e-6
+    )
+    assert make("asft", weight=0).loss(batch) == make("dft").loss(batch)
+
+
 def test_pact_compares_the_safety_tokens_and_the_rest_as_one(answers):
     tokens = torch.tensor([3, 1])
     found = coarse(answers.logits, tokens).exp()
@@ -363,8 +383,8 @@ QUIET = {"guarded": {"budget": 1}}
 
 
 CHANGES = {
-    "constrained_sft", "ema", "kl_anchor", "lisa", "pact", "procon", "replay", "resta", "safe_grad", "safe_instr",
-    "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
+    "asft", "constrained_sft", "dft", "ema", "kl_anchor", "lisa", "pact", "procon", "replay", "resta", "safe_grad",
+    "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from securetune.defences.base.batch import TokenBatch
-from securetune.defences.base.interface import Defence, Settings
+from securetune.defences.base.interface import TOKENS, Defence, Settings
 from securetune.defences.base.needs import EXTRA_PASSES, REFERENCE
 
 
@@ -29,7 +29,7 @@ class ConstrainedSft(Defence):
     """Constrained SFT."""
 
     title, paper = "constrained SFT", "arXiv 2406.05946"
-    needs = (REFERENCE, EXTRA_PASSES)
+    needs, decides = (REFERENCE, EXTRA_PASSES), (TOKENS,)
     cost = "two more forward passes"
     Settings = Constraint
 

@@ -15,6 +15,7 @@ from transformers import Trainer
 from securetune.defences import DEFENCES
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.interface import (
+    TOKENS,
     Defence,
     acts_in_training,
     changes_gradients,
@@ -52,6 +53,8 @@ class Setup:
     """Whether it steps before the backward pass is over (LOMO, layerwise optimizers)."""
     loads_best: bool = False
     """Whether the best checkpoint takes the place of the last weights."""
+    has_own_loss: bool = False
+    """Whether tokens do not all count as their cross-entropy (DFT, label smoothing, a loss function)."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Setup":
@@ -75,6 +78,9 @@ class Setup:
             groups_by_itself=bool(_OWN_GROUPS & options),
             steps_in_backward=bool(_IN_BACKWARD & options),
             loads_best=bool(trainer.args.load_best_model_at_end),
+            has_own_loss=trainer.compute_loss_func is not None
+            or bool(trainer.args.label_smoothing_factor)
+            or getattr(trainer.args, "loss_type", None) == "dft",
         )
 
 
@@ -181,6 +187,13 @@ REFUSALS = (
         error="Expected a trainer that leaves the last weights for {title}, found load_best_model_at_end: the best "
         "checkpoint holds other weights than those that were measured. Set it to false, or leave {title} out.",
     ),
+    Refusal(
+        setup=lambda setup: setup.has_own_loss,
+        defence=lambda defence: TOKENS in defence.decides,
+        reason="it weights the tokens' cross-entropy, and this loss is another one",
+        error="Expected a trainer whose loss is the tokens' cross-entropy, which {title} weights, found another loss "
+        "(loss_type, label_smoothing_factor or compute_loss_func). Take that out, or leave {title} out.",
+    ),
 )
 
 
@@ -217,6 +230,7 @@ SETUPS = {
     "GaLore, APOLLO": Setup(groups_by_itself=True),
     "LOMO, layerwise optimizers": Setup(groups_by_itself=True, steps_in_backward=True),
     "`load_best_model_at_end`": Setup(loads_best=True),
+    "DFT's loss, label smoothing": Setup(has_own_loss=True),
 }
 """The columns of `table`."""
 

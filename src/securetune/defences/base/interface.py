@@ -24,6 +24,7 @@ from securetune.models.topology import ModuleSet, Topology
 from securetune.plans.plan import Plan, PlanModel, plan_of
 
 RATES, WEIGHTS, PROMPT, BATCHES = "learning rates", "final weights", "system prompt", "batches"
+TOKENS = "weights of the answer tokens"
 """What only one of several combined defences can decide."""
 
 Weights = Literal["none", "own_shard", "whole"]

@@ -116,6 +116,8 @@ def _todo(told: Sequence[Outcome], *, is_check: bool) -> str:
         )
     if all(check.what == "task loss" for one in told for check in one.checks if check.finding == "beyond"):
         return "Do not ship: it did not learn the task as it should. Let it train longer or raise its rate, and repeat."
+    if is_check and len(told) == 1:  # a repair's page has several
+        return "Do not ship. Mend it (securetune repair) or tune with a defence (securetune tune), and measure again."
     again = "tune again with a defence" if is_check else "try rows with safe answers (SafeInstr, replay, SafeGrad)"
     return f"Do not ship. Try a lower learning rate or fewer steps, or {again}, and measure again."
 
