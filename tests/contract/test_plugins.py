@@ -26,6 +26,7 @@ from securetune.evaluate.judges.base.chat import ChatSettings, chat_model
 from securetune.evaluate.judges.base.endpoint import within
 from securetune.evaluate.judges.base.interface import Judge
 from securetune.measures.kinds import HARMFUL
+from securetune.measures.knapsack import Price
 from securetune.models.features import PromptBatch
 from securetune.models.openings import Openings
 from securetune.models.reading import read_topology
@@ -116,6 +117,7 @@ def plan_inputs(model):
         robust=robust,
         search=lambda name, size: ModuleSet.parse(["0.k", "1.up"]),
         analysed=lambda: analysed(model),
+        prices=lambda: {str(ref): Price(gain=1.0, cost=float(ref.layer)) for ref in topology.all},
         scores={},
         signal="refusal_margin",
         seed=0,

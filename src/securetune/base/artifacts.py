@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 STAGES = ("preflight", "topology", "features", "probe", "scan", "search", "plan", "train", "evaluate", "report")
 """The stages of a run in their order: names of files in `securetune.flow.stages`, and parts of file names here."""
 ANALYSIS = ("probe", "scan", "search")
-"""The stages that only plans need."""
+"""The stages that only plans from a scan need."""
 CONFIG = "config.yaml"
 """What a run's folder calls its configuration."""
 _UNFIT = re.compile(r"[^\w.+@%=-]+")

@@ -6,6 +6,8 @@ Shapes: b rows, t tokens.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.data.prompts import Example, TokenizedAnswer, tokenize_example
@@ -17,16 +19,24 @@ def losses(model: PreTrainedModel, rows: Sequence[TokenizedAnswer], *, pad: int,
     nats = [0.0] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     for first in range(0, len(order), batch_size):
-        batch = [rows[i] for i in order[first : first + batch_size]]
-        width = max(len(row.ids) for row in batch)
-        input_ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in batch], device=model.device)
-        mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in batch], device=model.device)
-        logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
-        for place, row in enumerate(batch):
-            predicted = logits[place, row.start - 1 : len(row.ids) - 1].float()
-            target = input_ids[place, row.start : len(row.ids)]
-            nats[order[first + place]] = torch.nn.functional.cross_entropy(predicted, target, reduction="sum").item()
+        places = order[first : first + batch_size]
+        for place, found in zip(places, answer_nats(model, [rows[i] for i in places], pad=pad).tolist(), strict=True):
+            nats[place] = found
     return nats
+
+
+def answer_nats(model: PreTrainedModel, rows: Sequence[TokenizedAnswer], *, pad: int) -> Float[Tensor, " b"]:
+    """The same of a batch, with its gradient."""
+    width = max(len(row.ids) for row in rows)
+    input_ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=model.device)
+    logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
+    found = []
+    for place, row in enumerate(rows):
+        predicted = logits[place, row.start - 1 : len(row.ids) - 1].float()
+        target = input_ids[place, row.start : len(row.ids)]
+        found.append(torch.nn.functional.cross_entropy(predicted, target, reduction="sum"))
+    return torch.stack(found)
 
 
 def answer_loss(

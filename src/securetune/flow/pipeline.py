@@ -56,10 +56,10 @@ def advance(session: Session, until: str) -> Made:
 
 
 def _stages(session: Session, until: str) -> list[str]:
-    """Every stage up to and including `until`, without those that only plans need where no arm has one."""
+    """Every stage up to and including `until`, without the analysis where no arm reads it."""
     names = STAGES[: STAGES.index(until) + 1]
-    has_plan = any(session.combination(arm).has_plan for arm in session.arms)
-    if session.config.scan.when == "always" or has_plan or until in ANALYSIS:
+    is_read = any(session.combination(arm).reads_scan for arm in session.arms)
+    if session.config.scan.when == "always" or is_read or until in ANALYSIS:
         return list(names)
     return [name for name in names if name not in ANALYSIS]
 

@@ -3,27 +3,33 @@
 Serves the stages `scan`, `search` and `plan`, which all need the same scanner or ranking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
+from securetune.data.prompts import tokenize_example
 from securetune.evaluate.answers import generate_answers, questions
 from securetune.evaluate.generation import Decoding
 from securetune.evaluate.judges.base.interface import Judge
 from securetune.evaluate.judging import judges_of
+from securetune.evaluate.losses import answer_nats
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.made import Made
 from securetune.flow.session import Session
+from securetune.measures.knapsack import Price
+from securetune.models.features import first_token
 from securetune.models.topology import ModuleSet
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.adapter import AdapterChange
 from securetune.perturb.base.apply import Perturbation
 from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.passes import Passes
+from securetune.scan.price import prices
 from securetune.scan.probe import LinearProbe
 from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
@@ -32,6 +38,9 @@ from securetune.search.base.problem import SearchProblem
 from securetune.train.checkpoints import finished_result, work_folder
 from securetune.train.config import UNCOUNTED
 from securetune.train.sft import Tuning, fine_tune
+
+_PRICED = 32
+"""Rows of the task that prices are read off."""
 
 
 def scan_inputs(session: Session, made: Made) -> dict[str, str]:
@@ -49,7 +58,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
         "signal": SIGNALS.fingerprint(settings.signal),
     }
     if PERTURBATIONS.get(settings.perturbation).needs_tuning:
-        inputs |= {"data": session.task_fingerprint, "train": fingerprint(config.train, without=UNCOUNTED)}
+        inputs |= tuning_inputs(session)
     if settings.method == "race" or settings.strength is None:
         inputs["tolerance"] = fingerprint(config.search.tolerance)
     if settings.answers:
@@ -58,11 +67,39 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
     return inputs
 
 
+def tuning_inputs(session: Session) -> dict[str, str]:
+    """Fingerprints of what a plain run depends on beyond the model."""
+    return {"data": session.task_fingerprint, "train": fingerprint(session.config.train, without=UNCOUNTED)}
+
+
+def module_prices(session: Session, made: Made) -> dict[str, Price]:
+    """What every module gains and costs in a plain run on the task's rows."""
+    tokenizer, train, openings = session.tokenizer, session.config.train, made.openings
+    model, size = session.base_model(), train.batch_size
+    rows = [tokenize_example(tokenizer, row, max_length=train.max_length) for row in session.examples[0][:_PRICED]]
+    tokens = max(sum(len(row.ids) - row.start for row in rows), 1)
+    malicious = [prompt.text for prompt in session.prompts.malicious][: session.config.scan.prompts]
+
+    def loss() -> Iterator[Tensor]:
+        for first in range(0, len(rows), size):
+            yield answer_nats(model, rows[first : first + size], pad=tokenizer.pad_token_id).sum() / tokens
+
+    def margin() -> Iterator[Tensor]:
+        for batch in prompt_batches(session, malicious, openings.lead):
+            yield openings.margin(first_token(model, batch).float()).sum() / len(malicious)
+
+    return prices(model, made.topology, _plain_run(session, 0), loss=loss, margin=margin)
+
+
 def run_scanner(session: Session, made: Made) -> Scanner:
     """A scanner on prompts that the probe was not fitted on."""
     config = session.scan_config
     perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
-    short_runs = [_short_run(session, draw) for draw in range(config.draws)] if perturbation.needs_tuning else []
+    short_runs = (
+        [_plain_run(session, draw, steps=config.tuning_steps) for draw in range(config.draws)]
+        if perturbation.needs_tuning
+        else []
+    )
     labels = np.array(session.prompts.labels)
     unseen = sorted(row for rows in made.probe.split.tests.values() for row in rows)
     rows = [i for label in (1, 0) for i in [i for i in unseen if labels[i] == label][: config.prompts]]
@@ -107,10 +144,9 @@ def search_problem(
     )
 
 
-def _short_run(session: Session, draw: int) -> AdapterChange:
-    """What a short plain LoRA run changes in every module; made once per draw and kept in the run folder."""
-    steps = session.config.scan.tuning_steps
-    settings = session.config.train.model_copy(update={"adapter": "lora", "steps": steps, "report_to": ()})
+def _plain_run(session: Session, draw: int, **length: int) -> AdapterChange:
+    """What a plain LoRA run changes in every module; made once per draw and kept in the run folder."""
+    settings = session.config.train.model_copy(update={"adapter": "lora", "report_to": (), **length})
     seed = (session.scan_config.seed or 0) * 1000 + draw
     key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings, without=UNCOUNTED), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")

@@ -11,7 +11,7 @@ class ScanConfig(Strict):
     """How modules are perturbed and what is read off."""
 
     when: Literal["always", "needed"] = "always"
-    """``needed`` leaves out the probe, the scan and the search where no arm has a plan: EMA or replay read none."""
+    """``needed`` leaves out the probe, the scan and the search where no arm reads them: EMA or replay do not."""
     method: Literal["exact", "race", "gradient"] = "exact"
     """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
     drop is known to lie above or below its share of search.tolerance; ``gradient`` estimates all from one backward

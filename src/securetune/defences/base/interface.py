@@ -4,7 +4,7 @@ A plug-in offers `defence`, a subclass of `Defence`. Every tuning run makes an i
 between the hooks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -18,6 +18,7 @@ from securetune.data.prompts import Example
 from securetune.defences.base.batch import TokenBatch
 from securetune.defences.base.needs import Need
 from securetune.defences.base.run import TrainingRun
+from securetune.measures.knapsack import Price
 from securetune.models.features import PromptBatch
 from securetune.models.openings import Openings
 from securetune.models.topology import ModuleSet, Topology
@@ -60,11 +61,13 @@ class PlanInputs:
     model: PlanModel
     topology: Topology
     robust: ModuleSet
-    """Mods_Robust, as the search found it."""
+    """Mods_Robust, as the search found it; for a defence that needs `SCAN`, as are the scores."""
     search: Callable[[str, int], ModuleSet]
     """Run another search by name and size (`random`, `inverted`)."""
     analysed: Callable[[], Analysed]
     """The model and the prompts themselves, for a localisation other than the scan's."""
+    prices: Callable[[], Mapping[str, Price]]
+    """What every module gains and costs in a plain run; for a defence that needs `PLAIN_RUN`."""
     scores: dict[str, float]
     signal: str
     seed: int

@@ -30,6 +30,7 @@ class Need:
 SCAN = Need("scan")
 REFERENCE = Need("reference model")
 EXTRA_PASSES = Need("extra passes")
+PLAIN_RUN = Need("plain run")
 SAFETY_ROWS = Need(
     "safety rows", lambda resources, _: bool(resources.safety_rows), "Give rows with safe answers as `safety`."
 )

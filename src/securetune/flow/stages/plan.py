@@ -4,8 +4,9 @@ import functools
 
 from securetune.base.artifacts import Product, installed_versions
 from securetune.defences.base.interface import PlanInputs
+from securetune.defences.base.needs import PLAIN_RUN
 from securetune.flow.analysis import analysed
-from securetune.flow.scanning import search_problem
+from securetune.flow.scanning import module_prices, search_problem, tuning_inputs
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.measures.stability import sentences
@@ -24,6 +25,7 @@ def depends(work: Work) -> Inputs | None:
         "topology": made.digest("topology"),
         "defences": combination.fingerprint(),
         "seed": str(session.config.seed),
+        **(tuning_inputs(session) if PLAIN_RUN in combination.needs else {}),
         **{stage: made.digest(stage) for stage in localised},
     }
 
@@ -32,6 +34,8 @@ def compute(work: Work) -> Product:
     """The plan, with where it came from."""
     session, made = work.session, work.made
     config, topology = session.config, made.artifact("topology").data
+    combination = session.combination(work.arm)
+    is_scanned = combination.reads_scan
 
     def search(name: str, size: int) -> ModuleSet:
         robust: ModuleSet = SEARCHES.get(name)(search_problem(session, made, _unscored, size=size))
@@ -45,17 +49,17 @@ def compute(work: Work) -> Product:
             tokenizer=topology["tokenizer"],
         ),
         topology=made.topology,
-        robust=ModuleSet.parse(made.search.robust),
+        robust=ModuleSet.parse(made.search.robust if is_scanned else ()),
         search=search,
         analysed=functools.partial(analysed, session, made.openings),
-        scores=made.scan.mean(config.scan.signal),
+        prices=functools.partial(module_prices, session, made),
+        scores=made.scan.mean(config.scan.signal) if is_scanned else {},
         signal=config.scan.signal,
         seed=config.seed,
         versions=installed_versions(),
     )
-    combination = session.combination(work.arm)
     plan = combination.edit_plan(inputs)
-    if combination.reads_scan:
+    if is_scanned:
         plan = plan.model_copy(update={"notes": (*made.search.cautions, *sentences(made.search.stability))})
     return Product(data=plan.model_dump())
 
