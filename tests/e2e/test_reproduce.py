@@ -1,5 +1,6 @@
 """A run repeated from its folder gives the same results, and what does not is named."""
 
+import json
 import re
 
 import pytest
@@ -18,7 +19,8 @@ from tests.results import rewrite
 @pytest.fixture(scope="module")
 def original(model_folder, data_folder, tmp_path_factory):
     raw = settings(model_folder, data_folder, tmp_path_factory.mktemp("original") / "run")
-    return run(parse_config(raw | {"arms": ["none", "ml_lr"]}, "test"), until="evaluate")
+    scan = raw["scan"] | {"method": "auto", "auto_minutes": 1e-6}
+    return run(parse_config(raw | {"arms": ["none", "ml_lr"], "scan": scan}, "test"), until="evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,12 @@ def repetition(original):
 def test_a_run_repeated_in_another_folder_gives_the_same_results(repetition):
     assert repetition.compared[-2:] == ["evaluate ml_lr", "evaluate none"]
     assert not repetition.differences and not repetition.versions
+
+
+def test_a_scan_that_chose_its_method_by_time_is_repeated_by_that_method(original, repetition):
+    before, again = (json.loads((folder / "04-scan.json").read_text()) for folder in (original, repetition.folder))
+    assert "so a race is run instead" in before["data"]["why"]
+    assert [made["data"]["method"] for made in (before, again)] == ["race", "race"] and not again["data"]["why"]
 
 
 def test_a_number_and_a_weight_that_were_changed_are_named(original, repetition):

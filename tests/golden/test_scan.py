@@ -90,6 +90,26 @@ def test_a_race_ends_on_the_exact_scans_side_and_reads_less(make_scanner, tmp_pa
     assert [raced[ref] for ref in whole] == pytest.approx([exact[ref] for ref in whole], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "method", "told"), [(60, "exact", "within scan.auto_minutes (60)"), (1e-6, "race", "so a race is run")]
+)
+def test_an_open_method_is_chosen_by_the_time_of_the_exact_scan_and_kept(
+    minutes, method, told, make_scanner, tmp_path, tmp_path_factory, monkeypatch
+):
+    second = tmp_path_factory.mktemp("second")
+    found = scan(make_scanner(method="auto", auto_minutes=minutes, tolerance=0.5), tmp_path)
+    assert found.method == method and told in found.why
+    expected = replace(scan(make_scanner(method=method, tolerance=0.5), second), why=found.why)
+    assert found.to_dict() == expected.to_dict()
+    monkeypatch.setattr("securetune.scan.scanner.chosen", lambda *_, **__: pytest.fail("chosen again"))
+    assert scan(make_scanner(method="auto", auto_minutes=minutes, tolerance=0.5), tmp_path) == found
+
+
+def test_an_open_method_stays_exact_where_the_signal_cannot_race(make_scanner, tmp_path):
+    found = scan(make_scanner(method="auto", auto_minutes=1e-6, signal="probe_auroc"), tmp_path)
+    assert found.method == "exact" and "the signal probe_auroc cannot race" in found.why
+
+
 @pytest.mark.parametrize("method", ["exact", "race"])
 def test_a_scan_that_runs_shared_tokens_once_finds_the_same_in_fewer_tokens(method, make_scanner, tmp_path):
     found, tokens = {}, {}

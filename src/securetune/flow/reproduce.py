@@ -14,6 +14,8 @@ from securetune.errors import ArtifactError
 from securetune.report.intact import check_config
 
 _ABSENT = "nothing"
+_UNCOMPARED = ("why",)
+"""Why the scan took its method, which tells times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def reproduce(
     config, before = check_run(original, output), _stored(original)
     from securetune.flow.pipeline import run  # here, so that a mistake is told without loading torch
 
-    run(config, until=before[-1].stage, announce=announce)
+    run(_with_method(config, before), until=before[-1].stage, announce=announce)
     now = {(artifact.stage, artifact.variant): artifact for artifact in _stored(output)}
     pairs = [(a, now[a.stage, a.variant]) for a in before if a.stage != "report" and (a.stage, a.variant) in now]
     differences = [_difference(*pair, original, output) for pair in pairs]
@@ -106,6 +108,12 @@ def check_run(original: Path, output: Path) -> RunConfig:
     return parse_config(read_yaml(path), str(path)).model_copy(update={"output": str(output)})
 
 
+def _with_method(config: RunConfig, before: list[Artifact]) -> RunConfig:
+    """With the scan's method as it was: where that is open, another machine may choose another."""
+    found = next((artifact.data["method"] for artifact in before if artifact.stage == "scan"), config.scan.method)
+    return config.model_copy(update={"scan": config.scan.model_copy(update={"method": found})})
+
+
 def _stored(folder: Path) -> list[Artifact]:
     """Every artifact of a run, in the order of the stages."""
     run_folder = RunFolder(folder)
@@ -131,7 +139,7 @@ def _difference(before: Artifact, now: Artifact, original: Path, output: Path) -
 def _values(before: Any, now: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
     """Every place at which two JSON values differ, with both."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
+        for key in sorted((before.keys() | now.keys()) - set(_UNCOMPARED)):
             yield from _values(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{where}.{key}".lstrip("."))
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for i, pair in enumerate(zip(before, now, strict=True)):

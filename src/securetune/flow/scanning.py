@@ -28,6 +28,7 @@ from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.adapter import AdapterChange
 from securetune.perturb.base.apply import Perturbation
 from securetune.scan.controls import READABLE_AUROC
+from securetune.scan.method import AUTO, RACE
 from securetune.scan.passes import Passes
 from securetune.scan.price import prices
 from securetune.scan.probe import LinearProbe
@@ -59,7 +60,7 @@ def scan_inputs(session: Session, made: Made) -> dict[str, str]:
     }
     if PERTURBATIONS.get(settings.perturbation).needs_tuning:
         inputs |= tuning_inputs(session)
-    if settings.method == "race" or settings.strength is None:
+    if settings.method in (RACE, AUTO) or settings.strength is None:
         inputs["tolerance"] = fingerprint(config.search.tolerance)
     if settings.answers:
         inputs["evaluate"] = fingerprint(config.evaluate, without=["judge"])

@@ -12,11 +12,14 @@ class ScanConfig(Strict):
 
     when: Literal["always", "needed"] = "always"
     """``needed`` leaves out the probe, the scan and the search where no arm reads them: EMA or replay do not."""
-    method: Literal["exact", "race", "gradient"] = "exact"
+    method: Literal["exact", "race", "gradient", "auto"] = "exact"
     """``exact`` reads every prompt for every module and measures all signals; ``race`` stops reading for a module whose
     drop is known to lie above or below its share of search.tolerance; ``gradient`` estimates all from one backward
     pass: how far a random change moves the signal either way, the first order that pairs cancel. The last two measure
-    `signal` only."""
+    `signal` only. ``auto`` times one module and takes the exact scan where all modules fit into `auto_minutes`, else
+    the race."""
+    auto_minutes: float = Field(default=10, gt=0)
+    """Longest that ``auto`` lets the exact scan take, without draws beyond `draws`."""
     race_error: float = Field(default=0.05, gt=0, lt=1)
     """Racing's error probability: that any module ends on another side of its share than in the exact scan."""
     perturbation: str = "lowrank"

@@ -16,6 +16,7 @@ class ScanResult:
     """Drop of every signal for every module, as a share of the signal's range."""
 
     method: str
+    """``exact``, ``race`` or ``gradient``: what was done."""
     perturbation: str
     signal: str
     """The one that the scan followed."""
@@ -30,6 +31,8 @@ class ScanResult:
     """Module -> one dict of drops per draw."""
     target_drop: float
     """Mean drop of a half of the modules that calibration aimed at."""
+    why: str = ""
+    """Where the configuration left the method open, a sentence on the choice."""
 
     def mean(self, signal: str) -> dict[str, float]:
         """Mean drop of every module over its draws."""

@@ -9,6 +9,7 @@ which says nothing of the module, and their mean does not hold it.
 import functools
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from securetune.scan.calibration import random_halves, smallest_strength
 from securetune.scan.config import ScanConfig
 from securetune.scan.draws import ANSWERS, PART, PARTS, PROMPTS, Draws
 from securetune.scan.gradient import gradient_drops
+from securetune.scan.method import AUTO, EXACT, RACE, chosen
 from securetune.scan.passes import Passes, signs_of_a_draw
 from securetune.scan.race import look_sizes, race_blocks, raced_drops
 from securetune.scan.reliability import reliability
@@ -31,7 +33,7 @@ from securetune.scan.signals import SIGNALS
 from securetune.scan.signals.base.interface import LogitSignal, PromptSignal, Signal
 from securetune.scan.signals.base.measurer import Signals, drops
 
-_USABLE: dict[str, type[Signal]] = {"exact": Signal, "race": PromptSignal, "gradient": LogitSignal}
+_USABLE: dict[str, type[Signal]] = {AUTO: Signal, EXACT: Signal, RACE: PromptSignal, "gradient": LogitSignal}
 """Scan method -> the kind of signal it can use."""
 
 
@@ -68,6 +70,7 @@ class Scanner:
             )
         self._passes, self._signals, self._config = passes, signals, config
         self._malicious, self._tolerance, self._refused = malicious, tolerance, refused
+        self._method, self._why = config.method, ""
         self._signs = signs_of_a_draw(passes.perturbation, self._signal)
         self.clean = self._measure(signals.clean)
         self.ranges = signals.ranges(self.clean)
@@ -124,15 +127,17 @@ class Scanner:
     def scan(self, journal: Journal) -> ScanResult:
         """Measure every module alone; what `journal` holds already is not measured again."""
         strength, calibration = self.strength(journal)
+        self._settle_method(strength, journal)
         draws = self._measured(self._tasks(strength), journal)
         while self._is_short_of_draws(draws):
             for ref, more in self._measured(self._one_draw_more(strength, draws), journal).items():
                 draws[ref] += more
         return ScanResult(
-            method=self._config.method,
+            method=self._method,
+            why=self._why,
             perturbation=self._config.perturbation,
             signal=self._config.signal,
-            is_paired=self._config.method != "gradient" and len(self._signs) > 1,
+            is_paired=self._method != "gradient" and len(self._signs) > 1,
             strength=strength,
             calibration=dict(calibration),
             clean=self.clean,
@@ -144,7 +149,7 @@ class Scanner:
     def _is_short_of_draws(self, draws: Draws) -> bool:
         """Whether the ranking is not as reliable as is wanted, and more draws can be had and may help."""
         config, count = self._config, _count(draws)
-        if count >= config.max_draws or config.method == "gradient" or self._passes.perturbation.needs_tuning:
+        if count >= config.max_draws or self._method == "gradient" or self._passes.perturbation.needs_tuning:
             return False
         agreement = reliability(draws, config.signal).chosen
         return count < 2 or (agreement is not None and agreement < config.reliability)
@@ -152,7 +157,7 @@ class Scanner:
     def _one_draw_more(self, strength: float, draws: Mapping[str, list[Drops]]) -> list["_Task"]:
         """The next draw of every module; where a race stopped reading, it reads no further."""
         draw, refs = _count(draws), list(self._passes.topology.all)
-        if self._config.method == "exact":
+        if self._method == EXACT:
             return [_Task(f"{ref}/{draw}", functools.partial(self._exact, ref, strength, draw)) for ref in refs]
         blocks = self._blocks
         sizes = look_sizes(sum(block.size for block in blocks))
@@ -170,6 +175,7 @@ class Scanner:
     def share(self, journal: Journal, *, process: int, processes: int) -> None:
         """Measure one process's share of the modules into its journal, which holds the strength already."""
         strength, _ = self.strength(journal)
+        self._settle_method(strength, journal)
         tasks = self._tasks(strength)
         self._measured(tasks[process::processes], journal, show=process == 0)
 
@@ -179,6 +185,23 @@ class Scanner:
             return self._config.strength, []
         strength, calibration = journal.once("strength", self._calibrated)
         return strength, calibration
+
+    def _settle_method(self, strength: float, journal: Journal) -> None:
+        """Where the method is open, choose by the time that the exact scan would take.
+
+        The journal keeps the choice, so that a killed run stays with it, on whatever machine it goes on.
+        """
+        if self._config.method == AUTO:
+            self._method, self._why = journal.once("method", functools.partial(self._timed_choice, strength))
+
+    def _timed_choice(self, strength: float) -> tuple[str, str]:
+        topology = self._passes.topology
+        refs = list(topology.all)
+        middle = min(refs, key=lambda ref: abs(ref.layer - topology.layers // 2))  # passes begin at the changed layer
+        start = time.perf_counter()
+        self.drop(ModuleSet.of([middle]), strength=strength, draw=0)
+        seconds = (time.perf_counter() - start) * len(refs) * self._config.draws
+        return chosen(self._config, seconds=seconds, can_race=isinstance(self._signal, PromptSignal))
 
     def _calibrated(self) -> tuple[float, list[tuple[float, float]]]:
         strength, mean_drop = self.calibrate()
@@ -195,10 +218,10 @@ class Scanner:
 
     def _tasks(self, strength: float) -> list["_Task"]:
         refs = list(self._passes.topology.all)
-        if self._config.method == "gradient":
+        if self._method == "gradient":
             return [_Task("gradient", functools.partial(self._gradient, strength))]
         draws = range(self._config.draws)
-        if self._config.method == "race":
+        if self._method == RACE:
             blocks = self._blocks
             return [_Task(f"{ref}", functools.partial(self._raced, ref, blocks, strength, draws)) for ref in refs]
         return [_Task(f"{ref}/{i}", functools.partial(self._exact, ref, strength, i)) for ref in refs for i in draws]

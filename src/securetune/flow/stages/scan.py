@@ -1,10 +1,11 @@
 """Perturb every module alone and measure what safety loses."""
 
-from securetune.base.artifacts import Product
+from securetune.base.artifacts import Artifact, Product
 from securetune.flow.scanning import run_scanner, scan_inputs
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.models.libraries import processes
+from securetune.report.terminal import print_note
 
 
 def depends(work: Work) -> Inputs:
@@ -32,4 +33,10 @@ def seed(session: Session) -> int:
     return session.scan_config.seed or 0
 
 
-stage = Stage(version=7, depends=depends, compute=compute, seed=seed, share=share)
+def show(artifact: Artifact) -> None:
+    """Why it was done in this way, where that was left open."""
+    if why := artifact.data.get("why"):
+        print_note(why)
+
+
+stage = Stage(version=7, depends=depends, compute=compute, seed=seed, share=share, show=show)
