@@ -73,6 +73,11 @@ def tuning_inputs(session: Session) -> dict[str, str]:
     return {"data": session.task_fingerprint, "train": fingerprint(session.config.train, without=UNCOUNTED)}
 
 
+def price_inputs(session: Session) -> dict[str, str]:
+    """Fingerprints of what prices depend on beyond the model and the analysis' prompts."""
+    return tuning_inputs(session) | {"prompts": str(session.config.scan.prompts)}
+
+
 def module_prices(session: Session, made: Made) -> dict[str, Price]:
     """What every module gains and costs in a plain run on the task's rows."""
     tokenizer, train, openings = session.tokenizer, session.config.train, made.openings
