@@ -1,5 +1,6 @@
 """Every defence against its formula, on cases small enough to work out by hand; and every one in a real run."""
 
+import copy
 import math
 import random
 import re
@@ -20,13 +21,14 @@ from securetune.defences.base.combination import Combination
 from securetune.defences.base.interface import Analysed
 from securetune.defences.base.needs import FULL
 from securetune.defences.base.run import Resources, TrainingRun
+from securetune.defences.null_space import foremost
 from securetune.defences.pact import coarse
 from securetune.defences.safe_grad import operate
 from securetune.defences.safe_instr import mixed
 from securetune.defences.snip_freeze import top
 from securetune.defences.sppft import angle_gaps, first_bounds, refined
 from securetune.errors import ConfigError
-from securetune.models.features import PromptBatch, extract_layer_states
+from securetune.models.features import PromptBatch, batch_prompts, extract_layer_states, first_token
 from securetune.models.openings import Openings
 from securetune.plans.plan import Entry, Plan, PlanModel
 from securetune.testbed.tasks import TASKS
@@ -262,6 +264,42 @@ def test_snip_holds_its_weights_against_weight_decay_too():
     assert held == 1.0 and free < 2.0
 
 
+def test_the_null_space_holds_the_directions_that_harmful_inputs_take():
+    covariance = torch.diag(torch.tensor([0.5, 90.0, 0.4, 9.1]))
+    assert foremost(covariance, 0.01).abs().sum(1).tolist() == [0, 1, 0, 1]
+    assert foremost(covariance, 0.0).shape == (4, 4) and foremost(covariance, 0.2).shape == (4, 1)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_in_the_null_space_harmful_prompts_are_read_as_before_and_others_are_not(adapter, tokenizer):
+    model = tiny_llama(len(tokenizer))
+    before = copy.deepcopy(model)
+    if adapter == "lora":
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name if adapter == "lora" else "_proj" in name)
+    held, other = ([rows("stepwise")[i]["prompt"][0]["content"]] for i in (0, 5))
+
+    def logits(prompt, of):
+        (batch,) = batch_prompts(of, tokenizer, prompt, batch_size=1)
+        return first_token(of, batch)
+
+    run = TrainingRun(
+        model=model, tokenizer=tokenizer, reference=lambda: nullcontext(before), total_steps=9,
+        resources=Resources(malicious=held, benign=other),
+    )  # fmt: skip
+    defence = make("null_space", energy=1e-6)
+    defence.begin(run)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in run.trainable().values():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        defence.step(run)
+        now = model.merge_and_unload() if adapter == "lora" else model
+        assert (logits(held, now) - logits(held, before)).abs().max() < 0.05
+        assert (logits(other, now) - logits(other, before)).abs().max() > 0.2
+
+
 def test_sppft_finds_the_layers_where_the_angles_part():
     benign = torch.tensor([1.0, 0.0]).expand(4, 6, 2)
     malicious = torch.stack([torch.tensor([math.cos(a), math.sin(a)]).expand(6, 2) for a in (0.0, 0.2, 1.0, 1.1)])
@@ -383,8 +421,8 @@ QUIET = {"guarded": {"budget": 1}}
 
 
 CHANGES = {
-    "asft", "constrained_sft", "dft", "ema", "kl_anchor", "lisa", "pact", "procon", "replay", "resta", "safe_grad",
-    "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
+    "asft", "constrained_sft", "dft", "ema", "kl_anchor", "lisa", "null_space", "pact", "procon", "replay", "resta",
+    "safe_grad", "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 
