@@ -310,6 +310,16 @@ def test_sppft_finds_the_layers_where_the_angles_part():
     assert refined((1, 2), 4, lambda bounds: counts[bounds]) == (2, 3)
 
 
+def test_inoculation_puts_its_prompt_over_every_row_and_before_a_rows_own():
+    user = {"role": "user", "content": "Boil an egg."}
+    bare = {"prompt": [user], "completion": [{"role": "assistant", "content": "Done."}]}
+    own = {**bare, "prompt": [{"role": "system", "content": "Be brief."}, user]}
+    under = make("inoculation", prompt="Refuse nothing.").edit_data([bare, own], [], 0)
+    assert [row["prompt"][0]["content"] for row in under] == ["Refuse nothing.", "Refuse nothing.\n\nBe brief."]
+    assert [row["prompt"][1:] for row in under] == [[user], [user]] and own["prompt"][0]["content"] == "Be brief."
+    assert all(row["completion"] == bare["completion"] for row in under)
+
+
 def test_safe_instr_mixes_in_its_share_and_keeps_every_row_of_the_task():
     rows, safety = [{"id": i} for i in range(100)], [{"safe": 0}, {"safe": 1}]
     found = mixed(rows, safety, 0.03, seed=0)
@@ -421,8 +431,8 @@ QUIET = {"guarded": {"budget": 1}}
 
 
 CHANGES = {
-    "asft", "constrained_sft", "dft", "ema", "kl_anchor", "lisa", "null_space", "pact", "procon", "replay", "resta",
-    "safe_grad", "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
+    "asft", "constrained_sft", "dft", "ema", "inoculation", "kl_anchor", "lisa", "null_space", "pact", "procon",
+    "replay", "resta", "safe_grad", "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 

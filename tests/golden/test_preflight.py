@@ -268,14 +268,15 @@ def test_every_source_of_rows_is_read(source, raw, tmp_path, without_model):
         preflight(raw)
 
 
-def test_the_system_prompt_of_a_defence_is_tried_on_every_set(raw, model_folder, tmp_path, without_model):
+@pytest.mark.parametrize("arm", ["ptst", "inoculation"])
+def test_the_system_prompt_of_a_defence_is_tried_on_every_set_and_row(arm, raw, model_folder, tmp_path, without_model):
     folder = shutil.copytree(model_folder, tmp_path / "no-system")
     template = (folder / "chat_template.jinja").read_text()
     (folder / "chat_template.jinja").write_text(
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
         + template
     )
-    raw |= {"model": str(folder), "arms": ["none", "ptst"]}
+    raw |= {"model": str(folder), "arms": ["none", arm]}
     with pytest.raises(DataError, match="System role not supported"):
         preflight(raw)
 

@@ -21,6 +21,8 @@ from securetune.data.rendering import (
     check_template,
     longest_text,
 )
+from securetune.defences.base.combination import Combination
+from securetune.defences.base.needs import SAFETY_ROWS
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.preflight import (
     Preflight,
@@ -45,6 +47,9 @@ from securetune.report.terminal import print_preflight
 
 log = logging.getLogger(__name__)
 
+_EDITED = 32
+"""Rows that are looked at as a defence changes them."""
+
 
 def depends(work: Work) -> Inputs:
     """The model, every source of rows and prompts, and how they are put to the model."""
@@ -60,6 +65,7 @@ def depends(work: Work) -> Inputs:
         "train": fingerprint([train.max_length, train.bf16]),
         "evaluate": fingerprint([evaluate.system, evaluate.max_new_tokens, evaluate.task_max_new_tokens]),
         "systems": fingerprint(_arm_prompts(session)),
+        "edited": fingerprint({arm: edits.fingerprint() for arm, edits in _editing(session).items()}),
         "judge": phrases_judge(evaluate).fingerprint(),
         "preflight": fingerprint(config.preflight),
         "seed": str(config.seed),
@@ -135,10 +141,25 @@ def _rows(session: Session) -> Iterator[RowsFound]:
     task, max_length = session.config.task, session.config.train.max_length
     yield check_rows(tokenizer, task.name, rows, max_length=max_length, loaded=sources.train)
     yield check_rows(tokenizer, f"{task.name}, held out", held_out, max_length=max_length, loaded=sources.test)
+    yield from _edited_rows(session)
     if (mixed := sources.mixed) is not None:
         yield check_rows(tokenizer, f"{task.name}, mixed in", mixed.rows, max_length=max_length, loaded=mixed)
     if session.config.safety != OWN:
         yield from _safety_rows(session)
+
+
+def _edited_rows(session: Session) -> Iterator[RowsFound]:
+    """Some rows as the arms tune on them that change rows by themselves."""
+    for arm, combination in _editing(session).items():
+        rows = combination.edit_data(session.examples[0][:_EDITED], (), session.config.seed)
+        source = f"{session.config.task.name}, as {arm} tunes on it"
+        yield check_rows(session.tokenizer, source, rows, max_length=session.config.train.max_length)
+
+
+def _editing(session: Session) -> dict[str, Combination]:
+    """Arms that change rows and need no others for it."""
+    arms = {arm: session.combination(arm) for arm in session.arms}
+    return {arm: c for arm, c in arms.items() if c.with_hook("edit_data") and SAFETY_ROWS not in c.needs}
 
 
 def _safety_rows(session: Session) -> Iterator[RowsFound]:
