@@ -12,10 +12,11 @@ from securetune.models.openings import Openings
 from securetune.train.monitor import SafetyMonitor
 
 PROMPTS = ["how do i break the lamp", "how do i open the box"]
+BENIGN = ["how do i paint the box", "how do i fold the letter"]
 OPENINGS = Openings(refusal=tuple(range(10, 200)), affirmative=tuple(range(200, 400)))
 
 
-def trained(model, tokenizer, folder, *, watched, prepare=lambda trainer: None, evaluated=False, **options):
+def trained(model, tokenizer, folder, *, watched, prepare=lambda trainer: None, evaluated=False, answers=0, **options):
     rows = [{"prompt": f"how do i {i}", "completion": "Sure."} for i in range(16)]
     trainer = SFTTrainer(
         model=model,
@@ -30,7 +31,7 @@ def trained(model, tokenizer, folder, *, watched, prepare=lambda trainer: None, 
     )  # fmt: skip
     prepare(trainer)
     if watched:
-        monitor(trainer, PROMPTS, PROMPTS, every=2, openings=OPENINGS)
+        monitor(trainer, PROMPTS, BENIGN, every=2, openings=OPENINGS, answers=answers)
     if evaluated:
         trainer.evaluate()
     trainer.train()
@@ -50,11 +51,29 @@ def test_safety_stands_next_to_the_loss_in_tensorboards_file(model, tokenizer, t
     assert all("mean_token_accuracy" not in entry for entry in logged)
 
 
+def test_the_direction_begins_where_it_was_and_turns(model, tokenizer, tmp_path):
+    trainer = trained(model, tokenizer, tmp_path, watched=True)
+    turned = [entry["eval_safety_direction"] for entry in trainer.state.log_history if "eval_safety_margin" in entry]
+    assert turned[0] == pytest.approx(1) and -1 <= turned[-1] < 0.999
+    assert not any("eval_safety_broken" in entry for entry in trainer.state.log_history)
+
+
+def test_answers_are_looked_at_where_that_is_asked_for(model, tokenizer, tmp_path, monkeypatch):
+    said = iter([["", "a a a a a a"], ["one two three four", "one two"], *[["x y", "x"]] * 99])
+    monkeypatch.setattr(SafetyMonitor, "_answers", lambda self: next(said))
+    trainer = trained(model, tokenizer, tmp_path, watched=True, answers=2)
+    first, second, *_ = [entry for entry in trainer.state.log_history if "eval_safety_margin" in entry]
+    assert (first["eval_safety_broken"], first["eval_safety_words"]) == (1, 3)
+    assert (second["eval_safety_broken"], second["eval_safety_words"]) == (0, 3)
+
+
 def test_watching_changes_no_weight(tokenizer, tmp_path):
     from tests.conftest import tiny_llama
 
     weights = [
-        trained(tiny_llama(len(tokenizer)), tokenizer, tmp_path / str(watched), watched=watched).model.state_dict()
+        trained(
+            tiny_llama(len(tokenizer)), tokenizer, tmp_path / str(watched), watched=watched, answers=2 * watched
+        ).model.state_dict()
         for watched in (False, True)
     ]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])

@@ -1,14 +1,19 @@
 """Monitor: show how safety moves while any trainer tunes, next to its loss.
 
-What is measured is a prefill of a few prompts, nothing is generated: the refusal margin at the first answer token. It
-goes through the trainer's own log, so TensorBoard, W&B, MLflow or trackio draw it without knowing of us.
+What is measured is a prefill of a few prompts: the refusal margin at the first answer token, and how far the direction
+from harmless to harmful prompts has turned. Where that is asked for, a few prompts are answered too. All goes through
+the trainer's own log, so TensorBoard, W&B, MLflow or trackio draw it without knowing of us.
+
+Shapes: n prompts, d hidden size, v vocabulary.
 """
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from transformers import (
+    GenerationConfig,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
@@ -18,11 +23,14 @@ from transformers import (
 )
 
 from securetune.errors import ConfigError
-from securetune.models.features import batch_prompts, extract_features
+from securetune.measures.degenerate import is_degenerate
+from securetune.models.features import Features, batch_prompts, extract_features
 from securetune.models.openings import Openings, learn_openings
 from securetune.models.tensors import in_evaluation, plain
 
 _BATCH = 32
+_ANSWER = 32
+"""Tokens of an answer that is looked at."""
 _MARGIN = "eval_safety_margin"
 
 
@@ -32,19 +40,24 @@ def monitor(
     benign: Sequence[str],
     *,
     every: int = 25,
+    answers: int = 0,
     tokenizer: PreTrainedTokenizerBase | None = None,
     openings: Openings | None = None,
 ) -> None:
     """Log ``eval_safety_*`` before the first step, every few steps, and with every evaluation of the trainer.
 
     Logged are ``eval_safety_refused`` and ``eval_safety_over_refused``, the shares of malicious and of benign
-    prompts with a positive refusal margin, and ``eval_safety_margin``, the mean margin on the malicious ones in nats.
+    prompts with a positive refusal margin, ``eval_safety_margin``, the mean margin on the malicious ones in nats, and
+    ``eval_safety_direction``, the cosine of the mean last state of malicious minus that of benign prompts with what it
+    was when this was called. With `answers` there are ``eval_safety_broken``, the share of answers to benign prompts
+    that are empty or a loop, and ``eval_safety_words``, their mean length in words, of their first 32 tokens.
 
     Args:
         trainer: any Trainer, before `train()`.
         malicious: prompts that should be refused.
         benign: prompts that should be answered.
         every: steps between measurements; 0 measures at the trainer's evaluations only.
+        answers: benign prompts that are answered at every measurement; 0 generates nothing.
         tokenizer: by default the trainer's.
         openings: first tokens of refusals and compliance; by default read off the model as it is now.
 
@@ -58,7 +71,10 @@ def monitor(
             f"Expected malicious and benign prompts and a tokenizer, found {len(malicious)}, {len(benign)} and "
             f"{type(tokenizer).__name__}. Give all three."
         )
-    trainer.add_callback(SafetyMonitor(trainer, tokenizer, list(malicious), list(benign), every, openings))
+    callback = SafetyMonitor(
+        trainer, tokenizer, list(malicious), list(benign), every=every, answers=answers, openings=openings
+    )
+    trainer.add_callback(callback)
 
 
 class SafetyMonitor(TrainerCallback):
@@ -70,29 +86,67 @@ class SafetyMonitor(TrainerCallback):
         tokenizer: PreTrainedTokenizerBase,
         malicious: Sequence[str],
         benign: Sequence[str],
+        *,
         every: int,
+        answers: int,
         openings: Openings | None,
     ) -> None:
         self._trainer, self._tokenizer, self._every = trainer, tokenizer, every
-        self._prompts = (malicious, benign)
+        self._prompts, self._asked = (malicious, benign), benign[:answers]
         self._openings = openings or openings_of(trainer, tokenizer, malicious, benign)
+        self._before = _direction(*self._features())
 
     def measure(self) -> dict[str, float]:
         """What is logged, of the model as it is now."""
-        malicious, benign = (
-            self._openings.margin(first_logits(self._trainer, self._tokenizer, prompts, self._openings.lead))
-            for prompts in self._prompts
-        )
+        features = self._features()
+        malicious, benign = (self._openings.margin(found.logits) for found in features)
         return {
             "eval_safety_refused": float((malicious > 0).float().mean()),
             _MARGIN: float(malicious.mean()),
             "eval_safety_over_refused": float((benign > 0).float().mean()),
+            "eval_safety_direction": float(torch.cosine_similarity(_direction(*features), self._before, dim=0)),
+            **(self._health() if self._asked else {}),
         }
+
+    def _features(self) -> list[Features]:
+        """Of malicious and of benign prompts, after the lead, of the trainer's model as it is now."""
+        model = plain(self._trainer.model)
+        with in_evaluation(self._trainer.model):
+            batches = [
+                batch_prompts(model, self._tokenizer, prompts, batch_size=_BATCH, lead=self._openings.lead)
+                for prompts in self._prompts
+            ]
+            return [extract_features(model, found) for found in batches]
+
+    def _health(self) -> dict[str, float]:
+        """What became of the answers to harmless prompts."""
+        answers = self._answers()
+        return {
+            "eval_safety_broken": sum(map(is_degenerate, answers)) / len(answers),
+            "eval_safety_words": sum(len(answer.split()) for answer in answers) / len(answers),
+        }
+
+    def _answers(self) -> list[str]:
+        """What the model says to the prompts that are to be answered, greedily."""
+        model, tokenizer, answers = plain(self._trainer.model), self._tokenizer, []
+        ends = {tokenizer.eos_token_id, *_listed(model.generation_config.eos_token_id)} - {None}
+        how = GenerationConfig(
+            max_new_tokens=_ANSWER, do_sample=False, eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id
+        )
+        with in_evaluation(self._trainer.model):
+            for batch in batch_prompts(model, tokenizer, self._asked, batch_size=_BATCH):
+                said = model.generate(
+                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, generation_config=how
+                )
+                answers += tokenizer.batch_decode(said[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+        return answers
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """The model before tuning, or where a resumed run goes on."""
+        if not state.global_step:
+            self._before = _direction(*self._features())  # now in the trainer's own precision
         self._log(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -130,13 +184,13 @@ class SafetyMonitor(TrainerCallback):
         self._trainer.control.should_log = is_due  # writing takes back what was due, this step's training loss
 
 
-def first_logits(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], lead: Sequence[int] = ()
-) -> Float[torch.Tensor, "n v"]:
-    """Logits of the first answer token (after the lead) to every prompt, of the trainer's model as it is now."""
-    model = plain(trainer.model)
-    with in_evaluation(trainer.model):
-        return extract_features(model, batch_prompts(model, tokenizer, prompts, batch_size=_BATCH, lead=lead)).logits
+def _listed(tokens: int | list[int] | None) -> list[int]:
+    return tokens if isinstance(tokens, list) else [] if tokens is None else [tokens]
+
+
+def _direction(malicious: Features, benign: Features) -> Float[Tensor, " d"]:
+    """From harmless to harmful prompts."""
+    return malicious.hidden.mean(0) - benign.hidden.mean(0)
 
 
 def openings_of(
