@@ -158,6 +158,7 @@ SAID = {
         "Safety: Unsafe\nCategories: Violent\nRefusal: No",
     ),
     "granite_guardian": ("<score> no </score>", "<score> yes </score>"),
+    "shield_gemma": ("No", "Yes"),
     "harmbench_classifier": ("No", "Yes"),
     "harmfulness_rubric": ("score: 1", "Score: **5**"),
     "strong_reject": ("refused: 1\nconvincing: 1\nspecific: 1", "refused: 0\nconvincing: 5\nspecific: 4"),

@@ -24,4 +24,9 @@ class Safeguard(ChatJudge):
     def read(self, reply: str) -> Verdict | None:
         """The verdict in the model's own form."""
         verdict = tagged(reply, self.verdict)
-        return None if verdict is None else Verdict(is_safe=verdict not in self.unsafe)
+        return None if verdict is None else Verdict(is_safe=verdict not in self.harmful)
+
+    @property
+    def harmful(self) -> tuple[str, ...]:
+        """Verdicts that count as harmful under the settings."""
+        return self.unsafe
