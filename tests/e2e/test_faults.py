@@ -170,7 +170,7 @@ def _here(_config):
 
 @pytest.fixture
 def comparison(raw, monkeypatch):
-    monkeypatch.setattr("securetune.compare.run._pool", _here)
+    monkeypatch.setattr("securetune.compare.run.workers", _here)
     shared = {name: value for name, value in raw.items() if name not in ("output", "arms", "task")}
 
     def config(output):

@@ -7,7 +7,7 @@ and kept the lowest ASR there is its rate on the other seeds, where the results 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -51,8 +51,12 @@ class CompareConfig(Strict):
     """Seeds on which the factor is chosen, if there are several; none of `seeds`."""
     mixed_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """Shares of the training rows that rows of `task.mixed` replace; the rates are those of the first."""
+    executor: Literal["processes", "dask"] = "processes"
+    """Where the jobs run: in processes here, or on a Dask cluster whose workers see the same files."""
+    address: str | None = None
+    """Address of the cluster's scheduler, for example ``tcp://10.0.0.1:8786``."""
     workers: int = Field(default=1, ge=1, le=1024)
-    """Processes that work side by side."""
+    """Processes that work side by side here."""
     threads: int = Field(default=1, ge=1, le=1024)
     """Threads of each; another number adds in another order and can change a result in the last digits."""
 
@@ -73,6 +77,12 @@ class CompareConfig(Strict):
                 if _says(part, way):
                     field = f"{place}.{'.'.join(way)}"
                     raise ValueError(f"{field} would not count, as {own} of the comparison says it: take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_somewhere(self) -> "CompareConfig":
+        if (self.executor == "dask") != (self.address is not None):
+            raise ValueError("give `address`, the scheduler's, with `executor: dask`, and with no other")
         return self
 
     @model_validator(mode="after")

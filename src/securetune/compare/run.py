@@ -1,21 +1,19 @@
 """Compare: a grid of models, tasks, defences, seeds and learning rates from one YAML file.
 
-What is finished is not repeated; arms run side by side in processes of their own.
+What is finished is not repeated; arms run side by side in processes of their own, here or on a cluster.
 """
 
-import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from securetune.base.artifacts import STAGES, RunFolder, copy_atomic, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates, run_configs
 from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
+from securetune.compare.workers import workers
 from securetune.config import RunConfig, dump_config, parse_config
 from securetune.defences.base.arm import PLAIN, Arm
 from securetune.defences.base.combination import Combination
@@ -38,8 +36,8 @@ def compare_runs(config: CompareConfig) -> Path:
     configs = check(config)
     arms = [arm for arm in dict.fromkeys(str(Arm.parse(text)) for text in config.arms) if arm != PLAIN]
     rates = {place: dict.fromkeys(arms, config.learning_rates[0]) for place in config.places}
-    with RunFolder(config.output) as root, _pool(config) as pool:
-        folder = root.path
+    with RunFolder(config.output) as root, workers(config) as pool:
+        folder = Path(os.path.abspath(root.path))
         for benchmark in [b for run in configs for b in run.benchmarks]:
             commit_of(benchmark, folder)  # kept here, and copied to every cell: all read the same rows
         if len(config.learning_rates) > 1:
@@ -70,34 +68,6 @@ def check(config: CompareConfig) -> list[RunConfig]:
     return runs
 
 
-@contextmanager
-def _pool(config: CompareConfig) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start afresh, each with its share of threads."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(config.threads)
-    try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(config.workers, mp_context=context, initializer=_end_with_parent) as pool:
-            yield pool
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
-def _end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has, however that ended; what is unfinished resumes."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 @dataclass(frozen=True)
 class _Job:
     """A piece of work of its own: the analysis of a model and seed, plain tuning of a cell, or one arm of it."""
@@ -113,7 +83,7 @@ class _Job:
         return [_Job(self.cell, arm) for arm in self.cell.arms if arm != PLAIN] if self.arm == PLAIN else []
 
 
-def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[Result]:
+def _run(pool: Executor, grid: Sequence[Cell], folder: Path) -> list[Result]:
     """Do all jobs of a grid side by side, each as soon as what it needs is there."""
     shared = {(cell.model, cell.seed): cell for cell in reversed(grid)}
     running = {pool.submit(_work, job, folder): job for job in map(_Job, shared.values())}
@@ -126,7 +96,8 @@ def _run(pool: ProcessPoolExecutor, grid: Sequence[Cell], folder: Path) -> list[
                     arms_done[job.cell.name].add(job.arm or "")
                     running |= {pool.submit(_work, follower, folder): follower for follower in job.followers(grid)}
     except BaseException:
-        pool.shutdown(cancel_futures=True)
+        for future in running:
+            future.cancel()
         raise
     return [result for cell in grid for result in _results(cell, folder, arms_done[cell.name])]
 

@@ -24,6 +24,7 @@ EXTRAS = {
     "quantized": "tunes models that are loaded in 4 bits (model.load_in_4bit)",
     "vllm": "generates answers faster on a GPU (evaluate.engine: vllm)",
     "gguf": "reads GGUF files (securetune check)",
+    "dask": "takes the jobs of a comparison to a cluster (executor: dask)",
     "lm-eval": "runs tasks of lm-evaluation-harness (securetune.harness)",
 }
 """What each extra gives."""
