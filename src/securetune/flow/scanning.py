@@ -3,26 +3,22 @@
 Serves the stages `scan`, `search` and `plan`, which all need the same scanner or ranking.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import digest
 from securetune.base.fingerprint import fingerprint
-from securetune.data.prompts import tokenize_example
 from securetune.evaluate.answers import generate_answers, questions
 from securetune.evaluate.generation import Decoding
 from securetune.evaluate.judges.base.interface import Judge
 from securetune.evaluate.judging import judges_of
-from securetune.evaluate.losses import answer_nats
 from securetune.flow.analysis import prompt_batches
 from securetune.flow.made import Made
 from securetune.flow.session import Session
-from securetune.measures.knapsack import Price
-from securetune.models.features import first_token
 from securetune.models.topology import ModuleSet
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.adapter import AdapterChange
@@ -30,7 +26,6 @@ from securetune.perturb.base.apply import Perturbation
 from securetune.scan.controls import READABLE_AUROC
 from securetune.scan.method import AUTO, RACE
 from securetune.scan.passes import Passes
-from securetune.scan.price import prices
 from securetune.scan.probe import LinearProbe
 from securetune.scan.scanner import Scanner
 from securetune.scan.signals import SIGNALS
@@ -39,9 +34,6 @@ from securetune.search.base.problem import SearchProblem
 from securetune.train.checkpoints import finished_result, work_folder
 from securetune.train.config import UNCOUNTED
 from securetune.train.sft import Tuning, fine_tune
-
-_PRICED = 32
-"""Rows of the task that prices are read off."""
 
 
 def scan_inputs(session: Session, made: Made) -> dict[str, str]:
@@ -73,36 +65,15 @@ def tuning_inputs(session: Session) -> dict[str, str]:
     return {"data": session.task_fingerprint, "train": fingerprint(session.config.train, without=UNCOUNTED)}
 
 
-def price_inputs(session: Session) -> dict[str, str]:
-    """Fingerprints of what prices depend on beyond the model and the analysis' prompts."""
-    return tuning_inputs(session) | {"prompts": str(session.config.scan.prompts)}
-
-
-def module_prices(session: Session, made: Made) -> dict[str, Price]:
-    """What every module gains and costs in a plain run on the task's rows."""
-    tokenizer, train, openings = session.tokenizer, session.config.train, made.openings
-    model, size = session.base_model(), train.batch_size
-    rows = [tokenize_example(tokenizer, row, max_length=train.max_length) for row in session.examples[0][:_PRICED]]
-    tokens = max(sum(len(row.ids) - row.start for row in rows), 1)
-    malicious = [prompt.text for prompt in session.prompts.malicious][: session.config.scan.prompts]
-
-    def loss() -> Iterator[Tensor]:
-        for first in range(0, len(rows), size):
-            yield answer_nats(model, rows[first : first + size], pad=tokenizer.pad_token_id).sum() / tokens
-
-    def margin() -> Iterator[Tensor]:
-        for batch in prompt_batches(session, malicious, openings.lead):
-            yield openings.margin(first_token(model, batch).float()).sum() / len(malicious)
-
-    return prices(model, made.topology, _plain_run(session, 0), loss=loss, margin=margin)
-
-
 def run_scanner(session: Session, made: Made) -> Scanner:
     """A scanner on prompts that the probe was not fitted on."""
     config = session.scan_config
     perturbation: Perturbation = PERTURBATIONS.get(config.perturbation)
     short_runs = (
-        [_plain_run(session, draw, steps=config.tuning_steps) for draw in range(config.draws)]
+        [
+            AdapterChange(plain_run(session, draw, adapter="lora", steps=config.tuning_steps))
+            for draw in range(config.draws)
+        ]
         if perturbation.needs_tuning
         else []
     )
@@ -150,9 +121,9 @@ def search_problem(
     )
 
 
-def _plain_run(session: Session, draw: int, **length: int) -> AdapterChange:
-    """What a plain LoRA run changes in every module; made once per draw and kept in the run folder."""
-    settings = session.config.train.model_copy(update={"adapter": "lora", "report_to": (), **length})
+def plain_run(session: Session, draw: int, **changes: Any) -> Path:
+    """What a plain run leaves; made once per draw, with some settings of training changed, in the run folder."""
+    settings = session.config.train.model_copy(update={"report_to": (), **changes})
     seed = (session.scan_config.seed or 0) * 1000 + draw
     key = digest([session.model_fingerprint, session.task_fingerprint, fingerprint(settings, without=UNCOUNTED), seed])
     output: Path = session.folder.file("scan", f"tuned-{key[:8]}", "")
@@ -160,7 +131,7 @@ def _plain_run(session: Session, draw: int, **length: int) -> AdapterChange:
         rows, held_out = session.examples
         tuning = Tuning(rows=rows, held_out=held_out, seed=seed)
         fine_tune(session.model_to_tune(), session.tokenizer, tuning, settings, output=output, run_key=key)
-    return AdapterChange(output)
+    return output
 
 
 def _first_judge(session: Session) -> Judge:

@@ -6,7 +6,8 @@ from securetune.base.artifacts import Product, installed_versions
 from securetune.defences.base.interface import PlanInputs
 from securetune.defences.base.needs import PLAIN_RUN
 from securetune.flow.analysis import analysed
-from securetune.flow.scanning import module_prices, price_inputs, search_problem
+from securetune.flow.pricing import module_prices, price_inputs
+from securetune.flow.scanning import search_problem
 from securetune.flow.session import Session
 from securetune.flow.stages.base.stage import Inputs, Stage, Work
 from securetune.measures.stability import sentences
@@ -25,7 +26,7 @@ def depends(work: Work) -> Inputs | None:
         "topology": made.digest("topology"),
         "defences": combination.fingerprint(),
         "seed": str(session.config.seed),
-        **(price_inputs(session) if PLAIN_RUN in combination.needs else {}),
+        **(price_inputs(session, made) if PLAIN_RUN in combination.needs else {}),
         **{stage: made.digest(stage) for stage in localised},
     }
 
