@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from securetune.base.artifacts import RunFolder
+from securetune.config import parse_config
 from securetune.defences import DEFENCES
+from securetune.flow.pipeline import run
 from securetune.measures.knapsack import Price, cheapest
 from securetune.models.reading import read_topology
 from securetune.plans.plan import PlanModel
 from securetune.scan.price import prices
-from tests.conftest import tiny_llama
+from tests.conftest import settings, tiny_llama
 
 PRICES = {
     "free": Price(gain=0.1, cost=-0.5),
@@ -112,3 +115,20 @@ def test_as_many_random_modules_stand_against_the_cheapest():
 def test_a_run_that_lost_no_margin_is_said_to_tell_nothing():
     (note,) = plan({"0.q": Price(gain=1.0, cost=-0.5)}).notes
     assert "lost no refusal margin (+0.5 nats)" in note
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_prices_come_from_a_run_of_the_same_kind_and_are_measured_once(
+    adapter, model_folder, data_folder, tmp_path, monkeypatch
+):
+    raw = settings(model_folder, data_folder, tmp_path / "run") | {"arms": ["knapsack"]}
+    raw["train"] = raw["train"] | {"adapter": adapter}
+    folder = RunFolder(run(parse_config(raw, "test"), until="plan"))
+    first = folder.read("plan", "knapsack").data
+    tuned = [path for path in folder.path.glob("04-scan-tuned-*") if path.is_dir()]
+    assert len(tuned) == (adapter == "lora"), "a whole model is not kept"
+    assert any(first["scores"].values())
+    monkeypatch.setattr("securetune.flow.pricing.plain_run", lambda *_: pytest.fail("tuned again"))
+    run(parse_config(raw | {"defence": {"knapsack": {"budget": 1.0}}}, "test"), until="plan")
+    second = folder.read("plan", "knapsack").data
+    assert second["scores"] == first["scores"] and set(first["robust"]) <= set(second["robust"])
