@@ -5,7 +5,8 @@
 Every set (the searched robust one, the rest, random ones of its size, each role, each quarter of the depth, all but a
 quarter, halves) is tuned alone, the rest frozen, until it has plain tuning's task loss; the ASR it then has is compared
 with its joint drop in every perturbation and signal. The number of weights in the set stands beside them: a prediction
-that needs no scan. Finished sets are kept in `--runs` and not repeated. Sets that never reach the loss are marked and
+that needs no scan. So do the prices of a plain run: the margin that the set costs in it, alone and per task loss
+gained. Finished sets are kept in `--runs` and not repeated. Sets that never reach the loss are marked and
 left out of the correlations.
 """
 
@@ -30,9 +31,11 @@ from securetune.evaluate.answers import reference
 from securetune.evaluate.assess import assess
 from securetune.evaluate.result import Assessment
 from securetune.flow.pipeline import advance
+from securetune.flow.pricing import module_prices
 from securetune.flow.scanning import run_scanner
 from securetune.flow.session import Session
 from securetune.measures.kinds import BENIGN, HARMFUL, Kind
+from securetune.measures.knapsack import Price
 from securetune.measures.loss_target import LossTarget
 from securetune.measures.statistics import Estimate
 from securetune.models.openings import Openings
@@ -53,6 +56,8 @@ HALVES = 8
 OF_ROBUST_SIZE = 5
 QUARTERS = ("first", "second", "third", "last")
 SIZE = "number of weights"
+PLAIN_RUN = "plain run"
+PRICES = ("margin lost", "margin lost per loss gained")
 RESAMPLES = 1000
 
 
@@ -133,6 +138,15 @@ def joint_drops(scanner: Scanner, topology: Topology, sets: dict[str, ModuleSet]
     return drops
 
 
+def priced(prices: dict[str, Price], sets: dict[str, ModuleSet]) -> dict[str, dict[str, float]]:
+    """What every set costs in a plain run, alone and per task loss that it gains."""
+    found = {}
+    for name, modules in sets.items():
+        cost, gain = (sum(getattr(prices[ref], of) for ref in modules.names()) for of in ("cost", "gain"))
+        found[name] = dict(zip(PRICES, (cost, cost / gain), strict=True))
+    return found
+
+
 def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What tuning each set alone does, and what the scan says of it per perturbation."""
     config = cell_config(task, seed, runs).model_copy(update={"arms": (PLAIN,)})
@@ -151,6 +165,7 @@ def cell(task: str, seed: int, runs: Path) -> tuple[dict[str, Any], dict[str, An
             scanner = run_scanner(perturbing, made)
             key = digest([kind, SIGNALS.names(), {name: modules.names() for name, modules in sets.items()}])
             predicted[kind] = journal.once(key, functools.partial(joint_drops, scanner, topology, sets))
+        predicted[PLAIN_RUN] = priced(module_prices(session, made), sets)
         tuned = {
             name: journal.once(
                 digest(modules.names()), functools.partial(tuned_alone, session, modules, target, made.openings, before)
@@ -209,6 +224,9 @@ def main() -> None:
             for signal in (*SIGNALS.names(), SIZE):
                 fields = (correlation(by_seed, kind, signal, halves) for halves in (False, True))
                 print(f"| {task} | {kind} | {signal} | " + " | ".join(fields) + " |")
+        for price in PRICES:
+            fields = (correlation(by_seed, PLAIN_RUN, price, halves) for halves in (False, True))
+            print(f"| {task} | {PLAIN_RUN} | {price} | " + " | ".join(fields) + " |")
 
 
 if __name__ == "__main__":
