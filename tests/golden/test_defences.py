@@ -300,6 +300,16 @@ def test_in_the_null_space_harmful_prompts_are_read_as_before_and_others_are_not
         assert (logits(other, now) - logits(other, before)).abs().max() > 0.2
 
 
+@pytest.mark.parametrize(("adapter", "message"), [("dora", "found DoRA's"), ("none", "found neither")])
+def test_what_the_null_space_cannot_hold_is_refused(adapter, message, tokenizer):
+    model = tiny_llama(len(tokenizer)).requires_grad_(False)
+    if adapter == "dora":
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear", use_dora=True))
+    run = TrainingRun(model=model, tokenizer=tokenizer, reference=lambda: nullcontext(model), total_steps=9)
+    with pytest.raises(ConfigError, match=message):
+        make("null_space").begin(run)
+
+
 def test_sppft_finds_the_layers_where_the_angles_part():
     benign = torch.tensor([1.0, 0.0]).expand(4, 6, 2)
     malicious = torch.stack([torch.tensor([math.cos(a), math.sin(a)]).expand(6, 2) for a in (0.0, 0.2, 1.0, 1.1)])

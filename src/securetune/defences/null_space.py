@@ -2,8 +2,10 @@
 
 Source: GuardSpace, Zhang et al., ICLR 2026 (arXiv 2510.14301): a module's change is kept in the null space of the
 covariance of its inputs on harmful prompts. Here LoRA's A, or the change of a whole weight, is projected onto it after
-every step. How much of the inputs' energy still counts as null is our choice. The paper's other half, an adapter that
-starts from the weight's small components, is left out: it changes the weights below the adapter.
+every step.
+Norms, embeddings and biases that are tuned too are not held. How much of the inputs' energy still counts as null is our
+choice. The paper's other half, an adapter that starts from the weight's small components, is left out: it changes the
+weights below the adapter.
 Shapes: o outputs, i inputs of a module, k directions that are held, t tokens.
 """
 
@@ -87,6 +89,11 @@ def foremost(covariance: Float[Tensor, "i i"], energy: float) -> Float[Tensor, "
 def _tuned(run: TrainingRun) -> dict[str, tuple[Tensor, bool]]:
     """By name of its module, what is tuned of it: LoRA's A, or the weight; and whether it is the former."""
     adapted = adapted_modules(run)
+    if any(getattr(module.layer, "lora_magnitude_vector", None) for module in adapted):
+        raise ConfigError(
+            "Expected adapters whose change is B A for `null_space`, found DoRA's, which scales the whole weight. Set "
+            "use_dora to false, or leave `null_space` out."
+        )
     if adapted:
         return {module.name: (module.layer.lora_A[module.adapter].weight, True) for module in adapted}
     head = plain(run.model).get_output_embeddings()
