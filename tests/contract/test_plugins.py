@@ -262,7 +262,9 @@ def test_a_benchmark_names_its_source_and_reads_its_own_form(name, monkeypatch, 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     prompts = source.load(commit="abc")
     if source.path is None:
-        assert calls == [((source.dataset, source.subset), {"split": source.split, "revision": "abc"})]
+        assert calls == [
+            ((source.dataset, source.subset), {"split": source.split, "revision": "abc", **source.reading})
+        ]
     else:
         assert source.revision, "a file on GitHub needs a commit"
         assert calls[0][1]["data_files"].split(".com/")[1].startswith(f"{source.dataset}/abc/")

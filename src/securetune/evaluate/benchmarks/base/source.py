@@ -36,6 +36,8 @@ class Source:
     """File in the GitHub repository: CSV, JSONL, or text with one prompt per line. Needs a `revision`."""
     subset: str | None = None
     split: str = "train"
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """What reading the repository's files needs, as `datasets.load_dataset` names it."""
     revision: str | None = None
     """Commit that somebody has checked; None for the newest at the first reading."""
     prompt: str = "prompt"
@@ -129,7 +131,7 @@ class Source:
         try:
             if self.path is None:
                 hub: Iterable[Mapping[str, Any]] = load_dataset(
-                    self.dataset, self.subset, split=self.split, revision=commit
+                    self.dataset, self.subset, split=self.split, revision=commit, **self.reading
                 )
                 return hub
             url = f"{_GITHUB}/{self.dataset}/{commit}/{quote(self.path)}"
