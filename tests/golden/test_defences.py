@@ -522,7 +522,12 @@ def adapter_of(name):
 @pytest.mark.parametrize("moment", [("save", 2), ("step", 3)])
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("ema", {}), ("lisa", {"safety_steps": 1, "task_steps": 2}), ("guarded", {"every": 1, "budget": 0.9})],
+    [
+        ("ema", {}),
+        ("lisa", {"safety_steps": 1, "task_steps": 2}),
+        ("guarded", {"every": 1, "budget": 0.9}),
+        ("null_space", {}),
+    ],
 )
 def test_a_killed_run_of_a_defence_with_a_memory_ends_as_an_uninterrupted_one(name, settings, moment, tune):
     settings = {name: settings}

@@ -66,7 +66,8 @@ class NullSpace(Defence):
                     directions = foremost(covariance, self.settings.energy).to(parameter)
                     stays = (0 * parameter if is_adapter else modules[name].weight.to(parameter)) @ directions
                     self._held.append((parameter, directions, stays))
-        self._hold()
+        if not run.step:  # a checkpoint's weights are held already
+            self._hold()
 
     def step(self, run: TrainingRun) -> None:
         """Take out what the step has changed of it."""
