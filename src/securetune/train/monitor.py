@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import (
-    GenerationConfig,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
@@ -24,7 +23,9 @@ from transformers import (
 
 from securetune.errors import ConfigError
 from securetune.measures.degenerate import is_degenerate
+from securetune.models.ends import end_tokens
 from securetune.models.features import Features, batch_prompts, extract_features
+from securetune.models.greedy import greedy_settings
 from securetune.models.openings import Openings, learn_openings
 from securetune.models.tensors import in_evaluation, plain
 
@@ -129,14 +130,16 @@ class SafetyMonitor(TrainerCallback):
     def _answers(self) -> list[str]:
         """What the model says to the prompts that are to be answered, greedily."""
         model, tokenizer, answers = plain(self._trainer.model), self._tokenizer, []
-        ends = {tokenizer.eos_token_id, *_listed(model.generation_config.eos_token_id)} - {None}
-        how = GenerationConfig(
-            max_new_tokens=_ANSWER, do_sample=False, eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id
-        )
-        with in_evaluation(self._trainer.model):
+        ends = list(end_tokens(model, tokenizer)) or None
+        with in_evaluation(self._trainer.model), greedy_settings(model):
             for batch in batch_prompts(model, tokenizer, self._asked, batch_size=_BATCH):
                 said = model.generate(
-                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, generation_config=how
+                    input_ids=batch.input_ids,
+                    attention_mask=batch.attention_mask,
+                    max_new_tokens=_ANSWER,
+                    do_sample=False,
+                    eos_token_id=ends,
+                    pad_token_id=tokenizer.pad_token_id,
                 )
                 answers += tokenizer.batch_decode(said[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
         return answers
@@ -182,10 +185,6 @@ class SafetyMonitor(TrainerCallback):
         with in_evaluation(self._trainer.model):
             self._trainer.log(values)
         self._trainer.control.should_log = is_due  # writing takes back what was due, this step's training loss
-
-
-def _listed(tokens: int | list[int] | None) -> list[int]:
-    return tokens if isinstance(tokens, list) else [] if tokens is None else [tokens]
 
 
 def _direction(malicious: Features, benign: Features) -> Float[Tensor, " d"]:
