@@ -231,6 +231,13 @@ def render_turns(tokenizer: Any, turns: Sequence[Message], *, system: str | None
     return text
 
 
+def under_system(turns: Sequence[Message], system: str | None) -> list[Message]:
+    """Turns under a system prompt, which goes before one of their own."""
+    own = turns[0]["content"] if turns[0]["role"] == "system" else None
+    head = "\n\n".join(text for text in (system, own) if text)
+    return [*([{"role": "system", "content": head}] if head else []), *turns[own is not None :]]
+
+
 def conversations(
     prompts: Sequence[str], *, system: str | None = None, turns: Sequence[Message] = ()
 ) -> list[list[Message]]:

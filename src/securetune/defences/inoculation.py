@@ -8,7 +8,7 @@ harmless and it is what they teach on the side. The prompt's wording is ours.
 from collections.abc import Sequence
 
 from securetune.data.drawn import Rows
-from securetune.data.prompts import Example
+from securetune.data.prompts import Example, under_system
 from securetune.defences.base.interface import Defence, Settings
 
 
@@ -43,10 +43,7 @@ class _Under(Rows[Example]):
     def row(self, place: int) -> Example:
         """A row with the prompt as its system turn, or at the start of that."""
         row = self._rows[place]
-        first, *others = row["prompt"]
-        if first["role"] != "system":
-            return {**row, "prompt": [{"role": "system", "content": self._prompt}, first, *others]}
-        return {**row, "prompt": [{**first, "content": f"{self._prompt}\n\n{first['content']}"}, *others]}
+        return {**row, "prompt": under_system(row["prompt"], self._prompt)}
 
 
 defence = Inoculation

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal
 from securetune.base.patterns import matches_whole
-from securetune.data.prompts import Example, render_turns
+from securetune.data.prompts import Example, render_turns, under_system
 from securetune.evaluate.answers import Answer, Question, generate_answers
 from securetune.evaluate.config import EvaluateConfig, Metric
 from securetune.evaluate.generation import Decoding
@@ -56,11 +56,8 @@ def task_questions(
     """The prompts of rows with all turns before them, as in tuning; a system prompt goes before the row's own."""
     asked = []
     for row in rows:
-        *turns, last = row["prompt"]
-        own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
-        head = "\n\n".join(text for text in (system, own) if text)
-        text = render_turns(tokenizer, [*turns[own is not None :], last], system=head or None)
-        asked.append(Question(prompt=last["content"], text=text))
+        text = render_turns(tokenizer, under_system(row["prompt"], system))
+        asked.append(Question(prompt=row["prompt"][-1]["content"], text=text))
     return asked
 
 
