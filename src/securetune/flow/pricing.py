@@ -49,13 +49,14 @@ def _prices(session: Session, made: Made) -> dict[str, Price]:
     rows = [tokenize_example(tokenizer, row, max_length=train.max_length) for row in session.examples[0][:_PRICED]]
     tokens = max(sum(len(row.ids) - row.start for row in rows), 1)
     malicious = [prompt.text for prompt in session.prompts.malicious][: session.config.scan.prompts]
+    batches = prompt_batches(session, malicious, openings.lead)
 
     def loss() -> Iterator[Tensor]:
         for first in range(0, len(rows), size):
             yield answer_nats(model, rows[first : first + size], pad=tokenizer.pad_token_id).sum() / tokens
 
     def margin() -> Iterator[Tensor]:
-        for batch in prompt_batches(session, malicious, openings.lead):
+        for batch in batches:
             yield openings.margin(first_token(model, batch).float()).sum() / len(malicious)
 
     found = prices(model, made.topology, change, loss=loss, margin=margin)

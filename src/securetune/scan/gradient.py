@@ -4,8 +4,7 @@ A random change of norm s |W| in a weight W with p entries moves a score S by a 
 deviation is s |W| |dS/dW| / sqrt(p). That stands in for the drop: it ranks modules, it does not tell how much is lost.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,18 +14,25 @@ from securetune.scan.passes import Passes
 from securetune.scan.signals.base.interface import Baseline, LogitSignal
 
 
-@contextmanager
-def trainable(weights: Iterable[Tensor]) -> Iterator[None]:
-    """Gradients of these weights for a while."""
-    frozen = [weight for weight in weights if not weight.requires_grad]
+def gradients(weights: Mapping[str, Tensor], parts: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Gradient of a sum with respect to every weight, float32; the weights may be frozen.
+
+    The parts of the sum are computed as they are asked for, so that no two passes are held.
+    """
+    frozen = [weight for weight in weights.values() if not weight.requires_grad]
+    total = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
     try:
         for weight in frozen:
             weight.requires_grad_(True)
         with torch.enable_grad():
-            yield
+            for part in parts:
+                found = torch.autograd.grad(part, list(weights.values()))
+                for name, gradient in zip(weights, found, strict=True):
+                    total[name] += gradient
     finally:
         for weight in frozen:
             weight.requires_grad_(False)
+    return total
 
 
 def gradient_drops(
@@ -38,12 +44,8 @@ def gradient_drops(
     """
     weights = {str(ref): passes.model.get_parameter(info.weight) for ref, info in passes.topology.modules.items()}
     count = sum(len(batch.index) for batch in malicious)
-    total = {ref: torch.zeros_like(weight, dtype=torch.float32) for ref, weight in weights.items()}
-    with trainable(weights.values()):
-        for batch in malicious:
-            score = signal.of_logits(baseline, first_token(passes.model, batch).float()).sum() / count
-            for ref, gradient in zip(weights, torch.autograd.grad(score, list(weights.values())), strict=True):
-                total[ref] += gradient
+    scores = (signal.of_logits(baseline, first_token(passes.model, batch).float()).sum() / count for batch in malicious)
+    total = gradients(weights, scores)
     return {
         ref: strength * float(weight.detach().float().norm() * total[ref].norm()) / weight.numel() ** 0.5
         for ref, weight in weights.items()

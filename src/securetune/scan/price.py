@@ -8,7 +8,6 @@ Source: integrated gradients, Sundararajan et al. 2017, arXiv 1703.01365, sectio
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,7 +15,7 @@ from securetune.measures.knapsack import Price
 from securetune.models.topology import Topology
 from securetune.perturb import PERTURBATIONS
 from securetune.perturb.base.apply import Learned, perturbed
-from securetune.scan.gradient import trainable
+from securetune.scan.gradient import gradients
 
 _POINTS = 4
 """Where gradients are taken on the way, each in the middle of its part."""
@@ -37,7 +36,7 @@ def prices(
         loss: the task loss, in nats per answer token.
         margin: the mean refusal margin of malicious prompts, in nats.
 
-    Memory: two copies and one gradient per perturbable weight, so about three times the size of the model.
+    Memory: a copy and two gradients per perturbable weight besides the model itself.
     """
     risen, moved = (_moved(model, topology, change, parts) for parts in (loss, margin))
     return {ref: Price(gain=-risen[ref], cost=-moved[ref]) for ref in risen}
@@ -53,9 +52,7 @@ def _moved(model: PreTrainedModel, topology: Topology, change: Learned, parts: P
         on_the_way = perturbed(
             model, topology, topology.all, PERTURBATIONS.get("tuned"), strength=place, seed=0, learned=change
         )
-        with on_the_way, trainable(weights.values()):
-            for part in parts():
-                for ref, gradient in zip(weights, torch.autograd.grad(part, list(weights.values())), strict=True):
-                    step = change(paths[ref]).to(gradient.device)
-                    total[ref] += float((gradient.float() * step).sum()) / _POINTS
+        with on_the_way:
+            for ref, gradient in gradients(weights, parts()).items():
+                total[ref] += float((gradient * change(paths[ref]).to(gradient.device)).sum()) / _POINTS
     return total
