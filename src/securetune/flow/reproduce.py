@@ -14,8 +14,8 @@ from securetune.errors import ArtifactError
 from securetune.report.intact import check_config
 
 _ABSENT = "nothing"
-_UNCOMPARED = ("why",)
-"""Why the scan took its method, which tells times."""
+_UNCOMPARED = {"scan": ("why",)}
+"""Fields of a stage's artifact that tell times: why the scan took its method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _stored(folder: Path) -> list[Artifact]:
 
 
 def _difference(before: Artifact, now: Artifact, original: Path, output: Path) -> Difference | None:
-    different = [*_values(before.data, now.data), *_files(before, now, original, output)]
+    different = [*_values(_compared(before), _compared(now)), *_files(before, now, original, output)]
     if not different:
         return None
     (where, old, new), *_ = different
@@ -136,10 +136,15 @@ def _difference(before: Artifact, now: Artifact, original: Path, output: Path) -
     )
 
 
+def _compared(artifact: Artifact) -> dict[str, Any]:
+    left_out = _UNCOMPARED.get(artifact.stage, ())
+    return {name: value for name, value in artifact.data.items() if name not in left_out}
+
+
 def _values(before: Any, now: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
     """Every place at which two JSON values differ, with both."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted((before.keys() | now.keys()) - set(_UNCOMPARED)):
+        for key in sorted(before.keys() | now.keys()):
             yield from _values(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{where}.{key}".lstrip("."))
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for i, pair in enumerate(zip(before, now, strict=True)):
