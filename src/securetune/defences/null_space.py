@@ -10,7 +10,7 @@ Shapes: o outputs, i inputs of a module, k directions that are held, t tokens.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from securetune.defences.base.interface import Defence, Settings
 from securetune.defences.base.needs import PROMPTS, REFERENCE
 from securetune.defences.base.run import TrainingRun
 from securetune.errors import ConfigError
-from securetune.models.features import batch_prompts, first_token
+from securetune.models.features import PromptBatch, batch_prompts, first_token
 from securetune.models.tensors import plain
 from securetune.models.topology import clean_name
 
@@ -58,13 +58,16 @@ class NullSpace(Defence):
         """Find what harmful prompts give every module, and what the module makes of that before tuning."""
         self._held, tuned = [], _tuned(run)
         with torch.no_grad(), run.reference() as model:
-            before = _named(model)
+            before, inner = _named(model), plain(model)
+            batches = _batches(run, inner, self.settings.prompts)
             for names in _by_layer(tuned):
                 modules = {name: before[name] for name in names}
-                for name, covariance in _covariances(run, plain(model), modules, self.settings.prompts).items():
+                for name, covariance in _covariances(inner, batches, modules).items():
                     parameter, is_adapter = tuned[name]
                     directions = foremost(covariance, self.settings.energy).to(parameter)
-                    stays = (0 * parameter if is_adapter else modules[name].weight.to(parameter)) @ directions
+                    stays = (
+                        torch.zeros_like(parameter) if is_adapter else modules[name].weight.to(parameter)
+                    ) @ directions
                     self._held.append((parameter, directions, stays))
         if not run.step:  # a checkpoint's weights are held already
             self._hold()
@@ -124,14 +127,19 @@ def _by_layer(names: Iterable[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _covariances(
-    run: TrainingRun, model: PreTrainedModel, modules: Mapping[str, nn.Module], prompts: int
-) -> dict[str, Float[Tensor, "i i"]]:
-    """The sum of x x^T over all tokens of the malicious prompts, for the inputs x of every module."""
-    sums: dict[str, Tensor] = {}
+def _batches(run: TrainingRun, model: PreTrainedModel, prompts: int) -> list[PromptBatch]:
+    """The first of the malicious prompts, as they are asked."""
     openings, malicious = run.resources.openings, list(run.resources.malicious[:prompts])
     lead = openings.lead if openings else ()
-    for batch in batch_prompts(model, run.tokenizer, malicious, batch_size=_TOGETHER, lead=lead):
+    return batch_prompts(model, run.tokenizer, malicious, batch_size=_TOGETHER, lead=lead)
+
+
+def _covariances(
+    model: PreTrainedModel, batches: Sequence[PromptBatch], modules: Mapping[str, nn.Module]
+) -> dict[str, Float[Tensor, "i i"]]:
+    """The sum of x x^T over all tokens of the batches, for the inputs x of every module."""
+    sums: dict[str, Tensor] = {}
+    for batch in batches:
         is_token = batch.attention_mask.bool()
         handles = [
             module.register_forward_pre_hook(functools.partial(_add, sums, name, is_token))
