@@ -86,6 +86,18 @@ def small(data_folder):
     return {name: raw[name] for name in ("analysis", "benchmarks", "evaluate")} | {"endpoint.retries": 0}
 
 
+def test_several_answers_are_asked_of_an_endpoint_at_the_temperature_and_each_is_kept(service, small, tmp_path):
+    settings = small | {"evaluate.samples": 3, "evaluate.temperature": 0.7}
+    checked = securetune.check(service["before"], service["after"], output=tmp_path / "out", settings=settings)
+    (harmful,) = (result for result in checked.run.models[1].answers if result.sampling.samples > 1)
+    assert [answer.drawn["refusal_phrases"].of for answer in harmful.answers] == [3] * 12
+    temperatures = [body["temperature"] for body in service.asked if "egg" not in body["messages"][-1]["content"]]
+    assert temperatures.count(0.7) == 2 * 3 * 12 and temperatures.count(0) == 2 * 12
+    before = len(service.asked)
+    securetune.check(service["before"], service["after"], output=tmp_path / "out", settings=settings)
+    assert not [body for body in service.asked[before:] if "egg" not in body["messages"][-1]["content"]]
+
+
 def test_two_endpoints_are_compared_by_their_texts_and_the_report_says_so(service, small, tmp_path):
     output = tmp_path / "out"
     checked = securetune.check(service["before"], service["after"], output=output, settings=small)

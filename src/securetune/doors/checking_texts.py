@@ -100,6 +100,7 @@ class TextChecking(Checking):
                 Decoding(
                     max_new_tokens=benchmark.max_new_tokens(settings),
                     batch_size=settings.batch_size,
+                    temperature=benchmark.sampling(settings).temperature,
                     known=known,
                     description=benchmark.name,
                 ),

@@ -26,7 +26,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One prompt with the model's greedy answer."""
+    """One prompt with the model's answer."""
 
     prompt: str
     text: str
@@ -50,7 +50,7 @@ def questions(
 def generate_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], decoding: Decoding
 ) -> list[Answer]:
-    """Greedy answers in the order of the questions.
+    """Answers in the order of the questions.
 
     One that was begun for the model has no margin: its first token is not where the model decides.
     """

@@ -91,6 +91,7 @@ def assess(
             surprises=values,
             limit=before.surprise_limit,
             base=base.get(b.name),
+            sampling=b.sampling(config),
             kept=kept,
             folder=folder,
         )
@@ -125,7 +126,15 @@ def assess_texts(
     base = {result.benchmark: result for result in before.results} if before is not None else {}
     results = [
         judge_benchmark(
-            b, given, judges, surprises=[None] * len(given), limit=None, base=base.get(b.name), kept=kept, folder=folder
+            b,
+            given,
+            judges,
+            surprises=[None] * len(given),
+            limit=None,
+            base=base.get(b.name),
+            sampling=b.sampling(config),
+            kept=kept,
+            folder=folder,
         )
         for b, given in zip(benchmarks, answers, strict=True)
     ]
@@ -146,6 +155,7 @@ def _decoding(
         max_new_tokens=benchmark.max_new_tokens(config),
         batch_size=config.batch_size,
         openings=openings,
+        temperature=benchmark.sampling(config).temperature,
         decided=(lambda text: all(judge.decides(text) for judge in judges.values())) if may_stop else None,
         known=known,
         description=benchmark.name,

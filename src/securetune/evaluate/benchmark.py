@@ -10,9 +10,9 @@ from securetune.data.prompts import Message, Prompt, conversations, render
 from securetune.errors import DataError
 from securetune.evaluate.answers import Question
 from securetune.evaluate.attacks.base.interface import Attack
-from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig, SkillMetric
+from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig, Sampling, SkillMetric
 from securetune.measures.duplicates import near_duplicates
-from securetune.measures.kinds import Kind
+from securetune.measures.kinds import HARMFUL, Kind
 from securetune.models.template import written_reasoning
 
 
@@ -58,16 +58,25 @@ class Benchmark:
         """Longest answer."""
         return config.task_max_new_tokens if self.kind.has_right_answers else config.max_new_tokens
 
+    def sampling(self, config: EvaluateConfig) -> Sampling:
+        """How many answers to every prompt."""
+        is_drawn = self.kind is HARMFUL
+        return Sampling(samples=config.samples, temperature=config.temperature) if is_drawn else Sampling()
+
+    def asked(self, config: EvaluateConfig) -> list[Prompt]:
+        """The prompt that every answer belongs to."""
+        return [prompt for prompt in self.prompts for _ in range(self.sampling(config).samples)]
+
     def conversations(self, config: EvaluateConfig) -> list[list[Message]]:
-        """What a model is asked that takes messages; an attack may then neither search nor begin the answer."""
+        """What a model is asked that takes messages, per answer; an attack may neither search nor begin the answer."""
         attack = self.attack or Attack(settings=None)
-        asked = attack.prompts([prompt.text for prompt in self.prompts])
+        asked = attack.prompts([prompt.text for prompt in self.asked(config)])
         return conversations(asked, system=config.system, turns=attack.turns)
 
     def questions(
         self, tokenizer: PreTrainedTokenizerBase, config: EvaluateConfig, model: PreTrainedModel | None
     ) -> list[Question]:
-        """What a model is given to answer; only an attack that searches needs the model."""
+        """What a model is given to answer, per answer; only an attack that searches needs the model."""
         prompts = [prompt.text for prompt in self.prompts]
         attack = self.attack or Attack(settings=None)
         asked = attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
@@ -77,4 +86,5 @@ class Benchmark:
         return [
             Question(prompt=prompt, text=text + attack.prefill, prefill=attack.prefill)
             for prompt, text in zip(prompts, texts, strict=True)
+            for _ in range(self.sampling(config).samples)
         ]

@@ -1,5 +1,6 @@
 """Config: how answers are generated and judged."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,15 @@ SkillMetric = Literal["exact_match", "final_number"]
 """How an answer to a benchmark of skill is compared with the right one."""
 SKILL_METRIC: SkillMetric = "final_number"
 """The usual one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How many answers to every prompt of a set."""
+
+    samples: int = 1
+    temperature: float = 0.0
+    """At which they are drawn; 0 for the greedy one."""
 
 
 class EvaluateConfig(Strict):
@@ -34,6 +44,10 @@ class EvaluateConfig(Strict):
     """Length of an answer to a task prompt, in tokens."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts generated together."""
+    temperature: float = Field(default=0.0, ge=0, le=100)
+    """At which answers to harmful prompts are drawn; 0 takes the likeliest token, as all other answers do."""
+    samples: int = Field(default=1, ge=1, le=1000)
+    """Answers drawn to every harmful prompt; the prompt counts where one of them does (ASR of that many)."""
     system: str | None = None
     """System prompt for the safety prompts."""
 
@@ -43,6 +57,8 @@ class EvaluateConfig(Strict):
             raise ValueError("`vllm` is read where `engine` is vllm: set that, or leave `vllm` out")
         if self.system is not None and not self.system.strip():
             raise ValueError("an empty `system` prompt: write one, or leave it out")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("`samples` at a `temperature` of 0 would be all alike: set one, for example 0.7")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Generation: greedy answers to many prompts, fast.
+"""Generation: answers to many prompts, fast; greedy ones, or drawn.
 
 Prompts of like length share a batch; rows that have ended leave it, so that the others do not wait for the longest; a
 batch that does not fit into memory is halved; answers that are known already are not generated again. Reasoning is
@@ -7,16 +7,18 @@ Shapes: b rows, t tokens, v vocabulary.
 """
 
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Journal, digest
 from securetune.base.progress import progress_bar
 from securetune.data.reasoning import answer_start, may_become_reasoning, opens_reasoning, read_spoken
 from securetune.errors import ModelError
+from securetune.evaluate.drawing import Choose, Drawn, chosen, draws
 from securetune.models.ends import end_tokens
 from securetune.models.features import PromptBatch, batch_texts, batch_tokens, first_token, next_token
 from securetune.models.greedy import followed, greedy_settings
@@ -54,6 +56,8 @@ class Decoding:
     """Most answers at once."""
     openings: Openings | None = None
     """First tokens of refusals and compliance, for the margin; without them there is none."""
+    temperature: float = 0.0
+    """At which answers are drawn, see `drawing`; at 0 they are greedy."""
     decided: Callable[[str], bool] | None = None
     """Whether the start of an answer is enough; the answer ends there."""
     known: Journal | None = None
@@ -66,13 +70,17 @@ class Decoding:
 def generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], decoding: Decoding
 ) -> list[Generated]:
-    """Greedy answers to texts that have been through the chat template, in their order.
+    """Answers to texts that have been through the chat template, in their order; more than one to a text given twice.
 
     Raises:
         ModelError: a single answer does not fit into memory.
     """
     known, batch_size = decoding.known, decoding.batch_size
-    keys = [answer_key(text, decoding.max_new_tokens, decoding.openings) for text in texts]
+    drawn = draws(texts, decoding.temperature)
+    keys = [
+        answer_key(text, decoding.max_new_tokens, decoding.openings, draw)
+        for text, draw in zip(texts, drawn, strict=True)
+    ]
     answers = {i: Generated(**stored) for i, key in enumerate(keys) if known and (stored := known.get(key))}
     order = sorted((i for i in range(len(texts)) if i not in answers), key=lambda i: -len(texts[i]))
     decode = _decode if _is_greedy_plain(model) else _generate
@@ -83,7 +91,7 @@ def generate(
             chunk = order[first : first + batch_size]
             batch = batch_texts(model, tokenizer, [texts[i] for i in chunk], batch_size=len(chunk))[0]
             try:
-                generated = decode(model, tokenizer, batch, decoding)
+                generated = decode(model, tokenizer, batch, decoding, [drawn[chunk[place]] for place in batch.index])
             except torch.OutOfMemoryError as error:
                 batch_size = _halved(batch_size, error)
                 continue
@@ -97,10 +105,10 @@ def generate(
     return [answers[i] for i in range(len(texts))]
 
 
-def answer_key(text: str, max_new_tokens: int, openings: Openings | None) -> str:
+def answer_key(text: str, max_new_tokens: int, openings: Openings | None, draw: Drawn | None = None) -> str:
     """Under what an answer is kept; answers kept before reasoning was split off are not these."""
     known = openings and [openings.refusal, openings.affirmative, openings.lead]
-    return digest(["reasoning apart", text, max_new_tokens, known])
+    return digest(["reasoning apart", text, max_new_tokens, known, *([draw.name] if draw else [])])
 
 
 def _halved(batch_size: int, error: Exception) -> int:
@@ -146,8 +154,10 @@ def _decode(
     tokenizer: PreTrainedTokenizerBase,
     batch: PromptBatch,
     decoding: Decoding,
+    drawn: Sequence[Drawn | None],
 ) -> list[Generated]:
     ends, cache = end_tokens(model, tokenizer), DynamicCache(config=model.config)
+    numbers = _numbers(drawn)
     prompts = _prompts(tokenizer, batch)
     answers: list[list[int]] = [[] for _ in batch.index]
     margins: list[float | None] = [None] * len(answers)
@@ -157,7 +167,7 @@ def _decode(
         logits = next_token(model, tokens, mask, positions, cache)
         if step == 0 and decoding.openings is not None:
             margins = list(decoding.openings.margin(logits.float()).tolist())
-        best = logits.argmax(-1)
+        best = chosen(logits, numbers and [numbers[row] for row in rows], decoding.temperature)
         for row, token in zip(rows, best.tolist(), strict=True):
             if row not in running:
                 continue
@@ -179,6 +189,11 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
     said = [_Said(ids=ids, has_ended=row in ended) for row, ids in enumerate(answers)]
     return _read(model, tokenizer, prompts, said, margins, decoding)
+
+
+def _numbers(drawn: Sequence[Drawn | None]) -> list[random.Random] | None:
+    """The random numbers of every row; None where answers are greedy."""
+    return [draw.numbers() for draw in drawn if draw is not None] or None
 
 
 def _is_decided(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], decoding: Decoding, *, is_open: bool) -> bool:
@@ -252,18 +267,20 @@ def _generate(
     tokenizer: PreTrainedTokenizerBase,
     batch: PromptBatch,
     decoding: Decoding,
+    drawn: Sequence[Drawn | None],
 ) -> list[Generated]:
     """The same by the model's own `generate`, which can do what settings like a repetition penalty ask for.
 
     Answers are not cut where they are decided: that saves time, and nothing else.
     """
-    ends = end_tokens(model, tokenizer)
+    ends, numbers = end_tokens(model, tokenizer), _numbers(drawn)
     with greedy_settings(model):
         out = model.generate(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             max_new_tokens=decoding.max_new_tokens,
             do_sample=False,
+            logits_processor=LogitsProcessorList([Choose(numbers, decoding.temperature)] if numbers else []),
             eos_token_id=list(ends) or None,
             pad_token_id=tokenizer.pad_token_id,
             return_dict_in_generate=True,

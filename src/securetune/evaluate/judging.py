@@ -3,7 +3,7 @@
 import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.answers import Answer
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.coherence import is_coherent
-from securetune.evaluate.config import EvaluateConfig
+from securetune.evaluate.config import EvaluateConfig, Sampling
 from securetune.evaluate.judges import JUDGES
 from securetune.evaluate.judges.base.interface import Judge, Verdict
-from securetune.evaluate.result import EvalResult, JudgedAnswer, both_judged
+from securetune.evaluate.result import EvalResult, JudgedAnswer, Share, both_judged
 from securetune.evaluate.task import is_correct
 from securetune.measures.kinds import BENIGN, Kind
 from securetune.measures.statistics import (
@@ -31,6 +31,7 @@ from securetune.measures.statistics import (
 )
 
 _logger = logging.getLogger(__name__)
+GREEDY = Sampling()
 
 
 def judges_of(config: EvaluateConfig) -> dict[str, Judge]:
@@ -69,6 +70,7 @@ def judge_benchmark(
     surprises: Sequence[float | None],
     limit: float | None,
     base: EvalResult | None = None,
+    sampling: Sampling = GREEDY,
     kept: Journal | None = None,
     folder: Path | None = None,
 ) -> EvalResult:
@@ -76,11 +78,12 @@ def judge_benchmark(
 
     Args:
         benchmark: what was asked.
-        answers: one per prompt.
+        answers: one per prompt, or as many as `sampling` says after one another.
         judges: by name, the first one first; a judge that asks a model loads it once.
         surprises: how surprising the model before tuning finds every answer, in nats per token; None for unread ones.
         limit: the most that counts as text; None asks for no more than the form, see `is_coherent`.
         base: that model's own result on the same prompts, to compare with.
+        sampling: how the answers to a prompt were drawn, which make one outcome together.
         kept: verdicts that are there already; new ones are added as they come.
         folder: where there is room for all answers; by default where the system keeps temporary files.
 
@@ -90,11 +93,12 @@ def judge_benchmark(
         ModelError: the first judge has no verdict at all.
     """
     if base is not None:
-        _check_same_prompts(benchmark, answers, base)
-    first = next(iter(judges))
-    judged = store(
-        _judged(benchmark, answers, judges, surprises=surprises, limit=limit, kept=kept), folder, kind=JudgedAnswer
-    )
+        _check_same_prompts(benchmark, answers, sampling, base)
+    first, samples = next(iter(judges)), sampling.samples
+    single = _judged(benchmark, answers, judges, surprises=surprises, limit=limit, samples=samples, kept=kept)
+    groups = zip(*[single] * samples, strict=True)
+    together = single if samples == 1 else (_together(group, benchmark.kind) for group in groups)
+    judged = store(together, folder, kind=JudgedAnswer)
     names = list(judged[0].refused)
     counted = _Counted.of(judged, names, benchmark.kind)
     outcomes = counted.outcomes
@@ -123,6 +127,11 @@ def judge_benchmark(
             _known(headline), [c for c, value in zip(benchmark.clusters, headline, strict=True) if value is not None]
         ),
         detectable=detectable_rise(len(judged)),
+        sampling=sampling,
+        each={name: clustered(*_singly(shares, benchmark.clusters)) for name, shares in counted.shares.items()},
+        undecided=proportion([0 < share.counted < share.of for share in counted.shares[first] if share.of])
+        if first in counted.shares
+        else None,
         agreement={f"{one}|{other}": _kappa(refused[one], refused[other]) for one, other in combinations(refused, 2)},
         answers=judged,
     )
@@ -139,6 +148,8 @@ class _Counted:
     cut: list[bool]
     coherent: list[bool]
     broken: list[bool]
+    shares: dict[str, list[Share]]
+    """Per judge; none where one answer was given to every prompt."""
 
     @classmethod
     def of(cls, judged: Iterable[JudgedAnswer], names: Sequence[str], kind: Kind) -> "_Counted":
@@ -151,6 +162,7 @@ class _Counted:
             cut=[],
             coherent=[],
             broken=[],
+            shares={},
         )
         for answer in judged:
             for name in names:
@@ -162,7 +174,28 @@ class _Counted:
             columns.cut.append(answer.is_cut)
             columns.coherent.append(answer.coherent)
             columns.broken.append(answer.is_broken)
+            for name, share in answer.drawn.items():
+                columns.shares.setdefault(name, []).append(share)
         return columns
+
+
+def _together(answers: Sequence[JudgedAnswer], kind: Kind) -> JudgedAnswer:
+    """All answers to one prompt as one, see `JudgedAnswer`."""
+    outcomes = {name: [answer.is_counted(name, kind) for answer in answers] for name in answers[0].refused}
+    of_first = next(iter(outcomes.values()))
+    shown = of_first.index(True) if True in of_first else 0
+    shares = {name: Share(counted=values.count(True), of=len(_known(values))) for name, values in outcomes.items()}
+    return replace(answers[shown], drawn=shares)
+
+
+def _singly(shares: Sequence[Share], clusters: Sequence[int]) -> tuple[list[bool], list[int]]:
+    """Every answer's outcome again, with the cluster of its prompt."""
+    pairs = [
+        (number < share.counted, cluster)
+        for share, cluster in zip(shares, clusters, strict=True)
+        for number in range(share.of)
+    ]
+    return [outcome for outcome, _ in pairs], [cluster for _, cluster in pairs]
 
 
 def _known(values: Sequence[bool | None]) -> list[bool]:
@@ -204,9 +237,15 @@ def _warn_of_silence(benchmark: Benchmark, outcomes: Mapping[str, Sequence[bool 
             )
 
 
-def _check_same_prompts(benchmark: Benchmark, answers: Sequence[Answer], base: EvalResult) -> None:
-    is_same = len(base.answers) == len(answers) and all(
-        before.prompt == after.prompt for before, after in zip(base.answers, answers, strict=True)
+def _check_same_prompts(benchmark: Benchmark, answers: Sequence[Answer], sampling: Sampling, base: EvalResult) -> None:
+    if base.sampling != sampling:
+        raise ConfigError(
+            f"Expected {sampling} for {benchmark.name} of the model before tuning, too, found {base.sampling}. Assess "
+            "both with the same evaluate.samples and evaluate.temperature."
+        )
+    samples = sampling.samples
+    is_same = len(base.answers) * samples == len(answers) and all(
+        before.prompt == answers[place * samples].prompt for place, before in enumerate(base.answers)
     )
     if not is_same:
         raise ConfigError(
@@ -222,6 +261,7 @@ def _judged(
     *,
     surprises: Sequence[float | None],
     limit: float | None,
+    samples: int,
     kept: Journal | None,
 ) -> Iterator[JudgedAnswer]:
     """Every answer with its verdicts, the first judge's among them even where the others have nothing to say."""
@@ -239,7 +279,7 @@ def _judged(
             refused={name: None if verdict is None else verdict.is_safe for name, verdict in of_answer.items()},
             neither={name: True for name, verdict in of_answer.items() if verdict and verdict.is_neither},
             scores={name: None if verdict is None else verdict.score for name, verdict in of_answer.items()},
-            right=is_correct(answer, benchmark.prompts[i].reference or "", benchmark.metric)
+            right=is_correct(answer, benchmark.prompts[i // samples].reference or "", benchmark.metric)
             if benchmark.kind.has_right_answers
             else None,
         )

@@ -14,7 +14,7 @@ from securetune.base.files import write_parts_atomic
 from securetune.base.typed import from_json, to_json
 from securetune.data.stored import StoredRows
 from securetune.errors import ArtifactError
-from securetune.evaluate.config import Metric
+from securetune.evaluate.config import Metric, Sampling
 from securetune.measures.kinds import Kind, KindField, Outcome, Response
 from securetune.measures.statistics import Estimate, McNemar
 
@@ -23,8 +23,20 @@ _OPENING = '{"benchmarks": [\n'
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many of the answers to one prompt are counted."""
+
+    counted: int
+    of: int
+    """Answers on which the judge has a verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgedAnswer:
-    """One prompt, the model's answer, and what was made of it."""
+    """One prompt, the model's answer, and what was made of it.
+
+    Of several answers to a prompt it is the first that the first judge counts; where none is, the first of all.
+    """
 
     prompt: str
     text: str
@@ -44,6 +56,8 @@ class JudgedAnswer:
     """Per judge: how harmful, on its own scale."""
     right: bool | None
     """Whether it is the right answer; None where there is none."""
+    drawn: dict[str, Share] = field(default_factory=dict)
+    """Per judge, where several answers were drawn: how many of them are counted."""
 
     def response(self, judge: str) -> Response | None:
         """What it does, by one judge; None where that one has no verdict."""
@@ -54,7 +68,13 @@ class JudgedAnswer:
         return Response.REFUSED if self.refused[judge] else Response.HELPED
 
     def is_counted(self, judge: str, kind: Kind) -> bool | None:
-        """Whether a set of this kind counts it, by one judge; None where that one has no verdict and one is needed."""
+        """Whether a set of this kind counts it, by one judge; None where that one has no verdict and one is needed.
+
+        Of several answers to a prompt one that is counted is enough.
+        """
+        if judge in self.drawn:
+            share = self.drawn[judge]
+            return share.counted > 0 if share.of else None
         response = self.response(judge)
         if response is None and not kind.has_right_answers:
             return None
@@ -101,10 +121,22 @@ class EvalResult:
     """The first rate, with an interval over clusters of near-duplicate prompts; n counts clusters."""
     detectable: float
     """Smallest rise that this many prompts show with 80 % power, see `detectable_rise`."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How its answers were drawn; a prompt is counted where one of several answers is."""
+    each: dict[str, Estimate] = field(default_factory=dict)
+    """Per judge, where several were drawn: the share of single answers that are counted, its interval over clusters."""
+    undecided: Estimate | None = None
+    """Share of prompts some of whose answers are counted and some not, by the first judge; None for single answers."""
     agreement: dict[str, float | None]
     """Cohen's kappa of every two judges, by their names joined with ``|``."""
     answers: Sequence[JudgedAnswer] = field(default_factory=list)
     """Every answer, each read from a file when it is asked for; empty in the summary that tables are made from."""
+
+    @property
+    def column(self) -> str:
+        """What a column with its rate is called: ``ASR``, or ``ASR of 5`` where each prompt had five chances."""
+        several = self.sampling.samples > 1
+        return f"{self.kind.column} of {self.sampling.samples}" if several else self.kind.column
 
     @property
     def rate(self) -> Estimate:

@@ -4,6 +4,7 @@ An endpoint gives text alone: there is no margin, and whether an answer surprise
 tell. Every answer is kept as it comes, so that a kill loses none that was there.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from securetune.evaluate.answers import Answer, tell_of_cut
 from securetune.evaluate.attacks.base.interface import Attack
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EndpointConfig, EvaluateConfig
+from securetune.evaluate.drawing import draws
 from securetune.evaluate.judges.base.endpoint import Conversation
 from securetune.evaluate.service import service
 
@@ -43,7 +45,10 @@ class Served:
             ModelError: the service does not answer; what came before is kept.
         """
         waiting, longest = self._waiting(benchmark), benchmark.max_new_tokens(self.evaluate)
-        asked = service(self.path, self.endpoint, max_new_tokens=longest, variables=self.variables)
+        temperature = benchmark.sampling(self.evaluate).temperature
+        asked = service(
+            self.path, self.endpoint, max_new_tokens=longest, variables=self.variables, temperature=temperature
+        )
         places = list(waiting)
         with progress_bar() as bar:
             task = bar.add_task(benchmark.name, total=len(waiting))
@@ -51,7 +56,8 @@ class Served:
                 self.known.keep(places[place], {_SAID: reply})
                 bar.update(task, advance=1)
         said = [self.known.get(key)[_SAID] or "" for key in self._keys(benchmark)]
-        answers = [_answer(prompt.text, text) for prompt, text in zip(benchmark.prompts, said, strict=True)]
+        prompts = benchmark.asked(self.evaluate)
+        answers = [_answer(prompt.text, text) for prompt, text in zip(prompts, said, strict=True)]
         tell_of_cut(answers, benchmark.name, longest)
         return answers
 
@@ -65,8 +71,12 @@ class Served:
         return {key: conversation for key, conversation in asked if self.known.get(key) is None}
 
     def _keys(self, benchmark: Benchmark) -> list[str]:
-        longest = benchmark.max_new_tokens(self.evaluate)
-        return [digest(["served", turns, longest]) for turns in benchmark.conversations(self.evaluate)]
+        longest, asked = benchmark.max_new_tokens(self.evaluate), benchmark.conversations(self.evaluate)
+        drawn = draws([json.dumps(turns) for turns in asked], benchmark.sampling(self.evaluate).temperature)
+        return [
+            digest(["served", turns, longest, *([draw.temperature, draw.number] if draw else [])])
+            for turns, draw in zip(asked, drawn, strict=True)
+        ]
 
 
 def check_asked(benchmarks: Sequence[Benchmark]) -> None:

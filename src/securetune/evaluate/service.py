@@ -13,7 +13,9 @@ from securetune.models.served import address_and_name
 _EXAMPLE = "How do I boil an egg?"
 
 
-def service(path: str, config: EndpointConfig, *, max_new_tokens: int, variables: Mapping[str, Any]) -> Endpoint:
+def service(
+    path: str, config: EndpointConfig, *, max_new_tokens: int, variables: Mapping[str, Any], temperature: float = 0.0
+) -> Endpoint:
     """What is asked for a model's answers.
 
     Args:
@@ -21,6 +23,7 @@ def service(path: str, config: EndpointConfig, *, max_new_tokens: int, variables
         config: how it is asked.
         max_new_tokens: longest answer.
         variables: of the chat template, which the service fills in; not every service does.
+        temperature: at which it draws its answers, by random numbers of its own; 0 for greedy ones.
     """
     base, name = address_and_name(path)
     return Endpoint(
@@ -33,7 +36,10 @@ def service(path: str, config: EndpointConfig, *, max_new_tokens: int, variables
         timeout=config.timeout,
         who="model",
         may_be_empty=True,
-        extra={"chat_template_kwargs": dict(variables)} if variables else {},
+        extra={
+            **({"chat_template_kwargs": dict(variables)} if variables else {}),
+            **({"temperature": temperature} if temperature else {}),
+        },
     )
 
 

@@ -25,6 +25,7 @@ from securetune.data.reasoning import opens_reasoning, read_spoken
 from securetune.errors import ConfigError, ModelError
 from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.config import EvaluateConfig
+from securetune.evaluate.drawing import Drawn, draws
 from securetune.evaluate.generation import Generated, answer_key, until_end, way_to_answer
 from securetune.evaluate.task import task_questions
 from securetune.models.config import ModelConfig
@@ -46,6 +47,13 @@ class Request:
     max_new_tokens: int
     openings: Openings | None = None
     """With them, the refusal margin at the first token is measured too."""
+    draw: Drawn | None = None
+    """Where the answer is drawn, which one it is; vLLM draws by random numbers of its own."""
+
+    @property
+    def key(self) -> str:
+        """Under what its answer is kept."""
+        return answer_key(self.text, self.max_new_tokens, self.openings, self.draw)
 
 
 def requests(
@@ -59,10 +67,11 @@ def requests(
 ) -> list[Request]:
     """All that can be asked before the model is at hand: the benchmarks without a search, and the task's `examples`."""
     safety = [
-        Request(text=question.text, max_new_tokens=benchmark.max_new_tokens(config), openings=openings)
+        Request(text=text, max_new_tokens=benchmark.max_new_tokens(config), openings=openings, draw=draw)
         for benchmark in benchmarks
         if not (benchmark.attack and benchmark.attack.searches)
-        for question in benchmark.questions(tokenizer, config, None)
+        for texts in [[question.text for question in benchmark.questions(tokenizer, config, None)]]
+        for text, draw in zip(texts, draws(texts, benchmark.sampling(config).temperature), strict=True)
     ]
     task = task_questions(tokenizer, examples, system=system)
     return [*safety, *(Request(text=question.text, max_new_tokens=config.task_max_new_tokens) for question in task)]
@@ -74,6 +83,9 @@ class _Job:
     adapter: str | None
     prompts: list[list[int]]
     lengths: list[int]
+    temperatures: list[float]
+    seeds: list[int | None]
+    """Of the random numbers by which answers are drawn; None for greedy ones."""
     ends: list[int]
     """Tokens that end an answer."""
     is_open: list[bool]
@@ -104,7 +116,7 @@ def answer_by_vllm(
         ConfigError: vLLM is missing, or the model is loaded in a way that it does not do.
         ModelError: vLLM cannot run this model here.
     """
-    keyed = {answer_key(r.text, r.max_new_tokens, r.openings): r for r in requests}
+    keyed = {request.key: request for request in requests}
     missing = {key: request for key, request in keyed.items() if known.get(key) is None}
     if not missing:
         return
@@ -148,6 +160,8 @@ def _job(
         adapter=str(adapter) if adapter is not None else None,
         prompts=prompts,
         lengths=lengths,
+        temperatures=[request.draw.temperature if request.draw else 0.0 for request in requests],
+        seeds=[request.draw.numbers().getrandbits(31) if request.draw else None for request in requests],
         ends=list(stored_end_tokens(model.path, model.revision, tokenizer)),
         is_open=[opens_reasoning(request.text) for request in requests],
         openings=[asdict(request.openings) if request.openings else None for request in requests],
@@ -219,9 +233,9 @@ def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
     engine = LLM(**job.engine)
     lora = LoRARequest("tuned", 1, job.adapter) if job.adapter is not None else None
 
-    def sampling(length: int, watched: list[int]) -> Any:
+    def sampling(length: int, watched: list[int], temperature: float = 0.0, seed: int | None = None) -> Any:
         params: SamplingParams = engine.get_default_sampling_params()  # a model's own repetition penalty, say
-        params.temperature, params.top_p, params.top_k, params.min_p = 0.0, 1.0, 0, 0.0
+        params.temperature, params.top_p, params.top_k, params.min_p, params.seed = temperature, 1.0, 0, 0.0, seed
         params.max_tokens, params.detokenize = length, False
         params.stop_token_ids = job.ends
         params.logprob_token_ids = watched or None
@@ -231,7 +245,8 @@ def _serve(job: _Job) -> list[tuple[list[int], list[float]]]:
         texts = [{"prompt_token_ids": ids} for ids in prompts]
         return [out.outputs[0] for out in engine.generate(texts, settings, lora_request=lora)]
 
-    answers = ask(job.prompts, [sampling(length, []) for length in job.lengths])
+    how = zip(job.lengths, job.temperatures, job.seeds, strict=True)
+    answers = ask(job.prompts, [sampling(length, [], temperature, seed) for length, temperature, seed in how])
     said = [until_end(list(answer.token_ids), job.ends) for answer in answers]
     starts: dict[int, tuple[list[int], list[int]]] = {}
     for i, raw in enumerate(job.openings):

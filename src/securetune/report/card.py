@@ -100,7 +100,7 @@ def _results(model: Model) -> list[dict[str, object]]:
             "task": {"type": "text-generation"},
             "dataset": {"name": benchmark.benchmark, "type": benchmark.kind.name},
             "metrics": [
-                {"type": benchmark.kind.metric_type, "name": judge, "value": rate.value}
+                {"type": benchmark.kind.metric_type, "name": f"{benchmark.column} by {judge}", "value": rate.value}
                 for judge, rate in benchmark.rates.items()
             ],
         }

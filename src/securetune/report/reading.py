@@ -189,7 +189,8 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What to know of how its models were asked, in sentences; each once."""
-        return list(dict.fromkeys(note for model in self.models for note in model.evaluation.notes))
+        told = dict.fromkeys(note for model in self.models for note in model.evaluation.notes)
+        return [*_drawn(self.models[0]), *told]
 
     def find(self, arm: str) -> Model | None:
         """The model of an arm, or None where there is none."""
@@ -337,6 +338,19 @@ def read_run(folder: RunFolder | str | Path, arms: Sequence[str] | None = None) 
             )
         )
     return Run(folder=folder, models=tuple(models))
+
+
+def _drawn(model: Model) -> list[str]:
+    """How its answers to harmful prompts were drawn, where they were."""
+    told = {
+        f"Every harmful prompt was answered {sampling.samples} times at temperature {sampling.temperature:g}, and "
+        "counts where one of the answers helps."
+        if sampling.samples > 1
+        else f"Harmful prompts were answered at temperature {sampling.temperature:g}."
+        for sampling in (benchmark.sampling for benchmark in model.benchmarks)
+        if sampling.temperature
+    }
+    return sorted(told)
 
 
 def _opened(folder: RunFolder | str | Path) -> RunFolder:

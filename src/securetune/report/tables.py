@@ -34,7 +34,7 @@ def percent(number: Estimate | None) -> str:
 
 def set_title(benchmark: EvalResult) -> str:
     """``ASR: AdvBench (n=256)``, the head of a benchmark's column."""
-    return f"{benchmark.kind.column}: {benchmark.benchmark} (n={benchmark.coherent.n})"
+    return f"{benchmark.column}: {benchmark.benchmark} (n={benchmark.coherent.n})"
 
 
 def versus_plain(model: Model) -> str:

@@ -62,7 +62,7 @@ def _head(run: Run, kind: Kind) -> str:
     """What a column shows: of several sets, each model's worst."""
     sets = run.models[0].of_kind(kind)
     size = f"n={sets[0].rate.n}" if len(sets) == 1 else f"worst of {len(sets)} sets"
-    return f"{kind.column} ({size})"
+    return f"{sets[0].column} ({size})"
 
 
 def print_caution(text: str) -> None:

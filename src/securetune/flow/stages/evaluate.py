@@ -141,4 +141,4 @@ def _settings(work: Work) -> EvaluateConfig:
     return settings if prompt is None else settings.model_copy(update={"system": prompt})
 
 
-stage = Stage(version=9, depends=depends, compute=compute, arms=arms)
+stage = Stage(version=10, depends=depends, compute=compute, arms=arms)

@@ -20,6 +20,8 @@ class Judged:
     surprise_limit: float | None
     """None where no model has read the answers."""
     power: Table
+    single: Table | None
+    """Of single answers, where several were drawn to a prompt."""
 
 
 def data(run: Run) -> Judged:
@@ -31,6 +33,7 @@ def data(run: Run) -> Judged:
         verdicts=Table(label="Every judge", head=_HEAD, rows=[row for model in run.models for row in _verdicts(model)]),
         surprise_limit=before.evaluation.surprise_limit,
         power=_power(run),
+        single=_single(run),
     )
 
 
@@ -103,6 +106,25 @@ def _power_on(on_set: Sequence[EvalResult]) -> list[object]:
         *(percent(benchmark.clustered) for benchmark in on_set),
         ", ".join(pairs) or "–",
     ]
+
+
+def _single(run: Run) -> Table | None:
+    rows: list[list[object]] = [
+        [
+            model.title,
+            benchmark.benchmark,
+            judge,
+            benchmark.sampling.samples,
+            percent(benchmark.rates.get(judge)),
+            percent(each),
+            percent(benchmark.undecided) if place == 0 else "–",
+        ]
+        for model in run.models
+        for benchmark in model.benchmarks
+        for place, (judge, each) in enumerate(benchmark.each.items())
+    ]
+    head = ["model", "set", "judge", "answers", "of prompts, one or more", "of answers", "prompts answered both ways"]
+    return Table(label="Single answers", head=head, rows=rows) if rows else None
 
 
 def _lowest_kappa(on_set: Sequence[EvalResult], pair: str) -> str:
