@@ -283,6 +283,18 @@ def test_every_arm_is_a_job_that_begins_as_soon_as_plain_tuning_is_done(grid):
     assert _Job(one, "ema").followers([one, other]) == []
 
 
+def test_the_analysis_leaves_out_a_scan_that_no_arm_reads(grid, tmp_path):
+    config, _ = grid
+    plain, planned = (config.model_copy(update={"arms": (arm,)}) for arm in ("ema", "ml_lr"))
+    for place, chosen in enumerate((plain, planned)):
+        run = {**config.run, "scan": {**config.run["scan"], "when": "needed"}}
+        named = dict.fromkeys(chosen.places, chosen.arms)
+        (cell,) = cells(chosen.model_copy(update={"run": run}), (0,), named, (0,))
+        assert _work(_Job(cell), tmp_path / str(place))
+        done = {path.name[3:] for path in (tmp_path / str(place)).glob("analysis/*/0*.json")}
+        assert "features.json" in done and ("scan.json" in done) == (chosen is planned)
+
+
 def test_a_cells_configuration_names_all_of_its_arms(grid):
     _, folder = grid
     for cell in folder.glob("cells/*0%-0"):

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from securetune.base.artifacts import STAGES, RunFolder, copy_atomic, write_atomic
+from securetune.base.artifacts import ANALYSIS, STAGES, RunFolder, copy_atomic, write_atomic
 from securetune.compare.grid import Cell, CompareConfig, cells, chosen_rates, run_configs
 from securetune.compare.results import Result, collect, frontiers, summaries, to_csv, to_json, to_markdown
 from securetune.compare.workers import workers
@@ -19,7 +19,7 @@ from securetune.defences.base.arm import PLAIN, Arm
 from securetune.defences.base.combination import Combination
 from securetune.errors import SecuretuneError, TrainingError
 from securetune.flow.asking import COMMITS, commit_of
-from securetune.flow.pipeline import advance
+from securetune.flow.pipeline import advance, wants_scan
 from securetune.flow.session import Session
 from securetune.models.libraries import quiet_libraries
 from securetune.report.figures import pareto, svg
@@ -116,7 +116,7 @@ def _work(job: _Job, folder: Path) -> bool:
     analysis = folder / "analysis" / f"{job.cell.model}-{job.cell.seed}"
     if job.arm is None:
         _adopt(analysis, folder.glob(COMMITS))
-        _advance(job.cell, analysis, (), until="search")
+        _advance(job.cell, analysis, job.cell.arms, until="search")
         return True
     cell_folder = folder / "cells" / job.cell.name
     if job.arm == PLAIN:
@@ -159,7 +159,7 @@ def _advance(cell: Cell, output: Path, arms: Sequence[str], *, until: str) -> No
         with RunFolder(output, locks=False) as folder:
             session = Session(_configuration(cell, output, arms), folder)
             session.check()
-            advance(session, until)
+            advance(session, until if until not in ANALYSIS or wants_scan(session) else "features")
     except SecuretuneError as error:
         error.args = (f"{cell.name}: {error}",)
         raise

@@ -58,10 +58,14 @@ def advance(session: Session, until: str) -> Made:
 def _stages(session: Session, until: str) -> list[str]:
     """Every stage up to and including `until`, without the analysis where no arm reads it."""
     names = STAGES[: STAGES.index(until) + 1]
-    is_read = any(session.combination(arm).reads_scan for arm in session.arms)
-    if session.config.scan.when == "always" or is_read or until in ANALYSIS:
+    if until in ANALYSIS or wants_scan(session):
         return list(names)
     return [name for name in names if name not in ANALYSIS]
+
+
+def wants_scan(session: Session) -> bool:
+    """Whether probe, scan and search are part of the whole flow: they may wait for an arm that reads them."""
+    return session.config.scan.when == "always" or any(session.combination(arm).reads_scan for arm in session.arms)
 
 
 def _make(name: str, stage: Stage, work: Work) -> None:
