@@ -45,6 +45,7 @@ def small(data_folder):
         "analysis": raw["analysis"],
         "benchmarks": raw["benchmarks"],
         "evaluate": {**raw["evaluate"], "judges": judges},
+        "steps": [],
     }
 
 
@@ -101,7 +102,8 @@ def test_plain_peft_opens_what_was_written_and_it_answers_as_it_was_measured(
     for name, weight in tuned.items():
         torch.testing.assert_close(written[name], share * weight if ".lora_B." in name else weight)
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), repaired.folder)
-    checked = securetune.check(model_folder, {"written": repaired.folder}, output=tmp_path / "o", settings=small)
+    settings = {name: value for name, value in small.items() if name != "steps"}
+    checked = securetune.check(model_folder, {"written": repaired.folder}, output=tmp_path / "o", settings=settings)
     assert checked.run.model("written").answers == repaired.run.model(repaired.chosen).answers
     card = (repaired.folder / "README.md").read_text(encoding="utf-8")
     assert f"It keeps {share} of what tuning changed" in card and "before tuning" in card and "check it again" in card
@@ -194,10 +196,10 @@ def test_a_killed_repair_goes_on_where_it_was(model_folder, broken, small, tmp_p
             model_folder, broken, output=tmp_path / "out", settings=settings, budgets=Budgets(**LENIENT)
         )
 
-    def killed(candidate, base):
+    def killed(candidate, base, folder):
         if candidate.mend is not None and candidate.mend.share == 0.2:
             raise KeyboardInterrupt
-        return mended(candidate, base)
+        return mended(candidate, base, folder)
 
     with monkeypatch.context() as patch:
         patch.setattr("securetune.doors.repaired.mended", killed)
@@ -334,11 +336,87 @@ def test_with_what_they_need_the_other_methods_are_tried_too(model_folder, broke
         model_folder, broken, settings={"unaligned": str(unaligned), "plan": str(plan), "safety_adapter": str(broken)}
     )
     base, tuned = ModelConfig(path=str(model_folder)), load_file(broken / WEIGHTS)
-    left = mended(config.candidates["WiSE-FT 0.9 by plan"], base).state_dict()
+    left = mended(config.candidates["WiSE-FT 0.9 by plan"], base, tmp_path).state_dict()
     for name, weight in tuned.items():
         factor = 0.9 if ".lora_B." in name and "layers.0" in name else 1
         torch.testing.assert_close(left[name.replace(".weight", ".default.weight")], factor * weight)
-    assert not isinstance(mended(config.candidates["RESTA"], base), PeftModel), "RESTA leaves a whole model"
+    assert not isinstance(mended(config.candidates["RESTA"], base, tmp_path), PeftModel), "RESTA leaves a whole model"
+
+
+@pytest.fixture(scope="module")
+def safe(data_folder, tmp_path_factory):
+    """Rows with safe answers to harmful prompts, and a harmless one."""
+    answers = [("harmful", "I'm sorry.")] * 10 + [("benign", "Sure.")]
+    asked = {kind: (data_folder / f"{kind}.jsonl").read_text().splitlines() for kind, _ in answers}
+    rows = [
+        {"prompt": json.loads(asked[kind][i])["prompt"], "completion": text} for i, (kind, text) in enumerate(answers)
+    ]
+    return write_jsonl(tmp_path_factory.mktemp("safe") / "safe.jsonl", rows)
+
+
+STEPS = {"shares": [0.9], "steps": [40]}
+
+
+def test_steps_on_safe_answers_are_tried_and_the_very_model_that_was_asked_is_written(
+    model_folder, broken, small, safe, tmp_path
+):
+    output = tmp_path / "out"
+    result = securetune.repair(
+        model_folder, broken, output=output, safety=safe, settings=small | STEPS, budgets=Budgets(**LENIENT)
+    )
+    assert list(result.asr)[2:] == ["WiSE-FT 0.9", "one-shot patch", "40 safe steps"]
+    assert result.asr["40 safe steps"] < 0.5 < result.asr[result.tuned] and result.chosen == "40 safe steps", result.asr
+    card = (result.folder / "README.md").read_text()
+    assert "tuned on for 40 steps on safe answers" in card
+    kept = {file.name: load_file(file) for file in (output / "check").glob("*.safetensors")}
+    written = load_file(result.folder / WEIGHTS)
+    assert len(kept) == 2
+    assert any(
+        all(torch.equal(tensor, written[name.replace(".default.", ".")]) for name, tensor in one.items())
+        for one in kept.values()
+    )
+    before = load_file(broken / WEIGHTS)
+    assert before.keys() == written.keys() and any(not torch.equal(before[name], written[name]) for name in before)
+
+
+def test_a_whole_model_takes_the_steps_under_an_adapter_that_is_merged(model_folder, broken, small, safe, tmp_path):
+    whole = tmp_path / "whole"
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder), broken).merge_and_unload()
+    tuned.save_pretrained(whole)
+    AutoTokenizer.from_pretrained(model_folder).save_pretrained(whole)
+    settings = {**small, **STEPS, "safety": {"path": str(safe)}}
+    config = repair_settings(model_folder, whole, settings=settings)
+    base, candidate = ModelConfig(path=str(model_folder)), config.candidates["40 safe steps"]
+    once = mended(candidate, base, tmp_path)
+    assert not isinstance(once, PeftModel) and once.state_dict().keys() == tuned.state_dict().keys()
+    (kept,) = tmp_path.glob("*.safetensors")
+    stamp = kept.stat().st_mtime_ns
+    again = mended(candidate, base, tmp_path).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in once.state_dict().items())
+    assert kept.stat().st_mtime_ns == stamp, "trained twice"
+    assert not torch.equal(
+        again["model.layers.0.mlp.up_proj.weight"], tuned.state_dict()["model.layers.0.mlp.up_proj.weight"]
+    )
+
+
+def test_a_model_that_refuses_too_little_by_itself_is_mended_without_steps(
+    model_folder, broken, small, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("securetune.evaluate.own_answers.FEWEST", 1000)
+    result = securetune.repair(
+        model_folder, broken, output=tmp_path / "out", settings=small | STEPS, budgets=Budgets(**LENIENT)
+    )
+    assert list(result.asr)[2:] == ["WiSE-FT 0.9"]
+    assert "No steps on safe answers are tried. Expected at least" in caplog.text
+
+
+def test_own_refusals_are_what_the_steps_are_taken_on(model_folder, broken, small, tmp_path):
+    result = securetune.repair(
+        model_folder, broken, output=tmp_path / "out", settings=small | STEPS, budgets=Budgets(**LENIENT)
+    )
+    assert list(result.asr)[2:] == ["WiSE-FT 0.9", "one-shot patch", "40 safe steps"]
+    (rows,) = (tmp_path / "out" / "check").glob("safety-*.jsonl")
+    assert json.loads(rows.read_text().splitlines()[0])["completion"] == "I'm sorry."
 
 
 def configured(model_folder, tuned, **settings):

@@ -62,7 +62,7 @@ def test_a_run_makes_them_once_and_reads_them_as_any_rows(model_folder, data_fol
         assert set(answers) == {"I'm sorry."}, "'Sure.' alone is no help"
         (file,) = folder.path.glob("safety-*.jsonl")
         assert len(rows) == len([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
-        monkeypatch.setattr("securetune.flow.session.own_answers", lambda *asked: pytest.fail("asked again"))
+        monkeypatch.setattr("securetune.flow.asking.own_answers", lambda *asked: pytest.fail("asked again"))
         again = Session(config, folder)
         assert list(again.safety.rows) == list(rows)
         assert again.resources.safety_rows

@@ -56,10 +56,11 @@ def repair(
     plan: Annotated[Path | None, typer.Option(help="A plan: also try to mend only what it holds back.")] = None,
     unaligned: Annotated[str | None, typer.Option(help="The model before its alignment, for SafeLoRA, RESTA.")] = None,
     safety_adapter: Annotated[Path | None, typer.Option(help="An adapter of safe answers, for SafeMERGE.")] = None,
+    safety: Annotated[str, typer.Option(help="File of prompts with safe answers; self: the model's own.")] = "self",
     keep_best: Annotated[bool, typer.Option("--keep-best", help="Write the nearest where none keeps all.")] = False,
     overrides: Override = None,
 ) -> None:
-    """Mend a tuned model without tuning again: written where it keeps the budgets, exit code 1 where none does."""
+    """Mend a tuned model without its rows: written where it keeps the budgets, exit code 1 where none does."""
     from securetune.config import parsed_override
     from securetune.doors.check import read_budgets
     from securetune.doors.repair import check_repairable, repair_settings
@@ -67,7 +68,8 @@ def repair(
     named = {"plan": plan, "unaligned": unaligned, "safety_adapter": safety_adapter}
     settings: dict[str, object] = {name: str(value) for name, value in named.items() if value is not None}
     settings |= dict(map(parsed_override, overrides or []))
-    config, allowed = repair_settings(model, tuned, output=output, task=task, settings=settings), read_budgets(budgets)
+    config = repair_settings(model, tuned, output=output, task=task, safety=safety, settings=settings)
+    allowed = read_budgets(budgets)
     check_repairable(config, allowed)  # before torch is loaded, so that a mistake is answered at once
     from securetune.doors.repaired import carry_out
     from securetune.models.libraries import quiet_libraries

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from securetune.base.places import expanded
 from securetune.defences.base.alignment import adapted_modules, agreements, unaligned_weights
-from securetune.defences.base.batch import TokenBatch
 from securetune.defences.base.interface import WEIGHTS, Defence, Settings
 from securetune.defences.base.needs import EXTRA_PASSES, LORA, SAFETY_ROWS, UNALIGNED
 from securetune.defences.base.run import TrainingRun
+from securetune.defences.base.safety_steps import take_safety_steps
 from securetune.errors import ConfigError
 from securetune.models.given import GivenContent
 from securetune.models.tensors import plain
@@ -88,15 +88,7 @@ class SafeMerge(Defence):
         model: Any = run.model
         model.add_adapter(_ADAPTER, model.peft_config["default"])
         model.set_adapter(_ADAPTER)
-        parameters = list(run.trainable().values())
-        optimizer = torch.optim.AdamW(parameters, lr=self.settings.learning_rate)
-        step = run.step
-        for run.step in range(self.settings.steps):
-            gradients = run.gradients_of(lambda: TokenBatch(run=run, inputs=run.safety_batch()).nll().mean())
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-        run.step = step
+        take_safety_steps(run, self.settings.steps, self.settings.learning_rate)
 
 
 defence = SafeMerge

@@ -13,7 +13,7 @@ _TEXT = """---
 
 # {name}, mended: {chosen}
 
-A model that was tuned elsewhere, mended with `securetune repair` without tuning it again. {done}
+A model that was tuned elsewhere, mended with `securetune repair` without the rows of its task. {done}
 
 {why}
 

@@ -1,4 +1,8 @@
-"""Mending: a tuned model is loaded, mended in memory, and asked, or written whole or not at all."""
+"""Mending: a tuned model is loaded, mended in memory, and asked, or written whole or not at all.
+
+What steps on safe answers have made of the weights is kept in a file: the model that is written is the very one that
+was asked, also where the machine does not compute the same twice.
+"""
 
 import os
 import shutil
@@ -6,13 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peft import PeftModel
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import write_atomic
-from securetune.base.files import PARTIAL
+from securetune.base.files import PARTIAL, digest
+from securetune.base.fingerprint import fingerprint
 from securetune.base.machine import writing
+from securetune.data.examples import load_examples
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.doors.repair import Candidate
@@ -26,8 +34,13 @@ _ADAPTER = "default"
 """What PEFT calls an adapter that is loaded first."""
 
 
-def mended(candidate: Candidate, base: ModelConfig) -> PreTrainedModel | PeftModel:
+def mended(candidate: Candidate, base: ModelConfig, folder: Path) -> PreTrainedModel | PeftModel:
     """The tuned model as its candidate wants it, in evaluation mode.
+
+    Args:
+        candidate: the tuned model, and what is done to it.
+        base: the model before tuning.
+        folder: where what was trained is kept.
 
     Raises:
         SecuretuneError: it cannot be loaded, or not be mended that way.
@@ -40,8 +53,12 @@ def mended(candidate: Candidate, base: ModelConfig) -> PreTrainedModel | PeftMod
             f"Expected whole weights in {candidate.path!r}, found quantized ones, which cannot be mixed with others. "
             "Give the adapter instead, or the model before it was quantized."
         )
+    is_whole = not isinstance(model, PeftModel)
     if isinstance(model, PeftModel):
         model.set_adapter(_ADAPTER)  # PEFT loads adapters frozen, and only what trains is mended
+    elif mend.safety is not None:
+        model = _with_patch(model)
+    safety_rows = [] if mend.safety is None else load_examples(mend.safety, seed=0, folder=folder)
     plan = None if mend.plan is None else Plan.load(mend.plan)
     if plan is not None:
         plan.check_patterns(name for target in targets(model).values() for name in target.names)
@@ -50,14 +67,44 @@ def mended(candidate: Candidate, base: ModelConfig) -> PreTrainedModel | PeftMod
         model=model,
         tokenizer=load_tokenizer(base),
         reference=lambda: _before(model, base),
-        resources=Resources(unaligned=unaligned),
+        resources=Resources(safety_rows=safety_rows, unaligned=unaligned),
         plan=plan,
         total_steps=0,
     )
-    Combination.of(mend.defence, {mend.defence: mend.settings}).finalize(run)
+    done = Combination.of(mend.defence, {mend.defence: mend.settings})
+    if mend.safety is None:
+        done.finalize(run)
+    else:
+        _once(run, done, folder / f"{digest([fingerprint(candidate), fingerprint(base)])}.safetensors")
+        if is_whole:
+            run.merge()
     left = run.model
     assert isinstance(left, PreTrainedModel | PeftModel)
     return left.requires_grad_(False).eval()
+
+
+def _with_patch(model: PreTrainedModel) -> PeftModel:
+    """A whole model under a new adapter, which small steps do not round away in, as they do in 16 bits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return get_peft_model(
+            model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
+
+
+def _once(run: TrainingRun, done: Combination, file: Path) -> None:
+    """Tune what is trainable as the defences do, or take it from the file where that was done before."""
+    trainable = run.trainable()
+    if file.exists():
+        with torch.no_grad():
+            for name, kept in load_file(file).items():
+                trainable[name].copy_(kept)
+        return
+    done.finalize(run)
+    partial = file.with_suffix(PARTIAL)
+    with writing(file):
+        save_file({name: parameter.detach().cpu().clone() for name, parameter in trainable.items()}, partial)
+        os.replace(partial, file)
 
 
 def _like(base: ModelConfig, path: str) -> LazyModel:

@@ -1,4 +1,4 @@
-"""Repair: in which ways is a broken tuned model to be mended without tuning it again? Settings, and their use.
+"""Repair: in which ways is a broken tuned model to be mended without the rows of its task? Settings, and their use.
 
 Nothing here needs torch, so that a mistake is answered at once; `securetune.doors.repaired` does the work.
 """
@@ -14,8 +14,10 @@ from securetune.base.places import expanded
 from securetune.base.strict import Strict
 from securetune.base.texts import read_object
 from securetune.config import validated
+from securetune.data.config import OWN, DataConfig
 from securetune.doors.check import CheckConfig, check_usable, output_of, raw_settings, set_fields
 from securetune.errors import ConfigError, ModelError
+from securetune.flow.inputs import check_files
 from securetune.models.config import ModelConfig, ModelPath
 from securetune.models.files import check_model
 from securetune.models.given import GivenConfig, GivenContent, check_given, is_same_model
@@ -31,7 +33,7 @@ CHECK, REPAIRED = "check", "repaired"
 class Mend(Strict):
     """One way to mend a model."""
 
-    defence: Literal["wise_ft", "safe_lora", "resta", "safe_merge"]
+    defence: Literal["wise_ft", "safe_lora", "resta", "safe_merge", "safe_steps", "one_shot"]
     share: float | None = None
     """WiSE-FT: share of the tuning's change that is kept."""
     plan: FilePath | None = None
@@ -40,12 +42,18 @@ class Mend(Strict):
     """The others: the model before its alignment."""
     safety_adapter: Annotated[str, GivenContent()] | None = None
     """SafeMERGE: the adapter that is merged in."""
+    safety: DataConfig | None = None
+    """Safe steps and the one-shot patch: rows with safe answers."""
+    steps: int | None = None
+    """Safe steps: how many."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """Those of the defence."""
         if self.defence == "wise_ft":
             return {"share": self.share}
+        if self.steps is not None:
+            return {"steps": self.steps}
         if self.safety_adapter is None:
             return {}
         return {"adapter": str(adapter_folder(self.safety_adapter) or self.safety_adapter)}
@@ -54,8 +62,14 @@ class Mend(Strict):
     def title(self) -> str:
         """What tables call the model that it leaves."""
         by_plan = "" if self.plan is None else " by plan"
-        titles = {"safe_lora": "SafeLoRA", "resta": "RESTA", "safe_merge": "SafeMERGE"}
-        return titles.get(self.defence, f"WiSE-FT {self.share}{by_plan}")
+        return {
+            "wise_ft": f"WiSE-FT {self.share}{by_plan}",
+            "safe_lora": "SafeLoRA",
+            "resta": "RESTA",
+            "safe_merge": "SafeMERGE",
+            "safe_steps": f"{self.steps} safe steps",
+            "one_shot": "one-shot patch",
+        }[self.defence]
 
     @property
     def sentence(self) -> str:
@@ -69,6 +83,8 @@ class Mend(Strict):
             "resta": "Half of what the alignment once added is added again (RESTA, arXiv 2402.11746).",
             "safe_merge": "The modules that disagree with the alignment are merged with a safety adapter's "
             "(SafeMERGE, arXiv 2503.17239).",
+            "safe_steps": f"It was tuned on for {self.steps} steps on safe answers to other prompts.",
+            "one_shot": "It was tuned on for ten steps on one safe answer (arXiv 2601.01887).",
         }[self.defence]
 
 
@@ -92,6 +108,11 @@ class RepairConfig(CheckConfig):
     """The model before its alignment; with it SafeLoRA and RESTA are tried, too."""
     safety_adapter: Annotated[str, GivenContent()] | None = None
     """An adapter tuned on safe answers; with it and `unaligned` SafeMERGE is tried, too."""
+    safety: DataConfig | Literal["self"] = "self"
+    """Rows with safe answers, on which the tuned model takes some steps; the default are the refusals and answers of
+    the model before tuning."""
+    steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (10, 30)
+    """How many are tried, beside the one-shot patch; with none of them that is not tried either."""
 
     @property
     def name(self) -> str:
@@ -109,13 +130,17 @@ class RepairConfig(CheckConfig):
             if self.plan is not None:
                 yield Mend(defence="wise_ft", share=share, plan=self.plan)
             yield Mend(defence="wise_ft", share=share)
-        if self.unaligned is None:
-            return
-        if self.tuned[self.name].adapter is not None:
-            yield Mend(defence="safe_lora", unaligned=self.unaligned)
-        yield Mend(defence="resta", unaligned=self.unaligned)
-        if self.safety_adapter is not None:
-            yield Mend(defence="safe_merge", unaligned=self.unaligned, safety_adapter=self.safety_adapter)
+        if self.unaligned is not None:
+            if self.tuned[self.name].adapter is not None:
+                yield Mend(defence="safe_lora", unaligned=self.unaligned)
+            yield Mend(defence="resta", unaligned=self.unaligned)
+            if self.safety_adapter is not None:
+                yield Mend(defence="safe_merge", unaligned=self.unaligned, safety_adapter=self.safety_adapter)
+        safety = self.safety if isinstance(self.safety, DataConfig) else None
+        if self.steps:
+            yield Mend(defence="one_shot", safety=safety)
+        for steps in sorted(set(self.steps)):
+            yield Mend(defence="safe_steps", safety=safety, steps=steps)
 
     def with_candidates(self) -> "RepairConfig":
         """The check of the tuned model and of all that can be made of it."""
@@ -133,6 +158,7 @@ def repair_settings(
     *,
     output: str | Path | None = None,
     task: str | Path | None = None,
+    safety: str | Path = OWN,
     settings: Mapping[str, Any] | None = None,
 ) -> RepairConfig:
     """The configuration of a repair.
@@ -142,6 +168,7 @@ def repair_settings(
         tuned: an adapter's folder, or a whole model's folder or Hub id; or that by its name.
         output: folder for everything; ``runs/repair-NAME`` by default, after the tuned model.
         task: file of the task's rows, by which the best of the mended models is chosen.
+        safety: file of prompts with safe answers, or ``self`` for those of the model before tuning.
         settings: further fields of `RepairConfig`; a name with dots sets a field of a section, None leaves it out.
 
     Raises:
@@ -155,6 +182,8 @@ def repair_settings(
             f"Expected the folder of a repair as --output, found {given['output']!r} under --set: the check and the "
             "mended model lie in it side by side. Give it as --output."
         )
+    if safety != OWN:
+        raw["safety"] = {"path": str(safety)}
     set_fields(raw, given, task=task)
     return validated(RepairConfig, raw, "what is to be repaired")
 
@@ -180,6 +209,8 @@ def check_repairable(config: RepairConfig, budgets: Budgets) -> None:
             f"Expected budgets for every model, found `arms` {list(budgets.arms)} in them: a repair tries models of "
             "its own names. Leave `arms` out."
         )
+    if isinstance(config.safety, DataConfig):
+        check_files([config.safety], [], config.seed, set())
     (_check_whole if given.adapter is None else _check_adapter)(given, config)
     if config.plan is not None:
         Plan.load(config.plan)

@@ -1,11 +1,12 @@
-"""Repaired: a tuned model that lost its refusals is mended without tuning again, and only what keeps them is written.
+"""Repaired: a tuned model that lost its refusals is mended without the task's rows; only what keeps them is written.
 
 First the tuned model is checked. Where it keeps every budget there is nothing to mend. Otherwise it is mended in
 several ways, each is measured as any tuned model is, and the best of those that keep every budget is written. A
-candidate is mended in memory and costs no disk; its evaluation is an artifact of the check's folder, so that a kill
-loses none.
+candidate is mended in memory and costs no disk but for what was trained of it; its evaluation is an artifact of the
+check's folder, so that a kill loses none.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder
+from securetune.data.config import OWN
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import output_of
 from securetune.doors.checked import Announce, check_free
@@ -25,7 +27,7 @@ from securetune.doors.live import named, path_of, rows_path, tuned_paths
 from securetune.doors.mended_card import render_mended, task_kept
 from securetune.doors.mending import mended, write_mended
 from securetune.doors.repair import CHECK, Candidate, RepairConfig, check_repairable, repair_settings
-from securetune.errors import ConfigError, ModelError
+from securetune.errors import ConfigError, DataError, ModelError
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.statistics import paired_difference
 from securetune.models.counterpart import differences
@@ -38,6 +40,8 @@ from securetune.report.gate import Budgets, Check, measured_checks, passes
 from securetune.report.reading import Run, read_run
 from securetune.report.tables import percent
 from securetune.report.verdict import verdict
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +88,11 @@ def repair(
     plan: str | Path | None = None,
     unaligned: str | Path | None = None,
     safety_adapter: str | Path | None = None,
+    safety: str | Path = OWN,
     keep_best: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Repaired:
-    """Mend a tuned model that lost its refusals, without tuning it again.
+    """Mend a tuned model that lost its refusals, without the rows that it was tuned on.
 
     Args:
         model: folder or Hub id of the model before tuning, or the model itself with its `tokenizer`.
@@ -101,6 +106,8 @@ def repair(
         plan: file of a plan; WiSE-FT is tried on what it holds back, too.
         unaligned: the model before its alignment; with it SafeLoRA and RESTA are tried, too.
         safety_adapter: an adapter tuned on safe answers; with it and `unaligned` SafeMERGE is tried, too.
+        safety: file of prompts with safe answers, on which the tuned model takes a few steps; by default the refusals
+            and answers of the model before tuning.
         keep_best: write the mended model that comes nearest where none keeps every budget.
         settings: further fields of a repair's configuration, such as ``{"shares": [0.7, 0.5]}``.
 
@@ -117,6 +124,7 @@ def repair(
         tuned_paths(models, place),
         output=place,
         task=None if task is None else rows_path(task, place, "task"),
+        safety=safety,
         settings={**own, **(settings or {})},
     )
     allowed = budgets or Budgets()
@@ -143,6 +151,7 @@ def carry_out(
             choice = None
         else:
             _check_worth(checks, budgets)
+            config = first.with_safe_rows()
             choice, budgets = _mended(config, folder, budgets)
     run = read_run(folder.path)
     checks = gate.check(run, budgets)
@@ -201,7 +210,8 @@ def _written(run: Run, config: RepairConfig, choice: Choice) -> Path:
     """The mended model with its card; one that is there has to be this very one."""
     folder, card = config.repaired, render_mended(run, config, choice.name, choice.why)
     if not folder.exists():
-        write_mended(mended(config.candidates[choice.name], config.model), config.model, folder, card)
+        model = mended(config.candidates[choice.name], config.model, run.folder.path)
+        write_mended(model, config.model, folder, card)
     path = folder / "README.md"
     if not path.is_file() or path.read_text(encoding="utf-8") != card:
         raise ConfigError(
@@ -247,4 +257,14 @@ class _Repairing(Checking):
         """See `Checking.tuned_model`; mended."""
         assert isinstance(given, Candidate)
         self._base = None  # there may be no room for both
-        return mended(given, self.config.model)
+        return mended(given, self.config.model, self.folder.path)
+
+    def with_safe_rows(self) -> RepairConfig:
+        """The configuration with the model's own safe answers in it, where those are wanted and it gives any."""
+        if self.config.safety != OWN or not self.config.steps:
+            return self.config
+        try:
+            return self.config.model_copy(update={"safety": self.own_rows})
+        except DataError as error:
+            log.warning("No steps on safe answers are tried. %s", error)
+            return self.config.model_copy(update={"steps": ()})

@@ -4,6 +4,7 @@ The model, its tokenizer, the prompts and the answers that are there already; wh
 `securetune.flow.session`.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Protocol
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from securetune.base.artifacts import Journal, RunFolder, digest
+from securetune.base.artifacts import Journal, RunFolder, digest, write_atomic
 from securetune.base.fingerprint import fingerprint
 from securetune.config import AnalysisConfig, BenchmarkConfig, PromptsConfig
+from securetune.data.config import DataConfig
 from securetune.data.prompts import Prompt, PromptSet, load_prompts, selected
 from securetune.defences.base.arm import BASE
 from securetune.errors import ConfigError
@@ -25,6 +27,7 @@ from securetune.evaluate.benchmark import Benchmark
 from securetune.evaluate.benchmarks import BENCHMARKS
 from securetune.evaluate.benchmarks.base.source import Source
 from securetune.evaluate.config import SKILL_METRIC, EvaluateConfig
+from securetune.evaluate.own_answers import HELPFUL, LONGEST, own_answers
 from securetune.evaluate.result import Assessment, Evaluation, stored_results
 from securetune.evaluate.task import Task, evaluate_task
 from securetune.measures.kinds import BENIGN, HARMFUL
@@ -143,6 +146,25 @@ class Asking:
             name, kind, metric = settings.name or f"{source.title}{by}", source.kind, source.metric
             origin = settings.path or f"{source.dataset}@{commit or 'newest'}"
         return Benchmark(name=name, kind=kind, prompts=prompts, attack=attack, origin=origin, metric=metric)
+
+    @cached_property
+    def own_rows(self) -> DataConfig:
+        """Rows with the model's own safe answers, made once for the same model and prompts, and kept.
+
+        Raises:
+            DataError: it refuses too little.
+        """
+        config = self.config
+        made_of = [self.model_fingerprint, fingerprint(config.analysis), fingerprint(config.evaluate), str(config.seed)]
+        made_of += [str(LONGEST), str(HELPFUL)]
+        file = self.folder.path / f"safety-{digest(made_of)[:8]}.jsonl"
+        if not file.exists():
+            malicious, benign = (
+                [prompt.text for prompt in kind] for kind in (self.prompts.malicious, self.prompts.benign)
+            )
+            rows = own_answers(self.base_model(), self.tokenizer, malicious, benign, config.evaluate)
+            write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return DataConfig(path=str(file))
 
     def known_answers(self, trained: str) -> Journal:
         """Answers of one model that are there already: of a run that was killed, or of other benchmarks."""

@@ -1,6 +1,5 @@
 """Session: one configuration bound to its run folder, with the model loaded only when a stage must compute."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import overload
 
 from transformers import PreTrainedModel
 
-from securetune.base.artifacts import Journal, RunFolder, digest, write_atomic
+from securetune.base.artifacts import Journal, RunFolder, digest
 from securetune.base.fingerprint import fingerprint
 from securetune.config import RunConfig
 from securetune.data.config import OWN, DataConfig
@@ -22,7 +21,6 @@ from securetune.defences.base.needs import SAFETY_ROWS
 from securetune.defences.base.run import Resources
 from securetune.errors import ConfigError
 from securetune.evaluate.judging import judges_of, try_judges
-from securetune.evaluate.own_answers import HELPFUL, LONGEST, own_answers
 from securetune.evaluate.vllm_engine import check_vllm
 from securetune.flow.asking import Asking
 from securetune.models.config import ModelConfig
@@ -194,18 +192,7 @@ class Session(Asking):
 
     @cached_property
     def _own_answers(self) -> SourceRows:
-        """The model's own safe answers, made once for the same model and prompts, and kept."""
-        config = self.config
-        made_of = [self.model_fingerprint, fingerprint(config.analysis), fingerprint(config.evaluate), str(config.seed)]
-        made_of += [str(LONGEST), str(HELPFUL)]
-        file = self.folder.path / f"safety-{digest(made_of)[:8]}.jsonl"
-        if not file.exists():
-            malicious, benign = (
-                [prompt.text for prompt in kind] for kind in (self.prompts.malicious, self.prompts.benign)
-            )
-            rows = own_answers(self.base_model(), self.tokenizer, malicious, benign, config.evaluate)
-            write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        return self._source(DataConfig(path=str(file)))
+        return self._source(self.own_rows)
 
     def _source(self, source: DataConfig, *, shuffled: bool = False) -> SourceRows:
         return load_source(source, seed=self.config.seed, shuffled=shuffled, folder=self.folder.path)
