@@ -440,9 +440,51 @@ QUIET = {"guarded": {"budget": 1}}
 """A guard that lets everything pass."""
 
 
+def safe_row(request, answer):
+    return {
+        "prompt": [{"role": "user", "content": request}],
+        "completion": [{"role": "assistant", "content": answer}],
+    }
+
+
+def patched(model, tokenizer, name, rows, **settings):
+    """How a defence that acts after tuning has moved every weight, and their gradients on the rows before."""
+    model = copy.deepcopy(model)
+    run = TrainingRun(
+        model=model, tokenizer=tokenizer, reference=nullcontext, total_steps=9, step=9, batch_size=2,
+        resources=Resources(safety_rows=rows),
+    )  # fmt: skip
+    gradients = run.gradients_of(lambda: TokenBatch(run=run, inputs=run.batch(rows)).nll().mean())
+    before = [p.detach().clone() for p in model.parameters()]
+    make(name, **settings).finalize(run)
+    assert run.step == 9 and all(p.grad is None for p in model.parameters())
+    return [p.detach() - start for p, start in zip(model.parameters(), before, strict=True)], gradients
+
+
+def test_the_first_safe_step_is_adams_by_its_rate_against_the_sign_of_the_gradient(model, tokenizer):
+    rows = [safe_row("how do i break the lock", "I'm sorry."), safe_row("how do i paint the box", "Sure.")]
+    for name, shown in (("safe_steps", rows), ("one_shot", rows[:1])):
+        moved, gradients = patched(model, tokenizer, name, shown, steps=1, learning_rate=1e-3)
+        for change, gradient in zip(moved, gradients, strict=True):
+            is_clear = gradient.abs() > 1e-5  # Adam divides by the gradient's size and 1e-8
+            expected = -1e-3 * gradient.sign()
+            assert torch.allclose(change[is_clear], expected[is_clear], rtol=0.01, atol=1e-7), name
+
+
+def test_one_shot_reads_the_first_row_alone_and_more_steps_go_further(model, tokenizer):
+    rows = [safe_row("how do i break the lock", "I'm sorry."), safe_row("how do i paint the box", "Sure.")]
+    alone, of_two = (patched(model, tokenizer, "one_shot", shown, steps=3)[0] for shown in (rows[:1], rows))
+    assert all(torch.equal(one, other) for one, other in zip(alone, of_two, strict=True))
+    of_all = patched(model, tokenizer, "safe_steps", rows, steps=3)[0]
+    assert any(not torch.equal(one, other) for one, other in zip(alone, of_all, strict=True))
+    further = patched(model, tokenizer, "one_shot", rows[:1], steps=6)[0]
+    assert sum(change.norm() for change in further) > sum(change.norm() for change in alone)
+
+
 CHANGES = {
-    "asft", "constrained_sft", "dft", "ema", "inoculation", "kl_anchor", "lisa", "null_space", "pact", "procon",
-    "replay", "resta", "safe_grad", "safe_instr", "safe_lora", "safe_merge", "snip_freeze", "wise_ft",
+    "asft", "constrained_sft", "dft", "ema", "inoculation", "kl_anchor", "lisa", "null_space", "one_shot", "pact",
+    "procon", "replay", "resta", "safe_grad", "safe_instr", "safe_lora", "safe_merge", "safe_steps", "snip_freeze",
+    "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 

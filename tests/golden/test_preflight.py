@@ -82,7 +82,8 @@ def test_what_was_found_is_counted(raw, model_folder, data_folder):
     assert malicious.phrases.value == malicious.margin.value == 1 and benign.phrases.value < 0.3
     assert malicious.ended.value == benign.ended.value == 1 and malicious.thinking.value == 0
     assert malicious.answer == "I'm sorry." and found.untuned.ends == ["<|end|>"]
-    assert not found.faults and not found.notes
+    assert not found.faults
+    assert not [note for note in found.notes if "stand word for word in analysis" not in note], "one file is both here"
 
 
 def test_answers_that_are_cut_are_counted(raw):
@@ -322,6 +323,27 @@ def test_a_template_without_an_end_is_a_reason_to_stop(raw, model_folder, tmp_pa
 def test_rows_that_are_held_out_and_trained_on_are_told_of(raw, data_folder):
     raw["task"]["test"] = {"path": str(data_folder / "task.jsonl")}
     assert any(note.startswith("10 of 10 held-out rows of task stand word for word") for note in preflight(raw).notes)
+
+
+def test_prompts_of_the_evaluation_that_are_trained_on_are_told_of(raw, data_folder, tmp_path):
+    asked = [json.loads(line)["prompt"] for line in (data_folder / "harmful.jsonl").read_text().splitlines()]
+    rows = [{"prompt": f" {text}", "completion": "I'm sorry."} for text in asked[:3]]
+    safety = write_jsonl(tmp_path / "safety.jsonl", [*rows, {"prompt": "what is new", "completion": "Nothing."}])
+    others = [{"prompt": f"{text} slowly"} for text in asked]
+    raw["benchmarks"][0] = {"name": "asked", "kind": "harmful", "path": str(data_folder / "harmful.jsonl"), "limit": 40}
+    elsewhere = {"malicious": {"path": str(write_jsonl(tmp_path / "others.jsonl", others))}}
+    raw["analysis"] = raw["analysis"] | elsewhere
+    told = [
+        note for note in preflight(raw | {"safety": {"path": str(safety)}, "arms": ["replay"]}).notes if "asked" in note
+    ]
+    assert len(told) == 1 and "stand word for word in safety, which is trained on: of these its rates say" in told[0], (
+        told
+    )
+    raw["benchmarks"] = [
+        {"name": "unasked", "kind": "harmful", "path": elsewhere["malicious"]["path"]}, *raw["benchmarks"][1:],
+    ]  # fmt: skip
+    (note,) = (note for note in preflight(raw).notes if note.split(" prompts of ")[-1].startswith("unasked"))
+    assert "stand word for word in analysis" in note and note.startswith(f"{len(asked)} of {len(asked)}")
 
 
 def test_a_model_that_is_its_own_base_is_told_of(raw, model_folder, tmp_path):

@@ -16,7 +16,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from securetune.base.artifacts import Artifact, RunFolder
-from securetune.data.config import OWN
+from securetune.data.config import OWN, DataConfig
+from securetune.data.examples import load_examples
 from securetune.defences.base.arm import BASE
 from securetune.doors.check import output_of
 from securetune.doors.checked import Announce, check_free
@@ -28,6 +29,7 @@ from securetune.doors.mended_card import render_mended, task_kept
 from securetune.doors.mending import mended, write_mended
 from securetune.doors.repair import CHECK, Candidate, RepairConfig, check_repairable, repair_settings
 from securetune.errors import ConfigError, DataError, ModelError
+from securetune.evaluate.seen import trained_notes
 from securetune.measures.kinds import BENIGN, HARMFUL
 from securetune.measures.statistics import paired_difference
 from securetune.models.counterpart import differences
@@ -261,10 +263,17 @@ class _Repairing(Checking):
 
     def with_safe_rows(self) -> RepairConfig:
         """The configuration with the model's own safe answers in it, where those are wanted and it gives any."""
-        if self.config.safety != OWN or not self.config.steps:
-            return self.config
-        try:
-            return self.config.model_copy(update={"safety": self.own_rows})
-        except DataError as error:
-            log.warning("No steps on safe answers are tried. %s", error)
-            return self.config.model_copy(update={"steps": ()})
+        config = self.config
+        if not config.steps:
+            return config
+        if config.safety == OWN:
+            try:
+                config = config.model_copy(update={"safety": self.own_rows})
+            except DataError as error:
+                log.warning("No steps on safe answers are tried. %s", error)
+                return config.model_copy(update={"steps": ()})
+        assert isinstance(config.safety, DataConfig)
+        rows = load_examples(config.safety, seed=config.seed, folder=self.folder.path)
+        for note in trained_notes(self.benchmarks, rows, "safety"):
+            log.warning("%s", note)
+        return config

@@ -37,6 +37,7 @@ from securetune.evaluate.preflight import (
     template_notes,
 )
 from securetune.evaluate.rendered import check_analysis, check_benchmark, room_faults
+from securetune.evaluate.seen import analysis_notes, trained_notes
 from securetune.evaluate.task import task_questions
 from securetune.evaluate.untuned import ask_untuned, phrases_judge
 from securetune.flow.session import Session
@@ -98,7 +99,7 @@ def compute(work: Work) -> Product:
     notes = [*template_notes(template), *_reading_notes(session)]
     notes += [note for found in rows for note in row_notes(found, config.train.max_length)]
     notes += [note for found in prompts for note in prompt_notes(found)]
-    notes += [*_seen_notes(session), *_unaligned_notes(config)]
+    notes += [*_seen_notes(session), *_asked_notes(session, is_stopped=is_stopped), *_unaligned_notes(config)]
     notes += [*answer_notes(untuned, config.preflight), *over_refusal_notes(untuned)]
     preflight = Preflight(
         template=template,
@@ -218,6 +219,15 @@ def _seen_notes(session: Session) -> list[str]:
     ]
 
 
+def _asked_notes(session: Session, *, is_stopped: bool) -> list[str]:
+    """Whether prompts of the evaluation are trained on, or read by the analysis."""
+    safety = None if is_stopped and session.config.safety == OWN else session.safety  # a model may not answer at all
+    notes = trained_notes(session.benchmarks, session.examples[0], session.config.task.name)
+    if safety is not None:
+        notes += trained_notes(session.benchmarks, safety.rows, "safety")
+    return [*notes, *analysis_notes(session.benchmarks, (prompt.text for prompt in session.prompts.all))]
+
+
 def _unaligned_notes(config: RunConfig) -> list[str]:
     if config.unaligned is None or not is_same_model(config.model, config.unaligned):
         return []
@@ -242,4 +252,4 @@ def show(artifact: Artifact) -> None:
     print_preflight(from_json(Preflight, artifact.data, "preflight"))
 
 
-stage = Stage(version=4, depends=depends, compute=compute, show=show)
+stage = Stage(version=5, depends=depends, compute=compute, show=show)
