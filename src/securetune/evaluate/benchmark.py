@@ -77,14 +77,17 @@ class Benchmark:
         self, tokenizer: PreTrainedTokenizerBase, config: EvaluateConfig, model: PreTrainedModel | None
     ) -> list[Question]:
         """What a model is given to answer, per answer; only an attack that searches needs the model."""
-        prompts = [prompt.text for prompt in self.prompts]
+        prompts = [prompt.text for prompt in self.asked(config)]
         attack = self.attack or Attack(settings=None)
-        asked = attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
+        if attack.searches:
+            found = attack.search(model, tokenizer, [prompt.text for prompt in self.prompts])
+            asked = [text for text in found for _ in range(self.sampling(config).samples)]
+        else:
+            asked = attack.prompts(prompts)
         texts = render(tokenizer, asked, system=config.system, turns=attack.turns)
         if attack.prefill:  # it begins the answer, not the reasoning before it
             texts = [text + written_reasoning(tokenizer) for text in texts]
         return [
             Question(prompt=prompt, text=text + attack.prefill, prefill=attack.prefill)
             for prompt, text in zip(prompts, texts, strict=True)
-            for _ in range(self.sampling(config).samples)
         ]

@@ -31,7 +31,7 @@ class Attack:
         self.settings = settings
 
     def prompts(self, prompts: Sequence[str]) -> list[str]:
-        """What the model is asked in place of the prompts, in their order."""
+        """What the model is asked in place of the prompts, in their order; one of several answers comes as often."""
         return list(prompts)
 
     def search(
