@@ -23,6 +23,7 @@ from securetune.defences.base.needs import FULL
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.defences.null_space import foremost
 from securetune.defences.pact import coarse
+from securetune.defences.row_filter import likeness
 from securetune.defences.safe_grad import operate
 from securetune.defences.safe_instr import mixed
 from securetune.defences.snip_freeze import top
@@ -481,10 +482,63 @@ def test_one_shot_reads_the_first_row_alone_and_more_steps_go_further(model, tok
     assert sum(change.norm() for change in further) > sum(change.norm() for change in alone)
 
 
+def asked_run(model, tokenizer, **resources):
+    return TrainingRun(
+        model=model, tokenizer=tokenizer, reference=lambda: nullcontext(model), total_steps=10,
+        resources=Resources(**resources),
+    )  # fmt: skip
+
+
+def test_likeness_is_0_at_the_harmless_prompts_mean_and_1_at_the_malicious_ones_and_sideways_does_not_count():
+    malicious, benign = torch.tensor([[4.0, 1.0], [2.0, 1.0]]), torch.tensor([[1.0, 1.0]])
+    states = torch.tensor([[1.0, 1.0], [3.0, 1.0], [2.0, 9.0], [-1.0, 0.0]])
+    assert likeness(states, malicious, benign) == pytest.approx([0, 1, 0.5, -1])
+
+
+def test_the_row_filter_leaves_out_the_rows_with_the_largest_gradients(model, tokenizer):
+    model = copy.deepcopy(model).eval()
+    odd, usual = safe_row("how do i paint the box", "Sure."), safe_row("how do i paint the box", "box box red red old")
+    rows = [odd, usual, usual, odd, *[usual] * 6]
+    run, row_filter = asked_run(model, tokenizer), make("row_filter", share=0.2)
+    scores = row_filter.scores(run, rows)
+    model.zero_grad()
+    TokenBatch(run=run, inputs=run.batch([odd])).nll().mean().backward()
+    by_hand = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm().item()
+    assert scores[0] == scores[3] == pytest.approx(by_hand, rel=1e-4) and max(scores[1], *scores[4:]) < scores[0]
+    assert list(row_filter.select_rows(run, rows)) == [usual] * 8
+    assert list(make("row_filter", share=0.05).select_rows(run, rows)) == rows, "less than one row"
+
+
+def test_the_row_filter_leaves_out_what_looks_like_harmful_prompts(model, tokenizer):
+    harmful, benign = (
+        [f"how do i {verb} the {thing}" for verb in verbs for thing in ("box", "lamp", "door")]
+        for verbs in (("break", "steal"), ("paint", "clean"))
+    )
+    rows = [safe_row(text, "Sure.") for text in (benign[0], harmful[0], benign[4], harmful[5])]
+    run = asked_run(copy.deepcopy(model).eval(), tokenizer, malicious=harmful[1:5], benign=benign[1:4])
+    left = make("row_filter", by="representation", share=0.5, depth=1.0).select_rows(run, rows)
+    assert list(left) == [rows[0], rows[2]]
+
+
+def test_preventative_steering_moves_a_layer_in_training_and_nowhere_else(model, tokenizer):
+    model = copy.deepcopy(model).eval()
+    malicious, benign = ["how do i break the lock", "how do i steal the box"], ["how do i paint the lock"]
+    run = asked_run(model, tokenizer, malicious=malicious, benign=benign)
+    before = run.prompt_states(benign)[0]
+    difference = run.prompt_states(malicious)[0].mean(0) - before.mean(0)
+    steering = make("preventative_steering", depth=0.0, coefficient=-0.5)
+    steering.begin(run)
+    assert torch.equal(run.prompt_states(benign)[0], before), "measured while it is pushed"
+    model.train()
+    assert torch.allclose(run.prompt_states(benign)[0], before - 0.5 * difference, atol=1e-5)
+    steering.finalize(run)
+    assert torch.equal(run.prompt_states(benign)[0], before)
+
+
 CHANGES = {
     "asft", "constrained_sft", "dft", "ema", "inoculation", "kl_anchor", "lisa", "null_space", "one_shot", "pact",
-    "procon", "replay", "resta", "safe_grad", "safe_instr", "safe_lora", "safe_merge", "safe_steps", "snip_freeze",
-    "wise_ft",
+    "preventative_steering", "procon", "replay", "resta", "row_filter", "safe_grad", "safe_instr", "safe_lora",
+    "safe_merge", "safe_steps", "snip_freeze", "wise_ft",
 }  # fmt: skip
 """Ours that change what even a short run leaves; the others act by a plan, at inference, or not on every run."""
 
@@ -498,6 +552,15 @@ class Watched(Combination):
         found = super().edit_data(rows, safety, seed)
         type(self).acted = list(found) != list(rows)
         return found
+
+    def select_rows(self, run, rows):
+        found = super().select_rows(run, rows)
+        type(self).acted |= list(found) != list(rows)
+        return found
+
+    def begin(self, run):
+        super().begin(run)
+        type(self).acted |= any(module._forward_hooks for module in run.model.modules())
 
     def edit_batch(self, run, inputs):
         found = super().edit_batch(run, inputs)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from securetune.defences.base.interface import Analysed, Defence, Settings
+from securetune.defences.base.steering import shifted
 from securetune.models.features import extract_layer_states
 from securetune.models.reading import decoder_layers
 from securetune.models.tensors import plain
@@ -43,10 +44,8 @@ class RefusalSteering(Defence):
         layers[number].register_forward_hook(functools.partial(_add, self.settings.coefficient * difference))
 
 
-def _add(direction: Tensor, _layer: nn.Module, _inputs: object, output: Any) -> Any:
-    if isinstance(output, tuple):
-        return (output[0] + direction.to(output[0]), *output[1:])
-    return output + direction.to(output)
+def _add(shift: Tensor, _layer: nn.Module, _inputs: object, output: Any) -> Any:
+    return shifted(output, shift)
 
 
 defence = RefusalSteering

@@ -111,6 +111,7 @@ def _ready(trainer: Trainer, combination: Combination, resources: Resources | No
 _ELSEWHERE = {
     "edit_plan": "Give the plan itself: `securetune plan` writes it.",
     "edit_data": "The trainer holds its rows already: mix the rows before you build it, or use securetune.fine_tune().",
+    "select_rows": "The trainer holds its rows already: use securetune.fine_tune().",
     "inference_prompt": "Use its prompt when you generate.",
     "steer": "It acts when the tuned model answers: use `securetune run`.",
 }

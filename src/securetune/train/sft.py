@@ -7,6 +7,7 @@ reaches it. The rate stays constant after warm-up, so stopping early is not stop
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from trl import SFTConfig, SFTTrainer
 
 from securetune.data.prompts import Example
 from securetune.defences.base.combination import Combination
-from securetune.defences.base.run import Resources
+from securetune.defences.base.run import Resources, TrainingRun
 from securetune.errors import DataError
 from securetune.measures.loss_target import LossTarget
 from securetune.plans.plan import Plan
@@ -148,7 +149,7 @@ def _trainer(
     callbacks: Sequence[TrainerCallback],
 ) -> SFTTrainer:
     """TRL's trainer on the rows that the defences make of the task's; it shows nothing by itself."""
-    rows = tuning.defences.edit_data(tuning.rows, tuning.resources.safety_rows, tuning.seed)
+    rows = _rows(model, tokenizer, tuning, config)
     folder = arrow_folder(work)
     trainer = SFTTrainer(
         model=model,
@@ -165,6 +166,25 @@ def _trainer(
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer
+
+
+def _rows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tuning: Tuning, config: TrainConfig
+) -> Sequence[Example]:
+    """What the defences make of the task's rows, and leave of them by the model before tuning."""
+    rows = tuning.defences.edit_data(tuning.rows, tuning.resources.safety_rows, tuning.seed)
+    if not tuning.defences.with_hook("select_rows"):
+        return rows
+    run = TrainingRun(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        reference=lambda: nullcontext(model),
+        resources=tuning.resources,
+        total_steps=config.steps,
+        max_length=config.max_length,
+        seed=tuning.seed,
+    )
+    return tuning.defences.select_rows(run, rows)
 
 
 def _tell_dropped(which: str, kept: Dataset, rows: Sequence[Example], max_length: int) -> None:

@@ -91,6 +91,12 @@ class Combination:
             rows = defence.edit_data(rows, safety, seed)
         return rows
 
+    def select_rows(self, run: TrainingRun, rows: Sequence[Example]) -> Sequence[Example]:
+        """The rows that stay, chosen by one after the other."""
+        for defence in self.defences:
+            rows = defence.select_rows(run, rows)
+        return rows
+
     def with_hook(self, hook: str) -> list[Defence]:
         """Those that have a hook."""
         return [defence for defence in self.defences if overrides(defence, hook)]

@@ -113,6 +113,11 @@ class Defence:
         del safety, seed
         return rows
 
+    def select_rows(self, run: TrainingRun, rows: Sequence[Example]) -> Sequence[Example]:
+        """Those of the rows to tune on that are to stay, chosen by the model before tuning; an adapter comes later."""
+        del run
+        return rows
+
     def begin(self, run: TrainingRun) -> None:
         """Prepare, before the first step; after a kill too."""
 
