@@ -294,7 +294,8 @@ def test_answers_of_a_batch_that_rows_leave_equal_the_models_own(family):
     ends = free[0][2]  # ends the first answer at its third token or before, and others where it comes up
     kept, model.generation_config.eos_token_id = model.generation_config.eos_token_id, ends
     try:
-        found = _decode(model, Numbers(), batch, Decoding(max_new_tokens=8, batch_size=len(batch.index)))
+        decoding = Decoding(max_new_tokens=8, batch_size=len(batch.index))
+        found = _decode(model, Numbers(), batch, decoding, [None] * len(batch.index))
     finally:
         model.generation_config.eos_token_id = kept
     assert [generated.text for generated in found] == [Numbers().decode(row) for row in own(ends)]

@@ -330,6 +330,8 @@ def test_an_attack_keeps_the_prompt_and_changes_something(name, model, tokenizer
         return attack.search(model, tokenizer, prompts) if attack.searches else attack.prompts(prompts)
 
     found = asked(attack)
-    assert len(found) == 2 and all(prompt in text for prompt, text in zip(prompts, found, strict=True))
+    assert len(found) == 2
+    for prompt, text in zip(prompts, found, strict=True):
+        assert len(text) == len(prompt) if name == "best_of_n" else prompt in text  # that one garbles it
     assert attack.prefill or attack.turns or found != prompts
     assert found == asked(ATTACKS.make(name, settings.get(name, {}), "attack"))
