@@ -394,6 +394,11 @@ def test_a_whole_model_takes_the_steps_under_an_adapter_that_is_merged(model_fol
     again = mended(candidate, base, tmp_path).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in once.state_dict().items())
     assert kept.stat().st_mtime_ns == stamp, "trained twice"
+    content = kept.read_bytes()
+    for changed in (content[:-1] + bytes([content[-1] ^ 1]), content[: len(content) // 2], b""):
+        kept.write_bytes(changed)
+        with pytest.raises(ArtifactError, match="as they were written, found others"):
+            mended(candidate, base, tmp_path)
     assert not torch.equal(
         again["model.layers.0.mlp.up_proj.weight"], tuned.state_dict()["model.layers.0.mlp.up_proj.weight"]
     )

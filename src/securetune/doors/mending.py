@@ -6,14 +6,16 @@ was asked, also where the machine does not compute the same twice.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from securetune.base.artifacts import write_atomic
@@ -24,12 +26,13 @@ from securetune.data.examples import load_examples
 from securetune.defences.base.combination import Combination
 from securetune.defences.base.run import Resources, TrainingRun
 from securetune.doors.repair import Candidate
-from securetune.errors import ModelError
+from securetune.errors import ArtifactError, ModelError
 from securetune.models.adapters import targets
 from securetune.models.config import ModelConfig
 from securetune.models.loading import LazyModel, load_given, load_model, load_tokenizer, stored_tokenizer
 from securetune.plans.plan import Plan
 
+_SEAL = "digest"
 _ADAPTER = "default"
 """What PEFT calls an adapter that is loaded first."""
 
@@ -97,14 +100,40 @@ def _once(run: TrainingRun, done: Combination, file: Path) -> None:
     trainable = run.trainable()
     if file.exists():
         with torch.no_grad():
-            for name, kept in load_file(file).items():
+            for name, kept in _kept(file).items():
                 trainable[name].copy_(kept)
         return
     done.finalize(run)
+    weights = {name: parameter.detach().cpu().clone() for name, parameter in trainable.items()}
     partial = file.with_suffix(PARTIAL)
     with writing(file):
-        save_file({name: parameter.detach().cpu().clone() for name, parameter in trainable.items()}, partial)
+        save_file(weights, partial, metadata={_SEAL: _digest(weights)})
         os.replace(partial, file)
+
+
+def _kept(file: Path) -> dict[str, Tensor]:
+    """The weights in a file that `_once` has written.
+
+    Raises:
+        ArtifactError: they were changed.
+    """
+    try:
+        with safe_open(file, framework="pt") as stored:
+            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            seal = (stored.metadata() or {}).get(_SEAL)
+    except SafetensorError:
+        weights, seal = {}, None
+    if seal is None or seal != _digest(weights):
+        raise ArtifactError(
+            f"Expected the weights that steps on safe answers have left in {file} as they were written, found others. "
+            f"Move the folder {file.parent} away, and repeat the command."
+        )
+    return weights
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    raw = {name: weight.contiguous().view(torch.uint8).numpy() for name, weight in weights.items()}
+    return digest({name: sha256(numbers).hexdigest() for name, numbers in raw.items()})
 
 
 def _like(base: ModelConfig, path: str) -> LazyModel:
