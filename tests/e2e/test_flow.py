@@ -137,6 +137,12 @@ def test_a_published_adapter_opens_with_plain_peft_and_its_card_holds_the_result
     assert "has done ['base', 'ml_lr', 'none', 'swat']" in wrong.stderr and not (tmp_path / "new").exists()
 
 
+def test_a_drop_of_one_draw_stands_without_an_error(finished):
+    page = (finished[1] / "09-report.html").read_text(encoding="utf-8")
+    assert "Drop of each of the 14 modules" in page and "1 draw per module" in page
+    assert "± nan" not in page and "[nan" not in page
+
+
 def test_base_and_tuned_models_are_compared_on_the_same_prompts(finished):
     _, folder, _ = finished
     prompts = []

@@ -254,9 +254,9 @@ def test_a_kill_in_the_middle_of_the_answers_leaves_the_batches_as_they_were(
     prompts = [f"please {'really ' * n}make a cake {n}" for n in (1, 4, 9, 2, 14, 6, 11, 3, 7)]
     texts, asked, decode = render(tokenizer, prompts), [], generation._decode
 
-    def watched(model, tokenizer, batch, decoding):
+    def watched(model, tokenizer, batch, *others):
         asked.append(batch.input_ids.tolist())
-        return decode(model, tokenizer, batch, decoding)
+        return decode(model, tokenizer, batch, *others)
 
     def answered(content):
         asked.clear()

@@ -1,5 +1,6 @@
 """Modules: how much safety does each module cost when it alone is perturbed?"""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,12 +94,17 @@ def _rows(draws: Draws, signal: str) -> list[list[str]]:
     return [
         [
             ref,
-            f"{drops[ref]:.3f} ± {errors[ref]:.3f}",
+            _known(f"{drops[ref]:.3f}", " ± {:.3f}", errors[ref]),
             f"{refitted[ref]:.3f}" if refitted else "–",
-            f"{specific[ref]:.3f} [{reach[ref][0]:.3f}, {reach[ref][1]:.3f}]" if specific else "–",
+            _known(f"{specific[ref]:.3f}", " [{:.3f}, {:.3f}]", *reach[ref]) if specific else "–",
         ]
         for ref in sorted(draws, key=lambda ref: -drops[ref])
     ]
+
+
+def _known(value: str, beside: str, *errors: float) -> str:
+    """A value with its error; one draw has none."""
+    return value if any(map(math.isnan, errors)) else value + beside.format(*errors)
 
 
 def result(found: Modules) -> str:
