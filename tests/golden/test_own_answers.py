@@ -46,6 +46,13 @@ def test_refusals_of_malicious_and_help_to_benign_prompts_are_the_rows(speaks, m
     ]
 
 
+def test_refusals_alone_are_told_of(speaks, monkeypatch, caplog):
+    monkeypatch.setattr(module, "FEWEST", 1)
+    rows = own_answers(None, speaks, ["bomb", "virus"], ["knife"], EvaluateConfig())
+    assert [row["completion"] for row in rows] == [REFUSAL]
+    assert "Of 1 harmless prompts the model answers none helpfully" in caplog.text
+
+
 def test_a_model_that_refuses_too_little_is_told_so(speaks):
     with pytest.raises(DataError, match=r"at least 32 refusals of the model's own.*found 1 among.*4 malicious"):
         own_answers(None, speaks, ["bomb", "virus", "fraud", "theft"], ["cake"], EvaluateConfig())

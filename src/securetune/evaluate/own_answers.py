@@ -4,6 +4,7 @@ Source: self-generated safety rows, arXiv 2603.10243: the refusals that a model 
 while it is tuned. Its answers to harmless prompts come with them, so that it does not learn to refuse everything.
 """
 
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from securetune.evaluate.generation import Decoding, generate
 from securetune.evaluate.untuned import phrases_judge
 from securetune.measures.degenerate import is_degenerate
 from securetune.measures.kinds import Response
+
+log = logging.getLogger(__name__)
 
 LONGEST = 200
 """Tokens of an answer; one that has not ended by then is no row, as it would be trained on without its end."""
@@ -68,5 +71,12 @@ def own_answers(
             f"its answers to {len(malicious)} malicious prompts of the analysis that ended within {LONGEST} tokens. "
             "Give `analysis` more malicious prompts, or `safety` a file of prompts with safe answers; or take a "
             "defence that needs none, such as lower_lr."
+        )
+    if not helpful:
+        log.warning(
+            "Of %d harmless prompts the model answers none helpfully within %d tokens: on refusals alone it may learn "
+            "to refuse what is harmless, too. Watch over-refusal, or give `safety` a file with helpful answers, too.",
+            len(benign),
+            LONGEST,
         )
     return refusals + helpful[: math.ceil(HELPFUL * len(refusals))]
