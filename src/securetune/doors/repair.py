@@ -111,7 +111,7 @@ class RepairConfig(CheckConfig):
     safety: DataConfig | Literal["self"] = "self"
     """Rows with safe answers, on which the tuned model takes some steps; the default are the refusals and answers of
     the model before tuning."""
-    steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (10, 30)
+    steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (3, 10, 30)
     """How many are tried, beside the one-shot patch; with none of them that is not tried either."""
 
     @property
